@@ -1,0 +1,87 @@
+"""What one reading of one feed of a cluster gives: frozen values, ready to be shown and stored."""
+
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+from history.records import Job, Queue, Waiting, Worker
+
+
+class Kind(StrEnum):
+    """What a feed is about."""
+
+    JOBS = "jobs"
+    WORKERS = "workers"
+    ACCOUNTING = "accounting"
+
+
+class Feed(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing a source reads on its own timer: jobs, workers or accounting; a schedd each where there are many."""
+
+    kind: Kind
+    queue: str | None = None
+    """The one queue (schedd) this feed speaks for; None when it speaks for the whole cluster."""
+
+    @property
+    def name(self) -> str:
+        """Give the value of the `source` label: `jobs`, or `jobs:sched1.example.org`."""
+        return self.kind.value if self.queue is None else f"{self.kind.value}:{self.queue}"
+
+
+class Unmade(msgspec.Struct, frozen=True, kw_only=True):
+    """Jobs that were submitted but that the scheduler has not made records of yet (HTCondor late materialization)."""
+
+    owner: str
+    account: str | None = None
+    vo: str | None = None
+    queue: str | None = None
+    count: int
+    requested_cpus: float | None = None
+    requested_memory_bytes: int | None = None
+    requested_gpus: float | None = None
+    submitted_at: datetime | None = None
+    waiting: Waiting = Waiting.NOT_MADE_YET
+
+
+class UnknownValue(msgspec.Struct, frozen=True):
+    """A word of the scheduler's that BBQ does not know, and the field it stood in."""
+
+    field: str
+    value: str
+
+
+class JobsReading(msgspec.Struct, frozen=True, kw_only=True):
+    """Every job that had not left the queue at one moment."""
+
+    taken_at: datetime
+    jobs: list[Job]
+    unmade: tuple[Unmade, ...] = ()
+    unknown: tuple[UnknownValue, ...] = ()
+    calls: int = 1
+
+
+class WorkersReading(msgspec.Struct, frozen=True, kw_only=True):
+    """Every worker and queue at one moment."""
+
+    taken_at: datetime
+    workers: list[Worker]
+    queues: list[Queue]
+    unknown: tuple[UnknownValue, ...] = ()
+    calls: int = 1
+
+
+class AccountingPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Ended jobs and runs, with the watermark that may be stored in the transaction that stores them."""
+
+    jobs: list[Job]
+    watermark: str
+    complete: bool
+    """Whether everything up to now has been read; False asks for the next page at once."""
+    unknown: tuple[UnknownValue, ...] = ()
+    unreadable: tuple[str, ...] = ()
+    """Rows that could not be understood, as they were read."""
+    calls: int = 1
+
+
+Reading = JobsReading | WorkersReading

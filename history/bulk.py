@@ -1,0 +1,148 @@
+"""Many rows in one statement, on both databases: fetch by key, upsert, delete.
+
+One statement a table and page. PostgreSQL gets the page as one JSON parameter (five times quicker than the
+driver's row-by-row executemany); SQLite gets executemany inside its own process.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+from sqlalchemy import Column, Connection, Table
+from sqlalchemy.dialects import postgresql
+
+from history.schema import UtcDateTime
+
+Row = Mapping[str, Any]
+
+_encode = msgspec.json.Encoder().encode
+
+
+def upsert(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
+    """Insert rows, or replace all but the key of those that are there.
+
+    Args:
+        rows: one mapping a row with every column of the table; no key twice.
+    """
+    if not rows:
+        return
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(_sqlite_upsert(table), [_sqlite_row(table.columns, row) for row in rows])
+    else:
+        connection.exec_driver_sql(_postgresql_upsert(table), {"page": _page(rows)})
+
+
+def delete(connection: Connection, table: Table, keys: Sequence[Row]) -> None:
+    """Delete the rows with these primary keys."""
+    if not keys:
+        return
+    columns = list(table.primary_key.columns)
+    if connection.dialect.name == "sqlite":
+        where = " AND ".join(f"{column.name} = ?" for column in columns)
+        connection.exec_driver_sql(f"DELETE FROM {table.name} WHERE {where}", [_sqlite_row(columns, key) for key in keys])
+    else:
+        match = " AND ".join(f"t.{column.name} = k.{column.name}" for column in columns)
+        connection.exec_driver_sql(
+            f"DELETE FROM {table.name} t USING {_recordset('k', columns)} WHERE {match}", {"page": _page(keys)}
+        )
+
+
+def fetch(connection: Connection, table: Table, cluster: str, native_ids: Iterable[str]) -> list[dict[str, Any]]:
+    """Give every row of a big table that belongs to one of these ids of one cluster, as Python values."""
+    wanted = list(native_ids)
+    if not wanted:
+        return []
+    names = ", ".join(f"t.{column.name}" for column in table.columns)
+    parameter: Any = _encode(wanted).decode()
+    if connection.dialect.name == "sqlite":
+        statement = (
+            f"SELECT {names} FROM {table.name} t WHERE t.native_id IN (SELECT value FROM json_each(?)) AND t.cluster = ?"
+        )
+        result = connection.exec_driver_sql(statement, (parameter, cluster))
+    else:
+        statement = f"SELECT {names} FROM {table.name} t WHERE t.native_id = ANY(%(ids)s) AND t.cluster = %(cluster)s"
+        result = connection.exec_driver_sql(statement, {"ids": wanted, "cluster": cluster})
+    return rows_of(connection, table, result)
+
+
+def rows_of(connection: Connection, table: Table, result: Iterable[Sequence[Any]]) -> list[dict[str, Any]]:
+    """Turn the driver's rows of all columns of a table into mappings of Python values."""
+    names = [column.name for column in table.columns]
+    fixes = _result_fixes(table, connection.dialect.name)
+    found = []
+    for values in result:
+        row = dict(zip(names, values, strict=True))
+        for name, fix in fixes:
+            if row[name] is not None:
+                row[name] = fix(row[name])
+        found.append(row)
+    return found
+
+
+@lru_cache
+def _result_fixes(table: Table, dialect: str) -> list[tuple[str, Any]]:
+    if dialect != "sqlite":
+        return []  # the connection's time zone is UTC, and the driver decodes jsonb by itself
+    from datetime import UTC
+
+    fixes: list[tuple[str, Any]] = []
+    for column in table.columns:
+        if isinstance(column.type, UtcDateTime):
+            fixes.append((column.name, lambda value: datetime.fromtimestamp(value, UTC)))
+        elif _is_json(column):
+            fixes.append((column.name, msgspec.json.decode))
+        elif str(column.type) == "BOOLEAN":
+            fixes.append((column.name, bool))
+    return fixes
+
+
+def _is_json(column: Column[Any]) -> bool:
+    return str(column.type) == "JSON"
+
+
+def _page(rows: Sequence[Row]) -> str:
+    return _encode(rows).decode()
+
+
+def _sqlite_row(columns: Iterable[Column[Any]], row: Row) -> tuple[Any, ...]:
+    values = []
+    for column in columns:
+        value = row[column.name]
+        if isinstance(value, datetime):
+            value = int(value.timestamp())
+        elif isinstance(value, dict | list | tuple):
+            value = _encode(value).decode()
+        values.append(value)
+    return tuple(values)
+
+
+def _on_conflict(table: Table) -> str:
+    key = [column.name for column in table.primary_key.columns]
+    rest = [column.name for column in table.columns if column.name not in key]
+    action = "UPDATE SET " + ", ".join(f"{name} = excluded.{name}" for name in rest) if rest else "NOTHING"
+    return f"ON CONFLICT ({', '.join(key)}) DO {action}"
+
+
+@lru_cache
+def _sqlite_upsert(table: Table) -> str:
+    names = [column.name for column in table.columns]
+    marks = ", ".join("?" * len(names))
+    return f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({marks}) {_on_conflict(table)}"
+
+
+@lru_cache
+def _postgresql_upsert(table: Table) -> str:
+    names = ", ".join(column.name for column in table.columns)
+    return f"INSERT INTO {table.name} ({names}) SELECT {names} FROM {_recordset('r', list(table.columns))} {_on_conflict(table)}"
+
+
+def _recordset(alias: str, columns: Sequence[Column[Any]]) -> str:
+    dialect = postgresql.dialect()
+    shape = ", ".join(f"{column.name} {_bare_type(column, dialect)}" for column in columns)
+    return f"json_to_recordset(%(page)s::json) AS {alias}({shape})"
+
+
+def _bare_type(column: Column[Any], dialect: Any) -> str:
+    return str(column.type.compile(dialect)).split(" COLLATE")[0]

@@ -1,0 +1,117 @@
+"""Opening the history database: which URL, which driver, and what each kind needs on every connection."""
+
+import os
+import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+READ_TIMEOUT_SECONDS = 60
+"""Longest statement of a tool that only reads."""
+
+
+class HistoryError(Exception):
+    """The history cannot be used: the message says what was tried, what was seen and what to do."""
+
+
+def default_url(environ: Mapping[str, str] = os.environ) -> str:
+    """Give the SQLite database under $XDG_STATE_HOME/bbq (~/.local/state/bbq when that is not set)."""
+    home = environ.get("XDG_STATE_HOME") or str(Path(environ.get("HOME") or "~").expanduser() / ".local/state")
+    return f"sqlite:///{home}/bbq/history.db"
+
+
+def parse_url(url: str, password_file: Path | None = None) -> URL:
+    """Turn what a person writes into the URL the engine needs.
+
+    `postgres://` and `postgresql://` mean psycopg2 here; a path without a scheme is an SQLite file.
+    """
+    if "://" not in url:
+        url = f"sqlite:///{url}"
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError) as error:
+        raise HistoryError(f"database URL: {error}; write sqlite:////path/history.db or postgresql://user@host/name") from error
+    if parsed.drivername in ("postgres", "postgresql"):
+        parsed = parsed.set(drivername="postgresql+psycopg2")
+    if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+        raise HistoryError(f"database {shown(parsed)}: only sqlite and postgresql are supported")
+    if password_file is not None:
+        try:
+            parsed = parsed.set(password=password_file.read_text().strip())
+        except (OSError, UnicodeDecodeError) as error:
+            raise HistoryError(f"password file {password_file}: {error}; it holds the database password on one line") from error
+    return parsed
+
+
+def shown(url: URL | str) -> str:
+    """Give a database URL that may be shown: the password is hidden."""
+    return (make_url(url) if isinstance(url, str) else url).render_as_string(hide_password=True)
+
+
+def open_database(url: URL, *, readonly: bool = False) -> Engine:
+    """Make an engine for a history database; nothing is connected or created yet except an SQLite file's folder.
+
+    Args:
+        url: as `parse_url` gives it.
+        readonly: whether statements that write are refused by the database itself.
+    """
+    if url.get_backend_name() == "sqlite":
+        return _open_sqlite(url, readonly=readonly)
+    options = "-c timezone=UTC"
+    if readonly:
+        options += f" -c default_transaction_read_only=on -c statement_timeout={READ_TIMEOUT_SECONDS}s"
+    return create_engine(
+        url,
+        pool_pre_ping=True,
+        pool_size=8,
+        connect_args={"application_name": "bbq" if readonly else "bbq-exporter", "options": options, "connect_timeout": 10},
+    )
+
+
+def _open_sqlite(url: URL, *, readonly: bool) -> Engine:
+    path = Path(url.database or "")
+    if readonly:
+        if not path.exists():
+            raise HistoryError(
+                f"history database {path}: no such file; start bbq-exporter first, or name the database with --database"
+            )
+        engine = create_engine("sqlite://", creator=lambda: sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True))
+    else:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
+        except OSError as error:
+            raise HistoryError(f"history database {path}: {error}; choose another place with --database") from error
+        engine = create_engine(url)
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _record: ConnectionPoolEntry) -> None:
+        # The driver must not open transactions by itself: it would do so too late for a reader and a writer
+        # to see one state.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA busy_timeout = 30000")
+        cursor.execute("PRAGMA cache_size = -65536")
+        cursor.execute("PRAGMA temp_store = MEMORY")
+        if not readonly:
+            cursor.execute("PRAGMA journal_mode = WAL")
+            # WAL with NORMAL survives a kill of the process at any instant; a power cut can lose the newest
+            # transactions as a whole, and the watermark with them, so they are read again.
+            cursor.execute("PRAGMA synchronous = NORMAL")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN" if readonly else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def explain(error: SQLAlchemyError, url: URL) -> str:
+    """Say in one line what a database refused, and where."""
+    origin = getattr(error, "orig", None) or error
+    lines = str(origin).strip().splitlines() or [type(origin).__name__]
+    return f"history database {shown(url)}: {' '.join(line.strip() for line in lines)}"

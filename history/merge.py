@@ -1,0 +1,176 @@
+"""From observations to one truth a job: pure functions, no database.
+
+The same job is seen many times: pending, running, ended, by a queue and by accounting, late, twice, out of order.
+`merge` folds whatever was observed into whatever is stored, so that the result does not depend on the order
+or on how often something was observed.
+
+Slurm gives a requeued job a new submit time under the same id, and gives ids of the far past to new jobs; so the
+attempts of one id are laid in a row and linked: an attempt whose predecessor ended REQUEUED, PREEMPTED or
+NODE_FAIL, or of which the scheduler says that it was requeued, is another run of the same job; after any other
+end the id has been recycled.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from msgspec.structs import replace
+
+from history.records import Job, Outcome, Run, State
+
+REQUEUEING = frozenset({"REQUEUED", "PREEMPTED", "NODE_FAIL"})
+"""Slurm's accounting states after which the same job may come again under a new submit time."""
+
+
+def merge(stored: Sequence[Job], observed: Iterable[Job]) -> list[Job]:
+    """Give all jobs of one native id after some more observations of it.
+
+    Args:
+        stored: the jobs of that id as they are known, each with all its runs.
+        observed: what was seen of jobs of that id, each with at most the runs of one attempt.
+    """
+    known = sorted(stored, key=_submitted)
+    for seen in sorted(observed, key=_order):
+        place = _find(known, seen)
+        if place is None:
+            known.append(seen)
+            known.sort(key=_submitted)
+        else:
+            known[place] = _fold(known[place], seen)
+    return _link(known)
+
+
+def _submitted(job: Job) -> datetime:
+    return job.submitted_at
+
+
+def _order(job: Job) -> tuple[datetime, bool]:
+    return job.attempt_at or job.submitted_at, job.accounted
+
+
+def _find(known: Sequence[Job], seen: Job) -> int | None:
+    """Find the job of which this observation tells."""
+    moment = seen.attempt_at or seen.submitted_at
+    for place, job in enumerate(known):
+        if moment in (job.submitted_at, job.attempt_at):
+            return place
+        if seen.attempt_at is not None and any(run.attempt_at == moment for run in job.runs):
+            return place
+    return None
+
+
+def _fold(job: Job, seen: Job) -> Job:
+    """Add one observation of a job to what is known of it."""
+    if seen.state is State.UNKNOWN and seen.native_state is None:
+        # told of its runs only
+        return replace(job, runs=_fold_runs(job.runs, seen.runs))
+    if seen.attempt_at is not None and job.attempt_at is not None and seen.attempt_at < job.attempt_at:
+        # an earlier attempt: the job is further by now
+        return replace(job, runs=_fold_runs(job.runs, seen.runs))
+    if job.accounted and not seen.accounted:
+        return job  # a queue read before the end says less than accounting after it
+    runs = _fold_runs(job.runs, seen.runs)
+    if seen.state in (State.PENDING, State.HELD) and not seen.runs:
+        # back in the queue: whatever ran has stopped; accounting will say how
+        runs = _close(runs, seen.state_since)
+    return replace(
+        seen,
+        submitted_at=job.submitted_at,
+        runs=runs,
+        **_kept(job, seen),
+    )
+
+
+_REMEMBERED = (
+    "account", "vo", "queue", "raw_id", "eligible_at", "requested_cpus", "requested_memory_bytes", "requested_gpus",
+    "requested_wall_seconds", "used_cpu_seconds", "used_memory_bytes", "array_parent", "het_parent", "dag_parent",
+    "routed_from", "routed_to",
+)  # fmt: skip
+"""What stays true when a later observation does not mention it."""
+
+
+def _kept(job: Job, seen: Job) -> dict[str, object]:
+    """Give the fields that an observation leaves as they were."""
+    kept: dict[str, object] = {
+        name: getattr(job, name)
+        for name in _REMEMBERED
+        if getattr(seen, name) is None and getattr(job, name) is not None
+    }
+    details = {**(job.details or {}), **(seen.details or {})}
+    if seen.accounted and job.name is not None and seen.name != job.name:
+        # Accounting cuts names (slurmdbd: 255 bytes) and replaces characters in them; the queue had the whole one.
+        # Accounting's own earlier word, though, may have been a placeholder.
+        if not job.accounted or details.get("accounted_name") == seen.name:
+            kept["name"] = job.name
+            details["accounted_name"] = seen.name
+        else:
+            details.pop("accounted_name", None)
+    elif seen.name is None:
+        kept["name"] = job.name
+    kept["details"] = details or None
+    return kept
+
+
+def _fold_runs(known: Sequence[Run], seen: Sequence[Run]) -> tuple[Run, ...]:
+    """Add the runs of one observation, by attempt."""
+    runs = {run.attempt_at: run for run in known}
+    for run in seen:
+        old = runs.get(run.attempt_at)
+        runs[run.attempt_at] = run if old is None else _fold_run(old, run)
+    return tuple(sorted(runs.values(), key=lambda run: (run.attempt_at, run.started_at)))
+
+
+def _fold_run(old: Run, new: Run) -> Run:
+    if old.accounted and not new.accounted:
+        return old
+    kept = {
+        name: getattr(old, name)
+        for name in ("cpus", "gpus", "memory_bytes", "used_cpu_seconds", "used_memory_bytes")
+        if getattr(new, name) is None
+    }
+    return replace(new, workers=new.workers or old.workers, **kept)
+
+
+def _close(runs: Sequence[Run], moment: datetime | None) -> tuple[Run, ...]:
+    """End the runs that are still open, without a word yet on how they ended."""
+    if moment is None:
+        return tuple(runs)
+    return tuple(
+        run
+        if run.ended_at is not None
+        else replace(run, ended_at=max(moment, run.started_at), outcome=Outcome.UNKNOWN)
+        for run in runs
+    )
+
+
+def _link(jobs: Sequence[Job]) -> list[Job]:
+    """Join the jobs that are attempts of one job."""
+    linked: list[Job] = []
+    for job in jobs:
+        if linked and _continues(linked[-1], job):
+            linked[-1] = _join(linked[-1], job)
+        else:
+            linked.append(job)
+    return linked
+
+
+def _continues(before: Job, after: Job) -> bool:
+    if before.attempt_at is None or after.attempt_at is None:
+        return False
+    return after.requeued or (before.accounted and before.native_state in REQUEUEING)
+
+
+def _join(before: Job, after: Job) -> Job:
+    """Make one job of two, of which the second is a later attempt of the first."""
+    runs = _fold_runs(_close(before.runs, after.attempt_at), after.runs)
+    return replace(after, submitted_at=before.submitted_at, requeued=before.requeued, runs=runs, **_kept_of_earlier(before, after))
+
+
+def _kept_of_earlier(before: Job, after: Job) -> dict[str, object]:
+    kept = _kept(before, after)
+    # the use of an earlier attempt is in its run, not in the job's newest figures
+    for name in ("used_cpu_seconds", "used_memory_bytes"):
+        kept.pop(name, None)
+    kept.pop("name", None)
+    if after.name is None or (after.accounted and before.name is not None and not before.accounted):
+        kept["name"] = before.name
+    return kept

@@ -1,0 +1,202 @@
+"""What any scheduler's job, run, worker and queue is, in BBQ's one vocabulary.
+
+Every value here is frozen and already translated: moments are aware UTC, sizes are bytes, durations are
+seconds, and ``None`` means "the scheduler did not say", never zero.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+
+class State(StrEnum):
+    """Where a job is in its life."""
+
+    PENDING = "pending"
+    HELD = "held"
+    RUNNING = "running"
+    SUSPENDED = "suspended"
+    FINISHING = "finishing"
+    ENDED = "ended"
+    UNKNOWN = "unknown"
+
+
+class Outcome(StrEnum):
+    """How an ended job, or one of its runs, came to its end."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    TIMEOUT = "timeout"
+    OUT_OF_MEMORY = "out_of_memory"
+    NODE_FAIL = "node_fail"
+    PREEMPTED = "preempted"
+    UNKNOWN = "unknown"
+
+
+class Waiting(StrEnum):
+    """Why a pending job waits: the bounded set that may be a label."""
+
+    RESOURCES = "resources"
+    PRIORITY = "priority"
+    DEPENDENCY = "dependency"
+    LIMIT = "limit"
+    ARRAY_LIMIT = "array_limit"
+    BEGIN_TIME = "begin_time"
+    RESERVATION = "reservation"
+    LICENCES = "licences"
+    WORKER_UNAVAILABLE = "worker_unavailable"
+    QUEUE_UNAVAILABLE = "queue_unavailable"
+    NOT_MADE_YET = "not_made_yet"
+    UNSTATED = "unstated"
+    OTHER = "other"
+
+
+COULD_NOT_START = frozenset({Waiting.DEPENDENCY, Waiting.ARRAY_LIMIT, Waiting.BEGIN_TIME, Waiting.NOT_MADE_YET})
+"""Reasons for which a pending job is not a candidate to start, however many workers are free."""
+
+HOLDING = frozenset({State.RUNNING, State.SUSPENDED, State.FINISHING})
+"""States in which a job holds its worker."""
+
+
+class RunWorker(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One worker of one run, with what the run held there (None where only the run's total is known)."""
+
+    worker: str
+    cpus: float | None = None
+    memory_bytes: int | None = None
+    gpus: float | None = None
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One start of a job on one or more workers."""
+
+    attempt_at: datetime
+    """What tells this run from the job's others (Slurm: the attempt's Submit; HTCondor: JobCurrentStartDate)."""
+    started_at: datetime
+    ended_at: datetime | None = None
+    outcome: Outcome | None = None
+    exit_code: int | None = None
+    exit_signal: int | None = None
+    cpus: float | None = None
+    gpus: float | None = None
+    memory_bytes: int | None = None
+    used_cpu_seconds: float | None = None
+    used_memory_bytes: int | None = None
+    """Peak of resident memory."""
+    workers: tuple[RunWorker, ...] = ()
+    accounted: bool = False
+    """Whether the scheduler's accounting has said this, rather than its queue."""
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One job (an array task, a het component, a proc): as a queue shows it, as accounting tells it, or as stored.
+
+    An observation of one attempt has at most that attempt's run; a stored job has all of them.
+    """
+
+    native_id: str
+    submitted_at: datetime
+    attempt_at: datetime | None = None
+    """Slurm: the Submit of the newest attempt. None where the scheduler's identity has no attempts in it."""
+    requeued: bool = False
+    """The scheduler says that an earlier attempt of the same job exists."""
+    raw_id: str | None = None
+    """Slurm's JobIDRaw where it is another than native_id."""
+
+    owner: str
+    account: str | None = None
+    vo: str | None = None
+    queue: str | None = None
+    name: str | None = None
+
+    state: State
+    native_state: str | None = None
+    state_since: datetime | None = None
+    outcome: Outcome | None = None
+    reason: str | None = None
+    """In the scheduler's words: why it waits, is held, or ended as it did."""
+    waiting: Waiting | None = None
+
+    eligible_at: datetime | None = None
+    ended_at: datetime | None = None
+    requested_cpus: float | None = None
+    requested_memory_bytes: int | None = None
+    requested_gpus: float | None = None
+    requested_wall_seconds: int | None = None
+    used_cpu_seconds: float | None = None
+    used_memory_bytes: int | None = None
+    exit_code: int | None = None
+    exit_signal: int | None = None
+
+    array_parent: str | None = None
+    het_parent: str | None = None
+    dag_parent: str | None = None
+    routed_from: str | None = None
+    routed_to: str | None = None
+    """Set on a job that is bookkeeping for its routed copy: kept, but counted nowhere."""
+
+    details: Mapping[str, Any] | None = None
+    """The rest, in the scheduler's own words."""
+    accounted: bool = False
+    """Whether the scheduler's accounting has said how the newest attempt ended."""
+    runs: tuple[Run, ...] = ()
+
+
+class Gpus(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The GPUs of one model on one worker."""
+
+    model: str
+    total: float
+    allocated: float | None = None
+
+
+class WorkerState(StrEnum):
+    """The one base state of a worker; everything else about it is a flag."""
+
+    IDLE = "idle"
+    PARTIAL = "partial"
+    FULL = "full"
+    DOWN = "down"
+    UNKNOWN = "unknown"
+
+
+class WorkerFlag(StrEnum):
+    """What may be true of a worker beside its base state."""
+
+    DRAINING = "draining"
+    NOT_RESPONDING = "not_responding"
+    MAINTENANCE = "maintenance"
+    RESERVED = "reserved"
+    POWERED_DOWN = "powered_down"
+
+
+class Worker(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One machine that runs jobs, all its slots together."""
+
+    name: str
+    state: WorkerState
+    flags: tuple[WorkerFlag, ...] = ()
+    native_state: str | None = None
+    state_since: datetime | None = None
+    reason: str | None = None
+    cpus: float | None = None
+    cpus_allocated: float | None = None
+    memory_bytes: int | None = None
+    memory_allocated_bytes: int | None = None
+    gpus: tuple[Gpus, ...] = ()
+    jobs: int | None = None
+    """Jobs on it, where the worker's own record says so."""
+    queues: tuple[str, ...] = ()
+    details: Mapping[str, Any] | None = None
+
+
+class Queue(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A partition or a schedd, with the settings that people ask about later."""
+
+    name: str
+    state: str | None = None
+    settings: Mapping[str, Any] = {}

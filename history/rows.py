@@ -1,0 +1,109 @@
+"""Between a stored job and its rows in jobs, runs, run_workers and job_pauses."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Table
+
+from history import bulk, schema
+from history.records import Job, Outcome, Run, RunWorker, State, Waiting
+
+Rows = dict[Table, dict[tuple[Any, ...], dict[str, Any]]]
+"""Rows by table and primary key."""
+
+_SAME = (
+    "native_id", "submitted_at", "attempt_at", "raw_id", "owner", "account", "vo", "queue", "name", "state", "outcome",
+    "native_state", "state_since", "reason", "waiting", "eligible_at", "ended_at", "requested_cpus",
+    "requested_memory_bytes", "requested_gpus", "requested_wall_seconds", "used_cpu_seconds", "used_memory_bytes",
+    "exit_code", "exit_signal", "array_parent", "het_parent", "dag_parent", "routed_from", "routed_to", "accounted",
+    "details",
+)  # fmt: skip
+"""Fields of a job that are columns of the same name."""
+
+_RUN_SAME = (
+    "attempt_at", "started_at", "ended_at", "cpus", "gpus", "memory_bytes", "outcome", "exit_code", "exit_signal",
+    "used_cpu_seconds", "used_memory_bytes", "accounted",
+)  # fmt: skip
+
+
+def rows_of(job: Job, cluster: str, seen_at: datetime, into: Rows) -> None:
+    """Add the rows that say a job, its runs and their workers."""
+    key = (job.native_id, job.submitted_at, cluster)
+    identity = {"native_id": job.native_id, "submitted_at": job.submitted_at, "cluster": cluster}
+    started = min((run.started_at for run in job.runs), default=None)
+    into[schema.jobs][key] = {
+        **{name: getattr(job, name) for name in _SAME},
+        "cluster": cluster,
+        "first_started_at": started,
+        "wait_span": schema.span_class(job.submitted_at, started or job.ended_at),
+        "run_count": len(job.runs),
+        "seen_at": seen_at,
+    }
+    for number, run in enumerate(job.runs, 1):
+        span = schema.span_class(run.started_at, run.ended_at)
+        into[schema.runs][(*key, number)] = {
+            **identity,
+            **{name: getattr(run, name) for name in _RUN_SAME},
+            "number": number,
+            "span": span,
+            "owner": job.owner,
+            "account": job.account,
+            "vo": job.vo,
+            "queue": job.queue,
+        }
+        for there in run.workers:
+            into[schema.run_workers][(*key, number, there.worker)] = {
+                **identity,
+                "number": number,
+                "worker": there.worker,
+                "started_at": run.started_at,
+                "ended_at": run.ended_at,
+                "span": span,
+                "cpus": there.cpus,
+                "gpus": there.gpus,
+                "memory_bytes": there.memory_bytes,
+            }
+
+
+def no_rows() -> Rows:
+    """Give an empty set of rows of the three tables that say a job."""
+    return {schema.jobs: {}, schema.runs: {}, schema.run_workers: {}}
+
+
+def stored_jobs(connection: Connection, cluster: str, native_ids: Iterable[str]) -> dict[str, list[Job]]:
+    """Read the jobs with these ids, with all their runs, by id."""
+    wanted = list(native_ids)
+    found = bulk.fetch(connection, schema.jobs, cluster, wanted)
+    if not found:
+        return {}
+    there = [row["native_id"] for row in found]
+    runs = bulk.fetch(connection, schema.runs, cluster, there)
+    workers = bulk.fetch(connection, schema.run_workers, cluster, there) if runs else []
+    return assemble(found, runs, workers)
+
+
+def assemble(
+    jobs: Iterable[Mapping[str, Any]], runs: Iterable[Mapping[str, Any]], workers: Iterable[Mapping[str, Any]]
+) -> dict[str, list[Job]]:
+    """Put the rows of the three tables together again, by native id."""
+    places: dict[tuple[Any, ...], list[RunWorker]] = defaultdict(list)
+    for row in sorted(workers, key=lambda row: row["worker"]):
+        places[row["native_id"], row["submitted_at"], row["number"]].append(
+            RunWorker(worker=row["worker"], cpus=row["cpus"], gpus=row["gpus"], memory_bytes=row["memory_bytes"])
+        )
+    starts: dict[tuple[Any, ...], list[Run]] = defaultdict(list)
+    for row in sorted(runs, key=lambda row: row["number"]):
+        key = row["native_id"], row["submitted_at"]
+        fields = {name: row[name] for name in _RUN_SAME}
+        fields["outcome"] = None if row["outcome"] is None else Outcome(row["outcome"])
+        starts[key].append(Run(**fields, workers=tuple(places[(*key, row["number"])])))
+    jobs_by_id: dict[str, list[Job]] = defaultdict(list)
+    for row in jobs:
+        fields = {name: row[name] for name in _SAME}
+        fields["state"] = State(row["state"])
+        fields["outcome"] = None if row["outcome"] is None else Outcome(row["outcome"])
+        fields["waiting"] = None if row["waiting"] is None else Waiting(row["waiting"])
+        jobs_by_id[row["native_id"]].append(Job(**fields, runs=tuple(starts[row["native_id"], row["submitted_at"]])))
+    return jobs_by_id

@@ -1,0 +1,356 @@
+"""Writing the history: every page of observations in one transaction with its watermark.
+
+Saving is idempotent: a page is merged with what is stored (`history.merge`), and only rows that come out
+different are written. Saving the same page again, or an older one later, changes nothing.
+"""
+
+import threading
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec.structs import replace
+from sqlalchemy import Connection, Engine, Table, select, update
+
+from history import bulk, schema
+from history.merge import merge
+from history.months import make_months
+from history.records import Job, Queue, State, Worker, WorkerState
+from history.rows import Rows, no_rows, rows_of, stored_jobs
+
+PAGE = 5_000
+"""Jobs in one transaction."""
+
+_T = TypeVar("_T")
+_PAUSES = (State.HELD, State.SUSPENDED)
+_SEEN_EVERY = timedelta(minutes=10)
+
+
+class History:
+    """The history database, for writing. Thread-safe: one write at a time."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._lock = threading.Lock()
+        self._months: set[tuple[int, int]] = set()
+        self._seen: dict[str, tuple[datetime, frozenset[str]]] = {}
+        self.rows_written: dict[str, int] = defaultdict(int)
+        """Rows inserted, replaced or deleted so far, by table."""
+
+    @contextmanager
+    def _transaction(self, cluster: str) -> Iterator[Connection]:
+        """Write alone: other threads wait here, other daemons at the cluster's row."""
+        with self._lock, self._engine.begin() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(
+                    select(schema.clusters.c.cluster).where(schema.clusters.c.cluster == cluster).with_for_update()
+                )
+            yield connection
+
+    def begin_cluster(self, cluster: str, scheduler: str, version: str | None, now: datetime) -> None:
+        """Note that a cluster exists; needed before anything of it can be saved."""
+        with self._transaction(cluster) as connection:
+            first = connection.scalar(
+                select(schema.clusters.c.first_seen_at).where(schema.clusters.c.cluster == cluster)
+            )
+            row = {
+                "cluster": cluster,
+                "scheduler": scheduler,
+                "version": version,
+                "first_seen_at": first or now,
+                "last_seen_at": now,
+            }
+            self._put(connection, schema.clusters, [row])
+
+    def watermark(self, cluster: str, source: str) -> str | None:
+        """Give how far a source has been read and stored, in the source's own terms."""
+        table = schema.collections
+        query = select(table.c.watermark).where(table.c.cluster == cluster, table.c.source == source)
+        with self._engine.connect() as connection:
+            return connection.scalar(query)
+
+    def open_jobs(self, cluster: str, queue: str | None = None) -> dict[str, Job]:
+        """Give the jobs that have not ended as far as is known, by native id."""
+        table = schema.jobs
+        query = select(table).where(table.c.cluster == cluster, table.c.ended_at.is_(None))
+        if queue is not None:
+            query = query.where(table.c.queue == queue)
+        with self._engine.connect() as connection:
+            ids = [row.native_id for row in connection.execute(query.with_only_columns(table.c.native_id))]
+            found: dict[str, Job] = {}
+            for page in _pages(ids):
+                for native_id, jobs in stored_jobs(connection, cluster, page).items():
+                    found[native_id] = max(jobs, key=lambda job: job.submitted_at)
+        return found
+
+    def save_jobs(
+        self,
+        cluster: str,
+        source: str,
+        observed: Sequence[Job],
+        *,
+        seen_at: datetime,
+        watermark: str | None = None,
+        interval_seconds: float | None = None,
+    ) -> int:
+        """Merge observations of jobs into the history.
+
+        Args:
+            observed: jobs as a queue or an accounting shows them, in any order.
+            watermark: moves with the rows; None leaves it where it is.
+
+        Returns:
+            the number of jobs that came out different.
+        """
+        changed = 0
+        pages = list(_pages(observed)) or [[]]
+        self._make_months(observed)
+        for number, page in enumerate(pages, 1):
+            last = number == len(pages)
+            with self._transaction(cluster) as connection:
+                changed += self._save_page(connection, cluster, page, seen_at)
+                if last:
+                    self._collected(connection, cluster, source, seen_at, watermark, interval_seconds)
+        return changed
+
+    def _save_page(self, connection: Connection, cluster: str, page: Iterable[Job], seen_at: datetime) -> int:
+        by_id: dict[str, list[Job]] = defaultdict(list)
+        for job in page:
+            by_id[job.native_id].append(job)
+        forgotten = self._placeholders(connection, cluster, by_id)
+        stored = stored_jobs(connection, cluster, by_id)
+        old, new = no_rows(), no_rows()
+        before: list[Job] = []
+        after: list[Job] = []
+        for native_id, seen in by_id.items():
+            was = stored.get(native_id, [])
+            now = merge(was, seen)
+            same = {job.submitted_at: job for job in was}
+            for job in now:
+                known = same.pop(job.submitted_at, None)
+                job = replace(job, requeued=False) if job.requeued else job
+                if job != known:
+                    after.append(job)
+                    if known is not None:
+                        before.append(known)
+            before.extend(same.values())  # joined into another: its rows move
+        for job in forgotten:
+            before.append(job)
+        for job in before:
+            rows_of(job, cluster, seen_at, old)
+        for job in after:
+            rows_of(job, cluster, seen_at, new)
+        self._apply(connection, old, new)
+        self._save_pauses(connection, cluster, before, after, seen_at)
+        return len(after)
+
+    def _placeholders(self, connection: Connection, cluster: str, by_id: Mapping[str, list[Job]]) -> list[Job]:
+        """Find jobs stored under their raw id before Slurm's accounting knew their array (22.05 does that for seconds)."""
+        raw = {
+            (job.raw_id, job.submitted_at)
+            for jobs in by_id.values()
+            for job in jobs
+            if job.raw_id is not None and job.raw_id != job.native_id and job.accounted
+        }
+        if not raw:
+            return []
+        stored = stored_jobs(connection, cluster, {native_id for native_id, _ in raw})
+        return [
+            job
+            for native_id, jobs in stored.items()
+            for job in jobs
+            if (native_id, job.submitted_at) in raw and job.array_parent is None and job.het_parent is None
+        ]
+
+    def _apply(self, connection: Connection, old: Rows, new: Rows) -> None:
+        for table in old:
+            gone = [key for key in old[table] if key not in new[table]]
+            names = [column.name for column in table.primary_key.columns]
+            bulk.delete(connection, table, [dict(zip(names, key, strict=True)) for key in sorted(gone)])
+            self.rows_written[table.name] += len(gone)
+            changed = [row for key, row in sorted(new[table].items()) if not _same_row(old[table].get(key), row)]
+            self._put(connection, table, changed)
+
+    def _put(self, connection: Connection, table: Table, changed: Sequence[Mapping[str, Any]]) -> None:
+        bulk.upsert(connection, table, changed)
+        self.rows_written[table.name] += len(changed)
+
+    def _save_pauses(
+        self, connection: Connection, cluster: str, before: Iterable[Job], after: Iterable[Job], seen_at: datetime
+    ) -> None:
+        """Open a pause for each job that is now held or suspended, close those of jobs that no longer are."""
+        paused = {(job.native_id, job.submitted_at) for job in before if job.state in _PAUSES}
+        now = {(job.native_id, job.submitted_at): job for job in after}
+        about = {key for key, job in now.items() if job.state in _PAUSES} | paused
+        if not about:
+            return
+        known = bulk.fetch(connection, schema.job_pauses, cluster, {native_id for native_id, _ in about})
+        changed: list[dict[str, Any]] = []
+        gone: list[dict[str, Any]] = []
+        for row in known:
+            key = row["native_id"], row["submitted_at"]
+            if row["ended_at"] is not None or key not in about:
+                continue
+            job = now.get(key)
+            if job is None:
+                if not any(other.native_id == key[0] for other in now.values()):
+                    continue
+                gone.append(row)  # the job was joined into another
+                continue
+            if job.state == row["kind"] and (job.state_since is None or job.state_since <= row["started_at"]):
+                about.discard(key)
+                continue
+            ended_at = max(job.state_since or job.ended_at or seen_at, row["started_at"])
+            changed.append({**row, "ended_at": ended_at, "span": schema.span_class(row["started_at"], ended_at)})
+        for key in about:
+            job = now.get(key)
+            if job is None or job.state not in _PAUSES:
+                continue
+            changed.append(
+                {
+                    "native_id": job.native_id,
+                    "submitted_at": job.submitted_at,
+                    "cluster": cluster,
+                    "kind": job.state.value,
+                    "started_at": job.state_since or seen_at,
+                    "ended_at": None,
+                    "span": schema.OPEN_SPAN,
+                    "reason": job.reason,
+                }
+            )
+        bulk.delete(connection, schema.job_pauses, gone)
+        unique = {(row["native_id"], row["submitted_at"], row["kind"], row["started_at"]): row for row in changed}
+        self._put(connection, schema.job_pauses, list(unique.values()))
+
+    def save_workers(
+        self,
+        cluster: str,
+        source: str,
+        workers: Sequence[Worker],
+        queues: Sequence[Queue],
+        *,
+        seen_at: datetime,
+        interval_seconds: float | None = None,
+    ) -> None:
+        """Note which workers and queues there are, and what of them changed since it was last noted."""
+        with self._transaction(cluster) as connection:
+            self._save_seen(connection, schema.workers, "worker", cluster, [each.name for each in workers], seen_at)
+            self._save_seen(connection, schema.queues, "queue", cluster, [each.name for each in queues], seen_at)
+            states = {worker.name: _worker_settings(worker) for worker in workers}
+            self._save_periods(connection, schema.worker_states, "worker", cluster, states, seen_at)
+            settings = {queue.name: {"state": queue.state, "settings": dict(queue.settings)} for queue in queues}
+            self._save_periods(connection, schema.queue_settings, "queue", cluster, settings, seen_at)
+            self._collected(connection, cluster, source, seen_at, None, interval_seconds)
+
+    def _save_seen(
+        self, connection: Connection, table: Table, column: str, cluster: str, names: Iterable[str], seen_at: datetime
+    ) -> None:
+        """Keep first and last seen; the last is written when a name is new and every ten minutes."""
+        known = frozenset(names)
+        written_at, before = self._seen.get(f"{table.name} {cluster}", (None, frozenset()))
+        if written_at is not None and known <= before and seen_at - written_at < _SEEN_EVERY:
+            return
+        query = select(table.c[column], table.c.first_seen_at).where(table.c.cluster == cluster)
+        first: dict[str, datetime] = {row[0]: row[1] for row in connection.execute(query)}
+        self._put(
+            connection,
+            table,
+            [
+                {"cluster": cluster, column: name, "first_seen_at": first.get(name, seen_at), "last_seen_at": seen_at}
+                for name in sorted(known)
+            ],
+        )
+        self._seen[f"{table.name} {cluster}"] = seen_at, known
+
+    def _save_periods(
+        self,
+        connection: Connection,
+        table: Table,
+        column: str,
+        cluster: str,
+        now: Mapping[str, dict[str, Any]],
+        seen_at: datetime,
+    ) -> None:
+        """Close the periods of what changed or is gone, and open those of what is new."""
+        query = select(table).where(table.c.cluster == cluster, table.c.ended_at.is_(None))
+        changed: list[dict[str, Any]] = []
+        as_they_were = {row[column]: dict(row) for row in connection.execute(query).mappings()}
+        for name, row in as_they_were.items():
+            if name not in now or any(row[key] != value for key, value in now[name].items()):
+                changed.append({**row, "ended_at": max(seen_at, row["started_at"])})
+        reopened = {row[column] for row in changed}
+        for name, values in now.items():
+            if name not in as_they_were or name in reopened:
+                changed.append({"cluster": cluster, column: name, "started_at": seen_at, "ended_at": None, **values})
+        unique = {(row[column], row["started_at"]): row for row in changed}
+        self._put(connection, table, list(unique.values()))
+
+    def _collected(
+        self,
+        connection: Connection,
+        cluster: str,
+        source: str,
+        seen_at: datetime,
+        watermark: str | None,
+        interval_seconds: float | None,
+    ) -> None:
+        table = schema.collections
+        mine = (table.c.cluster == cluster) & (table.c.source == source)
+        values: dict[str, Any] = {"last_success_at": seen_at, "last_error": None}
+        if watermark is not None:
+            values["watermark"] = watermark
+        if interval_seconds is not None:
+            values["interval_seconds"] = interval_seconds
+        if not connection.execute(update(table).where(mine).values(values)).rowcount:
+            connection.execute(table.insert().values(cluster=cluster, source=source, **values))
+
+    def failed(self, cluster: str, source: str, error: str, *, at: datetime) -> None:
+        """Note that a source could not be read; what it had given before stays."""
+        table = schema.collections
+        mine = (table.c.cluster == cluster) & (table.c.source == source)
+        values = {"last_failure_at": at, "last_error": error}
+        with self._transaction(cluster) as connection:
+            if not connection.execute(update(table).where(mine).values(values)).rowcount:
+                connection.execute(table.insert().values(cluster=cluster, source=source, **values))
+
+    def _make_months(self, observed: Iterable[Job]) -> None:
+        """Make the months that a page needs, ahead of its transaction (PostgreSQL)."""
+        if self._engine.dialect.name != "postgresql":
+            return
+        moments = {(job.submitted_at.year, job.submitted_at.month) for job in observed}
+        today = datetime.now(UTC)
+        moments.add((today.year, today.month))
+        missing = moments - self._months
+        if missing:
+            with self._lock:
+                make_months(self._engine, missing)
+            self._months |= missing
+
+
+def _same_row(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> bool:
+    return old is not None and old == new
+
+
+def _worker_settings(worker: Worker) -> dict[str, Any]:
+    """Give what a period of a worker is about: not what is allocated on it, which runs tell for any moment."""
+    up = worker.state not in (WorkerState.DOWN, WorkerState.UNKNOWN)
+    return {
+        "state": "up" if up else worker.state.value,
+        "flags": ",".join(worker.flags),
+        "native_state": None if up else worker.native_state,
+        "reason": worker.reason,
+        "reason_since": worker.state_since,
+        "cpus": worker.cpus,
+        "memory_bytes": worker.memory_bytes,
+        "gpus": [{"model": gpus.model, "total": gpus.total} for gpus in worker.gpus] or None,
+        "queues": list(worker.queues) or None,
+        "details": None if worker.details is None else msgspec.to_builtins(worker.details),
+    }
+
+
+def _pages(things: Sequence[_T]) -> Iterator[Sequence[_T]]:
+    for start in range(0, len(things), PAGE):
+        yield things[start : start + PAGE]
