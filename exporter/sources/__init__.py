@@ -1,0 +1,88 @@
+"""What a scheduler must offer to be one of BBQ's: the `Source` protocol, and its errors.
+
+A file here is a scheduler; `scheduler: slurm` in the configuration is the module's name, so adding a scheduler
+is adding a file with a class `Source` (files that start with `_` are helpers). A source reads, parses and
+translates into BBQ's words; it knows neither SQL nor Prometheus.
+
+    SourceError                  a feed could not be read; carries a reason for the error counter
+      CommandMissing             the scheduler's command is not there
+      CommandFailed              it ran and said no
+      CommandTimeout             it was still running when its time was up, and was killed
+      AnswerUnreadable           it answered, but not what this version of BBQ understands
+"""
+
+import pkgutil
+from collections.abc import Sequence
+from datetime import datetime
+from importlib import import_module
+from typing import Protocol
+
+from exporter.config import Cluster
+from exporter.snapshot import AccountingPage, Feed, JobsReading, WorkersReading
+
+
+class SourceError(Exception):
+    """A feed could not be read. The message says what was read, what was seen and what to do."""
+
+    reason = "failed"
+
+
+class CommandMissing(SourceError):
+    """The scheduler's command is not installed where BBQ looks for it."""
+
+    reason = "missing_command"
+
+
+class CommandFailed(SourceError):
+    """The command ended with an error of its own."""
+
+    reason = "failed"
+
+
+class CommandTimeout(SourceError):
+    """The command did not answer in time."""
+
+    reason = "timeout"
+
+
+class AnswerUnreadable(SourceError):
+    """The answer is not what was asked for: cut off, of another version, or not text."""
+
+    reason = "unreadable"
+
+
+class NotAllowed(SourceError):
+    """The scheduler hides what BBQ needs from the user it runs as."""
+
+    reason = "not_allowed"
+
+
+class Source(Protocol):
+    """One cluster's scheduler. Every method is one bounded question to it, asked from any thread."""
+
+    def version(self) -> str | None:
+        """Give the scheduler's version, or None when it does not say. Raises SourceError."""
+
+    def feeds(self) -> Sequence[Feed]:
+        """Give what can be read now; may grow between calls. Raises SourceError."""
+
+    def read_jobs(self, feed: Feed) -> JobsReading:
+        """Read every job that is in the queue. Raises SourceError."""
+
+    def read_workers(self, feed: Feed) -> WorkersReading:
+        """Read every worker and queue. Raises SourceError."""
+
+    def read_accounting(self, feed: Feed, watermark: str | None, now: datetime) -> AccountingPage:
+        """Read what ended since a watermark, oldest first; None begins at the configured look-back. Raises SourceError."""
+
+
+def kinds() -> list[str]:
+    """Give the schedulers BBQ knows: the modules of this folder."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+
+
+def open_source(cluster: Cluster) -> Source:
+    """Make the source of a configured cluster; nothing is asked of the scheduler yet."""
+    module = import_module(f"exporter.sources.{cluster.scheduler}")
+    source: Source = module.Source(cluster)
+    return source

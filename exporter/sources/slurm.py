@@ -1,0 +1,214 @@
+"""A Slurm cluster, read through its own commands (squeue, scontrol, sacct of 22.05 to 26.05).
+
+Calls: one squeue a jobs poll; two short scontrol a workers poll; one sacct an accounting poll.
+"""
+
+import hashlib
+import secrets
+import threading
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from exporter.config import Cluster, Duration
+from exporter.snapshot import AccountingPage, Feed, JobsReading, Kind, UnknownValue, WorkersReading
+from exporter.sources import AnswerUnreadable, CommandFailed, NotAllowed, SourceError, _slurm_accounting, _slurm_jobs, _slurm_nodes
+from exporter.sources._command import find, run
+from history.records import Job
+
+OVERLAP_SECONDS = 120
+"""What every accounting poll reads again: rows come some seconds after the end they tell of."""
+WIDE_EVERY_SECONDS = 900
+"""How often the whole look-back is read again, for rows that slurmctld had to keep while slurmdbd was away."""
+MANY_ROWS = 50_000
+"""Rows above which the next window is made shorter."""
+
+
+class Accounting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How accounting is read."""
+
+    interval: Duration | None = None
+    lookback: Duration = Duration(7200)
+
+
+class Vo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a VO is told from what Slurm knows."""
+
+    map: dict[str, str] = {}  # noqa: RUF012 - a struct's default, copied by msgspec
+    from_: str = msgspec.field(default="account", name="from")
+
+
+class Settings(Cluster, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a Slurm cluster's configuration may say."""
+
+    commands: Path | None = None
+    accounting: Accounting = Accounting()
+    vo: Vo = Vo()
+
+
+class Source:
+    """One slurmctld and its slurmdbd."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._parser = _slurm_jobs.JobsParser()
+        self._parsing = threading.Lock()
+        self._window = 3600.0
+        self._read_wide_at: datetime | None = None
+        self._stored: dict[str, None] = {}
+        self._offered: tuple[str, list[str]] | None = None
+        self._checked_empty = False
+
+    def version(self) -> str | None:
+        """Give Slurm's version, from slurmctld itself."""
+        return self._configuration().get("SLURM_VERSION")
+
+    def feeds(self) -> Sequence[Feed]:
+        """Give the three feeds that every Slurm cluster has."""
+        return [Feed(kind=Kind.JOBS), Feed(kind=Kind.WORKERS), Feed(kind=Kind.ACCOUNTING)]
+
+    def read_jobs(self, feed: Feed) -> JobsReading:
+        """Read every job in the queue, arrays written out."""
+        mark = _mark()
+        taken_at = _now()
+        answer = self._run("squeue", *_slurm_jobs.arguments(mark))
+        with self._parsing:
+            jobs, unknown = self._parser.parse(answer, mark)
+        calls = 1
+        if not jobs:
+            calls += self._refuse_hidden_jobs()
+        return JobsReading(taken_at=taken_at, jobs=[self._with_vo(job) for job in jobs], unknown=tuple(unknown), calls=calls)
+
+    def read_workers(self, feed: Feed) -> WorkersReading:
+        """Read every node and partition."""
+        taken_at = _now()
+        workers, unknown = _slurm_nodes.workers(self._run("scontrol", "-d", "-o", "show", "node"))
+        queues = _slurm_nodes.queues(self._run("scontrol", "-a", "-o", "show", "partition"))
+        return WorkersReading(taken_at=taken_at, workers=workers, queues=queues, unknown=tuple(unknown), calls=2)
+
+    def read_accounting(self, feed: Feed, watermark: str | None, now: datetime) -> AccountingPage:
+        """Read what ended since the watermark (epoch seconds), and what may have come late."""
+        self._settle(watermark)
+        until = int(now.timestamp())
+        lookback = self._settings.accounting.lookback
+        if watermark is None:
+            since = until - int(lookback)
+        else:
+            since = int(watermark) - OVERLAP_SECONDS
+        wide = self._read_wide_at is None or (now - self._read_wide_at).total_seconds() >= WIDE_EVERY_SECONDS
+        if wide and watermark is not None:
+            since = min(since, int(watermark) - int(lookback))
+        end = min(until, since + int(max(self._window, lookback if wide else 0)))
+        try:
+            answer, mark = self._sacct(since, end)
+        except SourceError:
+            self._read_wide_at = None  # after an outage, rows come late
+            raise
+        attempts, unreadable = _slurm_accounting.rows(answer, mark)
+        if len(attempts) > MANY_ROWS:
+            self._window = max(60.0, self._window / 2)
+        else:
+            self._window = min(6 * 3600.0, self._window * 2)
+        complete = end >= until
+        if wide and complete:
+            self._read_wide_at = now
+        jobs, unknown = self._new_jobs(attempts, unreadable, str(end))
+        return AccountingPage(
+            jobs=jobs,
+            watermark=str(max(end, int(watermark or 0))),
+            complete=complete,
+            unknown=tuple(unknown),
+            unreadable=tuple(unreadable),
+        )
+
+    def _sacct(self, since: int, until: int) -> tuple[bytes, str]:
+        mark = _mark()
+        return self._run("sacct", *_slurm_accounting.arguments(mark, since, until)), mark
+
+    def _new_jobs(
+        self, attempts: Sequence[list[dict[str, str]]], unreadable: list[str], watermark: str
+    ) -> tuple[list[Job], list[UnknownValue]]:
+        """Translate the attempts that were not stored before as they are now."""
+        jobs: list[Job] = []
+        unknown: list[UnknownValue] = []
+        offered: list[str] = []
+        for attempt in attempts:
+            text = "\0".join(value for row in attempt for value in row.values())
+            digest = hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).hexdigest()
+            offered.append(digest)
+            if digest in self._stored:
+                continue
+            try:
+                jobs.extend(self._with_vo(job) for job in _slurm_accounting.jobs(attempt, unknown))
+            except ValueError as error:
+                unreadable.append(f"{error}: {attempt[0]}")
+        self._offered = watermark, offered
+        return jobs, unknown
+
+    def _settle(self, watermark: str | None) -> None:
+        """Remember the rows of the last page as stored, once its watermark proves that they are."""
+        if self._offered is not None and watermark is not None and int(watermark) >= int(self._offered[0]):
+            for digest in self._offered[1]:
+                self._stored.pop(digest, None)
+                self._stored[digest] = None
+            while len(self._stored) > 4 * MANY_ROWS:
+                del self._stored[next(iter(self._stored))]
+        self._offered = None
+
+    def _with_vo(self, job: Job) -> Job:
+        vo = self._settings.vo.map.get(job.account or "")
+        return job if vo is None else msgspec.structs.replace(job, vo=vo)
+
+    def _refuse_hidden_jobs(self) -> int:
+        """Tell "no jobs" from "not allowed to see them": PrivateData hides other people's jobs without a word.
+
+        Returns:
+            the number of calls it took.
+        """
+        private = self._configuration().get("PrivateData", "none")
+        if "jobs" not in private and "all" not in private:
+            return 1
+        try:
+            said = self._run("sacctmgr", "-n", "-P", "show", "user", _own_name(), "format=adminlevel")
+        except CommandFailed:
+            said = b""
+        if said.strip() not in (b"Operator", b"Administrator") and _own_name() not in ("root", "slurm"):
+            raise NotAllowed(
+                f"squeue: no jobs, but PrivateData={private} hides them from user {_own_name()}; "
+                f"run `sacctmgr modify user {_own_name()} set adminlevel=Operator`"
+            )
+        return 2
+
+    def _configuration(self) -> dict[str, str]:
+        text = self._run("scontrol", "show", "config").decode("utf-8", "backslashreplace")
+        pairs = (line.partition("=") for line in text.splitlines() if "=" in line)
+        return {key.strip(): value.strip() for key, _, value in pairs}
+
+    def _run(self, command: str, *arguments: str) -> bytes:
+        return run(
+            [find(command, self._settings.commands), *arguments],
+            timeout=self._settings.call_seconds,
+            environment={"SLURM_TIME_FORMAT": "%s"},
+            # the marks are of no use to who reads an error
+            shown=f"{command} of cluster {self._settings.name}",
+        )
+
+
+def _mark() -> str:
+    """Draw a mark that nobody can have put into a job's name."""
+    return f"@{secrets.token_hex(8)}@"
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+def _own_name() -> str:
+    import getpass
+
+    return getpass.getuser()
+
+
+__all__ = ["AnswerUnreadable", "Settings", "Source"]
