@@ -14,12 +14,14 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec.structs import replace
 from sqlalchemy import Connection, Engine, Table, select, update
+from sqlalchemy.exc import SQLAlchemyError
 
 from history import bulk, schema
 from history.merge import merge
 from history.months import make_months
 from history.records import Job, Queue, State, Worker, WorkerState
 from history.rows import Rows, no_rows, rows_of, stored_jobs
+from history.upgrade import upgrade
 
 PAGE = 5_000
 """Jobs in one transaction."""
@@ -39,16 +41,31 @@ class History:
         self._seen: dict[str, tuple[datetime, frozenset[str]]] = {}
         self.rows_written: dict[str, int] = defaultdict(int)
         """Rows inserted, replaced or deleted so far, by table."""
+        self._prepared = False
+        self.up = True
+        """Whether the newest write succeeded."""
+
+    def prepare(self) -> None:
+        """Bring the database to this release's schema, if that was not done yet. Raises HistoryError."""
+        if not self._prepared:
+            with self._lock:
+                upgrade(self._engine)
+            self._prepared = True
 
     @contextmanager
     def _transaction(self, cluster: str) -> Iterator[Connection]:
         """Write alone: other threads wait here, other daemons at the cluster's row."""
-        with self._lock, self._engine.begin() as connection:
-            if connection.dialect.name == "postgresql":
-                connection.execute(
-                    select(schema.clusters.c.cluster).where(schema.clusters.c.cluster == cluster).with_for_update()
-                )
-            yield connection
+        try:
+            with self._lock, self._engine.begin() as connection:
+                if connection.dialect.name == "postgresql":
+                    connection.execute(
+                        select(schema.clusters.c.cluster).where(schema.clusters.c.cluster == cluster).with_for_update()
+                    )
+                yield connection
+        except SQLAlchemyError:
+            self.up = False
+            raise
+        self.up = True
 
     def begin_cluster(self, cluster: str, scheduler: str, version: str | None, now: datetime) -> None:
         """Note that a cluster exists; needed before anything of it can be saved."""
@@ -71,6 +88,13 @@ class History:
         query = select(table.c.watermark).where(table.c.cluster == cluster, table.c.source == source)
         with self._engine.connect() as connection:
             return connection.scalar(query)
+
+    def sources(self, cluster: str, since: datetime) -> list[str]:
+        """Give the sources of a cluster that were read since then."""
+        table = schema.collections
+        query = select(table.c.source).where(table.c.cluster == cluster, table.c.last_success_at >= since)
+        with self._engine.connect() as connection:
+            return list(connection.scalars(query))
 
     def open_jobs(self, cluster: str, queue: str | None = None) -> dict[str, Job]:
         """Give the jobs that have not ended as far as is known, by native id."""

@@ -1,0 +1,70 @@
+"""bbq-exporter --check: every source tried once, as a table."""
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import click
+from sqlalchemy import URL, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from exporter.config import Cluster, Config
+from exporter.snapshot import Feed, JobsReading, Kind
+from exporter.sources import Source, SourceError, open_source
+from history.database import HistoryError, explain, open_database, shown
+
+Line = tuple[str, str, bool, float, str]
+"""Cluster, what was tried, whether it worked, seconds, what was seen."""
+
+
+def check_table(config: Config, url: URL) -> int:
+    """Try the database and every source, print what came of it, and give the exit code."""
+    failed = False
+    click.echo(f"{'':2} {'CLUSTER':<16} {'SOURCE':<28} {'SECONDS':>8}  RESULT")
+    for cluster, what, worked, seconds, said in (*_history(url), *(line for each in config.clusters for line in _cluster(each))):
+        failed = failed or not worked
+        click.echo(f"{'ok' if worked else '!!':2} {cluster:<16} {what:<28} {seconds:>8.2f}  {said}")
+    return 1 if failed else 0
+
+
+def _history(url: URL) -> Iterator[Line]:
+    began = time.monotonic()
+    try:
+        with open_database(url).connect() as connection:
+            connection.execute(text("SELECT 1"))
+    except (SQLAlchemyError, HistoryError) as error:
+        said = explain(error, url) if isinstance(error, SQLAlchemyError) else str(error)
+        yield "", "history", False, time.monotonic() - began, said
+    else:
+        yield "", "history", True, time.monotonic() - began, shown(url)
+
+
+def _cluster(cluster: Cluster) -> Iterator[Line]:
+    began = time.monotonic()
+    try:
+        source = open_source(cluster)
+        version = source.version()
+        feeds = source.feeds()
+    except SourceError as error:
+        yield cluster.name, "version", False, time.monotonic() - began, str(error)
+        return
+    yield cluster.name, "version", True, time.monotonic() - began, f"{cluster.scheduler} {version}"
+    for feed in feeds:
+        began = time.monotonic()
+        try:
+            said = _try(source, feed)
+        except SourceError as error:
+            yield cluster.name, feed.name, False, time.monotonic() - began, str(error)
+        else:
+            yield cluster.name, feed.name, True, time.monotonic() - began, said
+
+
+def _try(source: Source, feed: Feed) -> str:
+    if feed.kind is Kind.ACCOUNTING:
+        page = source.read_accounting(feed, None, datetime.now(UTC))
+        return f"{len(page.jobs):,} jobs ended lately"
+    if feed.kind is Kind.JOBS:
+        reading: JobsReading = source.read_jobs(feed)
+        return f"{len(reading.jobs):,} jobs"
+    workers = source.read_workers(feed)
+    return f"{len(workers.workers):,} workers, {len(workers.queues):,} queues"

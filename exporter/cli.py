@@ -1,0 +1,142 @@
+"""bbq-exporter: flags, wiring, signals and exit codes."""
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import click
+from sqlalchemy.exc import SQLAlchemyError
+
+from exporter import logs
+from exporter.check import check_table
+from exporter.config import Config, ConfigError, load
+from exporter.daemon import Exporter
+from exporter.detect import detect
+from exporter.web import AddressError, parse_address
+from history import __version__
+from history.database import HistoryError, default_url, parse_url, shown
+
+log = logging.getLogger(__name__)
+
+_CONTEXT = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "BBQ_EXPORTER", "show_default": True}
+
+
+@click.command(context_settings=_CONTEXT)
+@click.option("--config.file", "config_file", type=click.Path(path_type=Path), help="Configuration (YAML); without it, the schedulers whose commands are on PATH.")
+@click.option("--database", envvar="BBQ_DATABASE", help="History database; the configuration and then $XDG_STATE_HOME/bbq/history.db when not said.")
+@click.option("--web.listen-address", "listen_address", multiple=True, help="Address to serve on; may be repeated.  [default: :10227]")
+@click.option("--web.telemetry-path", "telemetry_path", help="Path of the metrics.  [default: /metrics]")
+@click.option("--log.level", "log_level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
+@click.option("--log.format", "log_format", type=click.Choice(["logfmt", "json"]), default="logfmt")
+@click.option("--check", is_flag=True, help="Try every source once, print a table, and exit 1 if any fails.")
+@click.option("--once", is_flag=True, help="Poll once, print the metrics, and exit.")
+@click.option("--demo", is_flag=True, help="Run a simulated site of two clusters; no scheduler is needed.")
+@click.option("--demo-scale", type=click.FloatRange(0.001, 1.0), default=0.1, help="Size of the simulated site; 1 is 170,000 jobs.")
+@click.option("--demo-seed", type=int, default=1, help="The same seed gives the same site.")
+@click.version_option(__version__, prog_name="bbq-exporter")
+def command(
+    config_file: Path | None,
+    database: str | None,
+    listen_address: tuple[str, ...],
+    telemetry_path: str | None,
+    log_level: str,
+    log_format: str,
+    check: bool,
+    once: bool,
+    demo: bool,
+    demo_scale: float,
+    demo_seed: int,
+) -> None:
+    """Read batch clusters, serve gauges to Prometheus, and write every job to the history.
+
+    \b
+    Examples:
+      bbq-exporter --demo
+      bbq-exporter --config.file bbq.yaml --check
+    """
+    logs.set_up(log_level, log_format)
+    try:
+        config = _configuration(config_file, demo, demo_scale, demo_seed)
+        if telemetry_path:
+            config = _with_path(config, telemetry_path)
+        url = parse_url(database or config.history.database or _default_database(demo), config.history.password_file)
+        if check:
+            sys.exit(check_table(config, url))
+        addresses = [parse_address(text) for text in listen_address or (config.web.listen_address,)]
+        _run(Exporter(config, url), once=once, addresses=addresses, telemetry_path=config.web.telemetry_path, database=shown(url), demo=demo)
+    except (ConfigError, HistoryError, AddressError) as error:
+        raise click.ClickException(str(error)) from error
+    except SQLAlchemyError as error:
+        raise click.ClickException(" ".join(str(error).split())) from error
+
+
+def _default_database(demo: bool) -> str:
+    """Give the place of the history; the demo's own, so that made-up jobs never get among real ones."""
+    url = default_url()
+    return url.replace("history.db", "demo.db") if demo else url
+
+
+def _configuration(config_file: Path | None, demo: bool, scale: float, seed: int) -> Config:
+    if demo:
+        from exporter.sources.demo import configuration
+
+        return configuration(scale, seed)
+    if config_file is not None:
+        return load(config_file)
+    return detect()
+
+
+def _with_path(config: Config, telemetry_path: str) -> Config:
+    from msgspec.structs import replace
+
+    if not telemetry_path.startswith("/"):
+        raise ConfigError(f"--web.telemetry-path {telemetry_path!r}: a path starts with /")
+    return replace(config, web=replace(config.web, telemetry_path=telemetry_path))
+
+
+def _run(
+    exporter: Exporter, *, once: bool, addresses: list[tuple[str, int]], telemetry_path: str, database: str, demo: bool
+) -> None:
+    exporter.prepare()
+    if once:
+        exporter.poll_once()
+        sys.stdout.buffer.write(exporter.page.text())
+        if not all(status.up for _, status in exporter.board.statuses()):
+            sys.exit(1)
+        return
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    urls = exporter.listen(addresses)
+    for url in urls:
+        log.info("serving", extra={"metrics": url + telemetry_path, "page": url + "/", "database": database})
+    if demo:
+        threading.Thread(target=_tell, args=(exporter, urls[0] + telemetry_path, database, stop), daemon=True).start()
+    exporter.run(stop)
+
+
+def _tell(exporter: Exporter, metrics: str, database: str, stop: threading.Event) -> None:
+    """Tell a newcomer where things are, and some numbers, every few seconds as they change."""
+    from exporter.glance import glance
+
+    path = database.removeprefix("sqlite:///")
+    while not exporter.board.ready() and not stop.wait(0.2):
+        pass
+    click.echo(f"\nMetrics: {metrics}\nHistory: {path}\n", err=True)
+    click.echo(f"Ask it:  bbq --database {path} top owners\n         bbq --database {path} search --state running --limit 5\n", err=True)
+    while not stop.is_set():
+        click.echo(f"{time.strftime('%H:%M:%S')}  {glance(exporter.board)}")
+        stop.wait(10)
+
+
+def main() -> None:
+    """Run the command; a broken pipe ends it quietly."""
+    try:
+        command()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

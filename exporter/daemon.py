@@ -1,0 +1,94 @@
+"""One running exporter: clusters, history and pages put together."""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Sequence
+
+from cheroot import wsgi
+from sqlalchemy import URL
+from sqlalchemy.exc import SQLAlchemyError
+
+from exporter.board import Board
+from exporter.config import Config
+from exporter.page import MetricsPage
+from exporter.poller import ClusterPoller
+from exporter.recorder import Recorder
+from exporter.sources import open_source
+from exporter.web import Application, make_server
+from history.database import explain, open_database, shown
+from history.store import History
+
+log = logging.getLogger(__name__)
+
+STOP_SECONDS = 30.0
+
+
+class Exporter:
+    """Everything of one configuration, made but not started."""
+
+    def __init__(self, config: Config, database: URL) -> None:
+        self.board = Board(owners=config.limits.owners)
+        self._url = database
+        self.history = History(open_database(database))
+        self._recorder = Recorder(self.history)
+        self.page = MetricsPage(self.board, self.history, config.limits.series)
+        self._config = config
+        self._pollers = []
+        self._servers: list[wsgi.Server] = []
+        for cluster in config.clusters:
+            self.board.add_cluster(cluster.name, cluster.scheduler, cluster.stale_seconds)
+            self._pollers.append(ClusterPoller(cluster, open_source(cluster), self.board, self._recorder))
+
+    def prepare(self) -> None:
+        """Bring the database up to date. One that is away does not stop the gauges; a newer one does.
+
+        Raises:
+            HistoryError: the database is of a newer BBQ.
+        """
+        try:
+            self.history.prepare()
+        except SQLAlchemyError as error:
+            self.history.up = False
+            log.warning("history cannot be opened yet", extra={"error": explain(error, self._url)})
+
+    def listen(self, addresses: Sequence[tuple[str, int]]) -> list[str]:
+        """Bind the web servers, and give their URLs. Raises AddressError."""
+        application = Application(self.board, self.page, self._config.web.telemetry_path, shown(self._url))
+        for address in addresses:
+            self._servers.append(make_server(address, application))
+        return [f"http://{_host(server)}:{server.bind_addr[1]}" for server in self._servers]
+
+    def poll_once(self) -> None:
+        """Poll every cluster once, one after the other."""
+        for poller in self._pollers:
+            poller.poll_once()
+
+    def run(self, stop: threading.Event) -> None:
+        """Poll and serve until `stop` is set, then finish what is in hand."""
+        if os.geteuid() == 0:
+            log.warning("running as root, which BBQ does not need")
+        self._recorder.start()
+        for poller in self._pollers:
+            poller.start()
+        for server in self._servers:
+            threading.Thread(target=server.serve, name="web", daemon=True).start()
+        while not stop.wait(1.0):
+            pass
+        log.info("stopping")
+        deadline = time.monotonic() + STOP_SECONDS
+        for poller in self._pollers:
+            poller.stop()
+        for poller in self._pollers:
+            poller.join(min(5.0, max(0.0, deadline - time.monotonic())))
+        self._recorder.stop(max(0.0, deadline - time.monotonic()))
+        for server in self._servers:
+            server.stop()
+
+
+def _host(server: wsgi.Server) -> str:
+    host = str(server.bind_addr[0])
+    if host in ("::", "0.0.0.0", ""):
+        return "localhost"
+    return f"[{host}]" if ":" in host else host

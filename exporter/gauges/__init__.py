@@ -1,0 +1,38 @@
+"""The metrics: a file a subject, a `Family` a metric; adding a metric is adding an entry to a file's FAMILIES.
+
+A family says its name, help and labels beside `cluster`, and gives its samples from one cluster's fresh readings.
+Nothing here asks a scheduler or a database.
+"""
+
+import pkgutil
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
+from importlib import import_module
+
+import msgspec
+
+from exporter.board import ClusterView
+
+Sample = tuple[tuple[str, ...], float]
+"""Label values in the family's order, and the number."""
+
+
+class Family(msgspec.Struct, frozen=True, kw_only=True):
+    """One metric."""
+
+    name: str
+    help: str
+    labels: tuple[str, ...]
+    """Labels beside `cluster`, which is on every one."""
+    samples: Callable[[ClusterView], Iterable[Sample]]
+
+
+@cache
+def families() -> tuple[Family, ...]:
+    """Give every metric of the files here that is made of readings."""
+    return tuple(_declared())
+
+
+def _declared() -> Iterator[Family]:
+    for module in sorted(module.name for module in pkgutil.iter_modules(__path__)):
+        yield from getattr(import_module(f"exporter.gauges.{module}"), "FAMILIES", ())

@@ -1,0 +1,77 @@
+"""Jobs by owner, account, VO, queue and state, and what they ask for or hold."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+
+from exporter.board import ClusterView
+from exporter.gauges import Family, Sample
+from exporter.tally import Amount, JobsKey
+
+OTHER_OWNERS = "(other)"
+_LABELS = ("owner", "account", "vo", "queue", "state")
+
+
+def collapse(jobs: Iterable[tuple[JobsKey, Amount]], owners: int) -> dict[JobsKey, Amount]:
+    """Put all but the owners with the most jobs together, so that sums stay right however many owners there are."""
+    jobs = list(jobs)
+    sizes: Counter[str] = Counter()
+    for (owner, *_), amount in jobs:
+        sizes[owner] += amount.jobs
+    kept = {owner for owner, _ in sorted(sizes.items(), key=lambda item: (-item[1], item[0]))[:owners]}
+    found: dict[JobsKey, Amount] = defaultdict(Amount)
+    for (owner, account, vo, queue, state), amount in jobs:
+        key = (owner, account, vo, queue, state) if owner in kept else (OTHER_OWNERS, "", "", queue, state)
+        total = found[key]
+        total.jobs += amount.jobs
+        total.cpus += amount.cpus
+        total.gpus += amount.gpus
+        total.memory_bytes += amount.memory_bytes
+    return dict(found)
+
+
+def _amounts(view: ClusterView) -> dict[JobsKey, Amount]:
+    return collapse((item for tally in view.tallies for item in tally.jobs.items()), view.owners)
+
+
+def _jobs(view: ClusterView) -> Iterable[Sample]:
+    return ((key, amount.jobs) for key, amount in _amounts(view).items())
+
+
+def _cpus(view: ClusterView) -> Iterable[Sample]:
+    return ((key, amount.cpus) for key, amount in _amounts(view).items())
+
+
+def _gpus(view: ClusterView) -> Iterable[Sample]:
+    return ((key, amount.gpus) for key, amount in _amounts(view).items() if amount.gpus)
+
+
+def _memory(view: ClusterView) -> Iterable[Sample]:
+    return ((key, amount.memory_bytes) for key, amount in _amounts(view).items())
+
+
+FAMILIES = (
+    Family(
+        name="bbq_jobs",
+        help="Jobs by state (HTCondor JobStatus, Slurm job state), as of the last reading.",
+        labels=_LABELS,
+        samples=_jobs,
+    ),
+    Family(
+        name="bbq_jobs_cpus",
+        help="CPUs that jobs hold (running, suspended, finishing) or ask for (pending, held), as of the last reading.",
+        labels=_LABELS,
+        samples=_cpus,
+    ),
+    Family(
+        name="bbq_jobs_gpus",
+        help="GPUs that jobs hold or ask for, as of the last reading; no series where there are none.",
+        labels=_LABELS,
+        samples=_gpus,
+    ),
+    Family(
+        name="bbq_jobs_memory_bytes",
+        help="Memory that jobs hold or ask for, as of the last reading.",
+        labels=_LABELS,
+        samples=_memory,
+    ),
+)

@@ -1,0 +1,38 @@
+"""Why jobs wait, and since when the oldest of them does."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+from exporter.board import ClusterView
+from exporter.gauges import Family, Sample
+
+
+def _pending(view: ClusterView) -> Iterable[Sample]:
+    total: Counter[tuple[str, str]] = Counter()
+    for tally in view.tallies:
+        total.update(tally.pending)
+    return total.items()
+
+
+def _oldest(view: ClusterView) -> Iterable[Sample]:
+    found: dict[str, float] = {}
+    for tally in view.tallies:
+        for queue, submitted in tally.oldest.items():
+            found[queue] = min(submitted, found.get(queue, submitted))
+    return (((queue,), submitted) for queue, submitted in found.items())
+
+
+FAMILIES = (
+    Family(
+        name="bbq_pending_jobs",
+        help="Pending jobs by the reason for which they wait (Slurm Reason, HTCondor LastRejMatchReason), as of the last reading.",
+        labels=("queue", "reason"),
+        samples=_pending,
+    ),
+    Family(
+        name="bbq_pending_oldest_submit_timestamp_seconds",
+        help="When the oldest pending job was submitted that is not held and waits for no dependency, array limit or begin time.",
+        labels=("queue",),
+        samples=_oldest,
+    ),
+)

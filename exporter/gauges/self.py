@@ -1,0 +1,69 @@
+"""What BBQ says of itself: each source, the history, words it did not know, and its own build."""
+
+import platform
+from collections import Counter
+from collections.abc import Iterator
+
+from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
+
+from exporter.board import Board
+from history import __version__
+from history.store import History
+
+_SOURCE = ("cluster", "source")
+
+
+def self_metrics(board: Board, history: History | None) -> Iterator[Metric]:
+    """Give the metrics that are not about the clusters' jobs and workers, as of now."""
+    yield from _sources(board)
+    if history is not None:
+        yield from _history(history)
+    unknown = CounterMetricFamily(
+        "bbq_unknown_values", "Words of a scheduler's that this BBQ does not know, by field.", labels=("cluster", "field")
+    )
+    for (cluster, field), count in sorted(board.unknown.items()):
+        unknown.add_metric((cluster, field), count)
+    yield unknown
+    build = InfoMetricFamily("bbq_build", "The BBQ that serves this page.")
+    build.add_metric((), {"version": __version__, "python": platform.python_version()})
+    yield build
+
+
+def _sources(board: Board) -> Iterator[Metric]:
+    up = GaugeMetricFamily("bbq_source_up", "Whether the newest poll of a source succeeded.", labels=_SOURCE)
+    success = GaugeMetricFamily(
+        "bbq_source_last_success_timestamp_seconds", "When a source was last read.", labels=_SOURCE
+    )
+    duration = GaugeMetricFamily(
+        "bbq_source_poll_duration_seconds", "How long the newest poll of a source took.", labels=_SOURCE
+    )
+    interval = GaugeMetricFamily("bbq_source_interval_seconds", "How often a source is to be read.", labels=_SOURCE)
+    calls = CounterMetricFamily("bbq_source_calls", "Questions put to the scheduler.", labels=_SOURCE)
+    errors = CounterMetricFamily(
+        "bbq_source_errors", "Polls of a source that failed, by reason.", labels=(*_SOURCE, "reason")
+    )
+    for cluster, status in sorted(board.statuses(), key=lambda item: (item[0], item[1].feed.name)):
+        labels = (cluster, status.feed.name)
+        up.add_metric(labels, status.up)
+        if status.last_success is not None:
+            success.add_metric(labels, status.last_success.timestamp())
+        if status.duration_seconds is not None:
+            duration.add_metric(labels, status.duration_seconds)
+        interval.add_metric(labels, status.interval_seconds)
+        calls.add_metric(labels, status.calls)
+        for reason, count in sorted(status.errors.items()):
+            errors.add_metric((*labels, reason), count)
+    yield from (up, success, duration, interval, calls, errors)
+
+
+def _history(history: History) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "bbq_history_up", "Whether the newest write to the history database succeeded.", value=history.up
+    )
+    written = CounterMetricFamily(
+        "bbq_history_rows_written", "Rows inserted, replaced or deleted in the history, by table.", labels=("table",)
+    )
+    for table, count in sorted(Counter(history.rows_written).items()):
+        written.add_metric((table,), count)
+    yield written

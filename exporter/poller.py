@@ -1,0 +1,195 @@
+"""The timers: a thread a feed reads, publishes and stores; a thread a cluster looks for new feeds.
+
+A reading is published before it is stored, and stored by another thread, so that a slow database never makes a
+gauge old. An error of the scheduler or the database becomes data (up 0, a reason, a log line) and is tried again
+later, with growing pauses; it never ends a thread.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from exporter.board import Board
+from exporter.config import Cluster
+from exporter.recorder import Recorder
+from exporter.snapshot import Feed, JobsReading, Kind, WorkersReading
+from exporter.sources import Source, SourceError
+from history.database import HistoryError
+
+log = logging.getLogger(__name__)
+
+LONGEST_PAUSE_SECONDS = 600.0
+
+
+def pause(interval: float, failures: int, duration: float) -> float:
+    """Give the seconds from the start of one poll to the start of the next.
+
+    Failures double it, and so does a scheduler that takes more than half of the interval to answer.
+    """
+    if failures:
+        return min(interval * 2.0 ** min(failures, 10), max(LONGEST_PAUSE_SECONDS, interval))
+    return max(interval, 2 * duration)
+
+
+class ClusterPoller:
+    """Everything that runs for one cluster."""
+
+    def __init__(self, cluster: Cluster, source: Source, board: Board, recorder: Recorder | None) -> None:
+        self._cluster = cluster
+        self._source = source
+        self._board = board
+        self._recorder = recorder
+        self._stop = threading.Event()
+        self._threads: dict[str, threading.Thread] = {}
+
+    def start(self) -> None:
+        """Begin to poll."""
+        thread = threading.Thread(target=self._discover, name=f"{self._cluster.name} discovery", daemon=True)
+        self._threads[""] = thread
+        thread.start()
+
+    def stop(self) -> None:
+        """Ask every thread to end after what it has in hand."""
+        self._stop.set()
+
+    def join(self, timeout: float) -> None:
+        """Wait for the threads; those that are waiting for a scheduler are left behind."""
+        deadline = time.monotonic() + timeout
+        for thread in list(self._threads.values()):
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+    def poll_once(self) -> None:
+        """Read and publish every feed of jobs and workers, and store all of it, one after the other."""
+        for feed in self._find_feeds():
+            self._poll(feed)
+        if self._recorder is not None:
+            self._recorder.drain()
+
+    def _discover(self) -> None:
+        """Start a thread for each feed, also for those that turn up later."""
+        failures = 0
+        while not self._stop.is_set():
+            began = time.monotonic()
+            feeds = self._find_feeds()
+            failures = failures + 1 if not feeds else 0
+            for feed in feeds:
+                if feed.name not in self._threads:
+                    thread = threading.Thread(
+                        target=self._loop, args=(feed,), name=f"{self._cluster.name} {feed.name}", daemon=True
+                    )
+                    self._threads[feed.name] = thread
+                    thread.start()
+            self._stop.wait(pause(self._cluster.interval, failures, time.monotonic() - began))
+
+    def _find_feeds(self) -> Sequence[Feed]:
+        known = self._recorder.known_feeds(self._cluster.name) if self._recorder is not None else []
+        try:
+            self._board.set_version(self._cluster.name, self._note_version())
+            found = list(self._source.feeds())
+        except SourceError as error:
+            log.warning("cluster cannot be asked what it has", extra={"cluster": self._cluster.name, "error": str(error)})
+            # nothing is known of its feeds yet, so the failure stands for the one that every cluster has
+            workers = Feed(kind=Kind.WORKERS)
+            self._board.add_feed(self._cluster.name, workers, self._cluster.interval)
+            if "workers" not in self._threads:
+                self._board.failed(self._cluster.name, workers, error.reason, str(error), 0.0)
+            return known
+        feeds = {feed.name: feed for feed in (*known, *found)}
+        for feed in feeds.values():
+            self._board.add_feed(self._cluster.name, feed, self._cluster.interval)
+        return list(feeds.values())
+
+    def _note_version(self) -> str | None:
+        known = self._board.clusters()[self._cluster.name][1]
+        if known is not None:
+            return known
+        version = self._source.version()
+        if self._recorder is not None:
+            self._recorder.begin_cluster(self._cluster.name, self._cluster.scheduler, version)
+        return version
+
+    def _loop(self, feed: Feed) -> None:
+        failures = 0
+        while not self._stop.is_set():
+            began = time.monotonic()
+            failures = 0 if self._poll(feed) else failures + 1
+            taken = time.monotonic() - began
+            self._stop.wait(max(0.0, pause(self._cluster.interval, failures, taken) - taken))
+
+    def _poll(self, feed: Feed) -> bool:
+        """Read a feed once; tell whether it could be read."""
+        began = time.monotonic()
+        name = self._cluster.name
+        extra = {"cluster": name, "source": feed.name}
+        try:
+            if feed.kind is Kind.ACCOUNTING:
+                self._account(feed, began)
+            else:
+                read: Callable[[Feed], JobsReading | WorkersReading] = (
+                    self._source.read_jobs if feed.kind is Kind.JOBS else self._source.read_workers
+                )
+                reading = read(feed)
+                self._board.publish(name, feed, reading, time.monotonic() - began)
+                if self._recorder is not None:
+                    self._recorder.offer(name, feed, reading, self._cluster.interval)
+                self._log_unknown(reading.unknown)
+        except SourceError as error:
+            self._failed(feed, error.reason, str(error), time.monotonic() - began)
+            return False
+        except (SQLAlchemyError, HistoryError) as error:
+            # only accounting waits for the database: what it has read is not stored, so it will be read again
+            log.warning("history cannot be written", extra={**extra, "error": " ".join(str(error).split())[:500]})
+            return False
+        except Exception as error:
+            log.exception("poll failed in BBQ itself", extra=extra)
+            self._failed(feed, "internal", f"{type(error).__name__}: {error}", time.monotonic() - began)
+            return False
+        return True
+
+    def _account(self, feed: Feed, began: float) -> None:
+        """Read and store what ended, page by page, until everything up to now is stored."""
+        name = self._cluster.name
+        recorder = self._recorder
+        if recorder is None:
+            return
+        calls = 0
+        while True:
+            now = datetime.now(UTC).replace(microsecond=0)
+            page = self._source.read_accounting(feed, recorder.watermark(name, feed), now)
+            recorder.save_ended(name, feed, page, now, self._cluster.interval)
+            calls += page.calls
+            for text in page.unreadable:
+                log.warning("a row of accounting was not understood", extra={"cluster": name, "source": feed.name, "row": text[:500]})
+            self._log_unknown(page.unknown)
+            if page.complete or self._stop.is_set():
+                break
+        self._board.succeeded(name, feed, now, time.monotonic() - began, calls, page.unknown)
+
+    def _failed(self, feed: Feed, reason: str, said: str, duration: float) -> None:
+        name = self._cluster.name
+        was_up = any(
+            status.up or not status.polls
+            for cluster, status in self._board.statuses()
+            if cluster == name and status.feed.name == feed.name
+        )
+        self._board.failed(name, feed, reason, said, duration)
+        log.log(
+            logging.WARNING if was_up else logging.DEBUG,
+            "source is down",
+            extra={"cluster": name, "source": feed.name, "reason": reason, "error": said},
+        )
+        if self._recorder is not None:
+            self._recorder.failed(name, feed, said)
+
+    def _log_unknown(self, values: Sequence[object]) -> None:
+        for value in values:
+            if value not in _told:
+                _told.add(value)
+                log.warning("unknown word of the scheduler", extra={"cluster": self._cluster.name, "value": str(value)})
+
+
+_told: set[object] = set()
