@@ -170,6 +170,10 @@ Index(
     "ix_jobs_open",
     jobs.c.cluster,
     jobs.c.queue,
+    jobs.c.state,
+    jobs.c.owner,
+    jobs.c.account,
+    jobs.c.vo,
     sqlite_where=text("ended_at IS NULL"),
     postgresql_where=text("ended_at IS NULL"),
 )

@@ -1,0 +1,264 @@
+"""bbq: questions as commands. It only reads."""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from history import __version__
+from history.when import WhenError, parse_when
+
+if TYPE_CHECKING:
+    from history.questions import Scope
+    from history.render import Answer
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True}
+_STATES = ("pending", "held", "running", "suspended", "finishing", "ended", "unknown")
+_OUTCOMES = ("completed", "failed", "cancelled", "timeout", "out_of_memory", "node_fail", "preempted", "unknown")
+
+
+class When(click.ParamType[datetime]):
+    """A moment as people name it."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Read it, or say what could have been written."""
+        if isinstance(value, datetime):
+            return value
+        try:
+            return parse_when(value)
+        except WhenError as error:
+            self.fail(str(error), param, ctx)
+
+
+def shared(command: _F) -> _F:
+    """Add the options that every question has."""
+    for option in reversed(
+        (
+            click.option("--database", envvar="BBQ_DATABASE", show_envvar=True, help="History database: a URL or an SQLite file."),
+            click.option("--cluster", "clusters", multiple=True, metavar="NAME", help="Only this cluster; may be repeated."),
+            click.option("--format", "form", type=click.Choice(["table", "json", "csv"]), default="table", help="How the answer is written."),
+            click.option("--columns", metavar="A,B,C", help="Only these columns, in this order."),
+            click.option("--limit", type=click.IntRange(1), help="At most so many rows."),
+            click.option("--no-headers", is_flag=True, help="Leave the column names out."),
+            click.option("--sql", "show_sql", is_flag=True, help="Show the queries used, on stderr."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+@click.group(context_settings=_CONTEXT)
+@click.version_option(__version__, prog_name="bbq")
+@click.pass_context
+def command(context: click.Context) -> None:
+    """Ask the history of batch clusters: who has what, where, since when and why.
+
+    \b
+    Examples:
+      bbq top owners
+      bbq search --state running --limit 5
+    """
+    if os.environ.get("NO_COLOR"):
+        context.color = False
+
+
+@command.command()
+@click.argument("thing", type=click.Choice(["owners", "accounts", "vos", "queues", "workers", "outcomes"]))
+@click.option("--state", type=click.Choice(_STATES[:5]), help="Rank by the jobs in this state.")
+@click.option("--by", type=click.Choice(["jobs", "cpus", "gpus", "memory", "cpu-time", "wall-time"]), default="jobs", help="The measure.")
+@click.option("--since", type=When(), help="Rank the jobs that ended since then.")
+@click.option("--until", type=When(), help="Rank the jobs that ended before then.")
+@shared
+def top(thing: str, state: str | None, by: str, since: datetime | None, until: datetime | None, **options: Any) -> None:
+    """Rank owners, accounts, VOs, queues, workers or outcomes.
+
+    Now: the jobs that are in the queues; CPUS, GPUS and MEMORY are what running jobs hold. With --since or
+    --until: the jobs that ended in that time.
+
+    \b
+    Examples:
+      bbq top owners --by cpus
+      bbq top workers --since 7d
+    """
+    with _asking(options, limit=20) as (connection, scope):
+        from history.questions.top import top as ask
+
+        answer = ask(connection, scope, thing, by=by, state=state, since=since, until=until)
+    _say([answer], scope, options, empty="no job is in the queues" if since is None else "no job ended in that time")
+
+
+@command.command()
+@click.argument("kind", type=click.Choice(["owner", "worker", "job"]))
+@click.argument("name")
+@shared
+def info(kind: str, name: str, **options: Any) -> None:
+    """Tell everything about one owner, worker or job.
+
+    \b
+    Examples:
+      bbq info owner alice
+      bbq info job 1234_7
+    """
+    with _asking(options) as (connection, scope):
+        from history.questions import info as questions
+
+        ask = {"owner": questions.info_owner, "worker": questions.info_worker, "job": questions.info_job}[kind]
+        answers = ask(connection, scope, name)
+    _say(answers, scope, options)
+
+
+@command.command()
+@click.option("--owner", multiple=True, help="Whose job it is; may be repeated.")
+@click.option("--account", multiple=True, help="The account it is charged to.")
+@click.option("--vo", multiple=True, help="The virtual organisation.")
+@click.option("--queue", multiple=True, help="Partition or schedd.")
+@click.option("--worker", multiple=True, help="A worker it ran on.")
+@click.option("--state", multiple=True, type=click.Choice(_STATES), help="The state it is in.")
+@click.option("--outcome", multiple=True, type=click.Choice(_OUTCOMES), help="How it ended.")
+@click.option("--name", "pattern", help="Its name; * and ? stand for anything.")
+@click.option("--exit-code", type=int, help="Its exit code.")
+@click.option("--running-at", type=When(), help="It was running at that moment.")
+@click.option("--submitted-between", type=(When(), When()), help="It was submitted between two moments.")
+@click.option("--ended-between", type=(When(), When()), help="It ended between two moments.")
+@shared
+def search(pattern: str | None, **options: Any) -> None:
+    """Find jobs, the newest first; every filter combines with every other.
+
+    \b
+    Examples:
+      bbq search --owner alice --outcome failed
+      bbq search --worker node0012 --running-at yesterday
+    """
+    with _asking(options, limit=50) as (connection, scope):
+        from history.questions.search import SHORT, Filters
+        from history.questions.search import search as ask
+
+        chosen = {key: options[key] for key in ("owner", "account", "vo", "queue", "worker", "state", "outcome", "exit_code", "running_at", "submitted_between", "ended_between")}
+        answer = ask(connection, scope, Filters(name=pattern, **chosen))
+    if options["form"] == "table" and not options["columns"]:
+        answer = answer.only(SHORT)
+    _say([answer], scope, options, empty="no job fits all of this")
+
+
+@command.command()
+@shared
+def status(**options: Any) -> None:
+    """Tell how fresh the history is; exit 1 when something is stale.
+
+    \b
+    Examples:
+      bbq status
+      bbq status --cluster grid --format json
+    """
+    with _asking(options) as (connection, scope):
+        from history.questions.status import status as ask
+
+        answer, stale = ask(connection, scope)
+    _say([answer], scope, options, empty="no source has been read yet")
+    if stale:
+        click.echo(f"bbq: stale: {', '.join(stale)}", err=True)
+        sys.exit(1)
+
+
+class _asking:
+    """A connection that can only read, and the scope of the question; errors become one line and exit code 1."""
+
+    def __init__(self, options: dict[str, Any], limit: int | None = None) -> None:
+        self._options = options
+        self._limit = options["limit"] or limit
+
+    def __enter__(self) -> tuple[Any, "Scope"]:
+        from history.questions import Scope, reading
+
+        self._url = self._options["database"] or _default_database()
+        self._reading = reading(self._url)
+        try:
+            connection = self._reading.__enter__()
+            scope = Scope(clusters=self._options["clusters"], limit=self._limit, statements=[])
+            self._check_clusters(connection, scope)
+        except Exception as error:
+            self._explain(error)
+            raise
+        return connection, scope
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        self._reading.__exit__(None, None, None)
+        if error is not None:
+            self._explain(error)
+
+    def _check_clusters(self, connection: Any, scope: "Scope") -> None:
+        from sqlalchemy import select
+
+        from history.questions import AskError
+        from history.schema import clusters
+
+        known = list(connection.scalars(select(clusters.c.cluster)))
+        for name in scope.clusters:
+            if name not in known:
+                raise AskError(f"no cluster called {name!r} is in the history; there are {', '.join(known) or 'none'}")
+
+    def _explain(self, error: BaseException) -> None:
+        from sqlalchemy.exc import SQLAlchemyError
+
+        from history.database import HistoryError, explain, parse_url
+        from history.questions import AskError
+
+        if isinstance(error, SQLAlchemyError):
+            raise click.ClickException(explain(error, parse_url(self._url))) from error
+        if isinstance(error, HistoryError | AskError):
+            raise click.ClickException(str(error)) from error
+
+
+def _default_database() -> str:
+    """Give the default history, or the demo's where there is no other."""
+    from history.database import default_url
+
+    url = default_url()
+    real, demo = (Path(each.removeprefix("sqlite:///")) for each in (url, url.replace("history.db", "demo.db")))
+    if not real.exists() and demo.exists():
+        click.echo(f"bbq: no history yet; this is the demo's, {demo}", err=True)
+        return f"sqlite:///{demo}"
+    return url
+
+
+def _say(answers: "Sequence[Answer]", scope: "Scope", options: dict[str, Any], empty: str | None = None) -> None:
+    """Write answers in the format asked for: stdout has them and nothing else."""
+    from history import render
+
+    if options["show_sql"]:
+        for statement in scope.statements:
+            click.echo(f"{statement};\n", err=True)
+    if options["columns"]:
+        try:
+            answers = [answer.only([each.strip() for each in options["columns"].split(",")]) for answer in answers]
+        except KeyError as error:
+            raise click.UsageError(str(error.args[0])) from error
+    headers = not options["no_headers"]
+    if options["form"] == "json":
+        text = render.to_json(answers)
+    elif options["form"] == "csv":
+        text = render.to_csv(answers, headers=headers)
+    else:
+        terminal = sys.stdout.isatty()
+        width = shutil.get_terminal_size().columns if terminal else 10_000
+        text = render.to_table(answers, width=width, headers=headers, pictures=terminal)
+    click.echo(text, nl=False)
+    if empty is not None and not any(answer.rows for answer in answers):
+        click.echo(f"bbq: {empty}", err=True)
+
+
+def main() -> None:
+    """Run the command; `bbq … | head` ends quietly."""
+    try:
+        command(prog_name="bbq")
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

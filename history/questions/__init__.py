@@ -1,0 +1,53 @@
+"""The questions: a file each, from a scope and some filters to rows. They read, and know SQL; nothing here knows click."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+from sqlalchemy import ColumnElement, Connection, Engine, Select, Table
+
+from history.database import HistoryError, open_database, parse_url, shown
+from history.upgrade import current, newest
+
+
+class AskError(Exception):
+    """A question that cannot be answered as it was put; the message says what could be asked instead."""
+
+
+class Scope(msgspec.Struct, kw_only=True):
+    """What every question is limited to, and the statements that were used."""
+
+    clusters: tuple[str, ...] = ()
+    limit: int | None = None
+    statements: list[str] = []  # noqa: RUF012 - msgspec copies defaults
+
+    def among(self, table: Table) -> list[ColumnElement[bool]]:
+        """Give the condition that keeps a table to the clusters asked for."""
+        return [table.c.cluster.in_(self.clusters)] if self.clusters else []
+
+
+
+@contextmanager
+def reading(url: str) -> Iterator[Connection]:
+    """Open a history database for reading only; the database itself refuses to be written.
+
+    Raises:
+        HistoryError: it is not there, empty, or of a newer BBQ.
+    """
+    engine: Engine = open_database(parse_url(url), readonly=True)
+    with engine.connect() as connection:
+        there = current(connection)
+        if there is None:
+            raise HistoryError(f"history database {shown(engine.url)}: nothing in it yet; start bbq-exporter on it first")
+        if there > newest():
+            raise HistoryError(f"history database {shown(engine.url)}: schema {there} is newer than this bbq; install that BBQ")
+        if there < newest():
+            raise HistoryError(f"history database {shown(engine.url)}: schema {there} is of an older BBQ; run `bbq-history upgrade`")
+        yield connection
+
+
+def run(connection: Connection, scope: Scope, query: Select[Any]) -> Sequence[Any]:
+    """Run a query and remember its text."""
+    scope.statements.append(str(query.compile(connection, compile_kwargs={"literal_binds": True})))
+    return connection.execute(query).all()

@@ -1,0 +1,197 @@
+"""Answers as a table for people, as JSON or as CSV.
+
+Columns say their unit by their suffix: `_seconds`, `_bytes`, `_at` (a moment). A table has human units and local
+time; JSON and CSV have base units and ISO-8601 UTC.
+"""
+
+import csv
+import io
+import json
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+FORMATS = ("table", "json", "csv")
+_BAR = "█"
+
+
+class Answer:
+    """Named columns and rows; a ranking also says which column is worth a bar."""
+
+    def __init__(
+        self, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None, bar: str | None = None
+    ) -> None:
+        self.columns = tuple(columns)
+        self.rows = [tuple(row) for row in rows]
+        self.title = title
+        self.bar = bar
+
+    def only(self, columns: Sequence[str]) -> "Answer":
+        """Give the answer with just these columns. Raises KeyError with the ones there are."""
+        missing = [column for column in columns if column not in self.columns]
+        if missing:
+            raise KeyError(f"no column {missing[0]!r}; there are {', '.join(self.columns)}")
+        places = [self.columns.index(column) for column in columns]
+        return Answer(columns, [[row[place] for place in places] for row in self.rows], title=self.title, bar=self.bar)
+
+
+def to_json(answers: Sequence[Answer]) -> str:
+    """Give an array of objects; for an answer of several parts, an object of such arrays."""
+    parts = {
+        answer.title or "answer": [dict(zip(answer.columns, map(_plain, row), strict=True)) for row in answer.rows]
+        for answer in answers
+    }
+    value: Any = parts if len(answers) != 1 else next(iter(parts.values()))
+    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+
+
+def to_csv(answers: Sequence[Answer], *, headers: bool = True) -> str:
+    """Give RFC 4180; parts are separated by an empty line."""
+    parts = []
+    for answer in answers:
+        text = io.StringIO()
+        writer = csv.writer(text)
+        if headers:
+            writer.writerow(answer.columns)
+        writer.writerows([_flat(value) for value in row] for row in answer.rows)
+        parts.append(text.getvalue())
+    return "\r\n".join(parts)
+
+
+def to_table(answers: Sequence[Answer], *, width: int, headers: bool = True, pictures: bool = False) -> str:
+    """Give aligned columns as wide as the terminal; too long texts end in `…`."""
+    parts = []
+    for answer in answers:
+        lines = []
+        if answer.title and len(answers) > 1:
+            lines.append(answer.title)
+        lines.extend(_lines(answer, width, headers, pictures))
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def _lines(answer: Answer, width: int, headers: bool, pictures: bool) -> Iterator[str]:
+    if not answer.rows:
+        if headers:
+            yield "  ".join(_heading(column) for column in answer.columns)
+        return
+    cells = [[_human(column, value) for column, value in zip(answer.columns, row, strict=True)] for row in answer.rows]
+    right = [all(_is_number(row[place]) for row in answer.rows) for place in range(len(answer.columns))]
+    titles = [_heading(column) for column in answer.columns] if headers else [""] * len(answer.columns)
+    sizes = [max(_width(text) for text in (titles[place], *(row[place] for row in cells))) for place in range(len(titles))]
+    room = 12 if pictures and answer.bar in answer.columns else 0
+    _shrink(sizes, right, width - room)
+    if headers:
+        yield "  ".join(_fit(text, size, flush) for text, size, flush in zip(titles, sizes, right, strict=True)).rstrip()
+    bars = _bars(answer) if room else [""] * len(cells)
+    for row, bar in zip(cells, bars, strict=True):
+        line = "  ".join(_fit(text, size, flush) for text, size, flush in zip(row, sizes, right, strict=True))
+        yield (f"{line}  {bar}" if bar else line).rstrip()
+
+
+def _shrink(sizes: list[int], right: Sequence[bool], width: int) -> None:
+    """Take room from the widest text columns until the line fits; numbers are never cut."""
+    while sum(sizes) + 2 * (len(sizes) - 1) > width:
+        widest = max((place for place in range(len(sizes)) if not right[place]), key=lambda place: sizes[place], default=None)
+        if widest is None or sizes[widest] <= 8:
+            return
+        sizes[widest] -= 1
+
+
+def _bars(answer: Answer) -> list[str]:
+    place = answer.columns.index(answer.bar or "")
+    values = [float(row[place] or 0) for row in answer.rows]
+    most = max(values) or 1.0
+    return [_BAR * round(10 * value / most) for value in values]
+
+
+def _heading(column: str) -> str:
+    for suffix in ("_seconds", "_bytes", "_at"):
+        column = column.removesuffix(suffix)
+    return column.upper().replace("_", " ")
+
+
+def _fit(text: str, size: int, right: bool) -> str:
+    if _width(text) > size:
+        text = _cut(text, size)
+    pad = " " * (size - _width(text))
+    return pad + text if right else text + pad
+
+
+def _cut(text: str, size: int) -> str:
+    while _width(text) > size - 1:
+        text = text[:-1]
+    return text + "…"
+
+
+def _width(text: str) -> int:
+    """Give the columns a text takes in a terminal: wide characters take two."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
+def _human(column: str, value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, datetime):
+        return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return " ".join(f"{key}={_human('', inner)}" for key, inner in value.items())
+    if isinstance(value, list | tuple):
+        return ",".join(_human("", inner) for inner in value)
+    if column.endswith("_bytes"):
+        return human_bytes(value)
+    if column.endswith("_seconds"):
+        return human_seconds(value)
+    if isinstance(value, float):
+        return f"{value:,.0f}" if value == int(value) else f"{value:,.2f}"
+    if isinstance(value, int):
+        return f"{value:,}" if "code" not in column and "signal" not in column and column != "value" else str(value)
+    return printable(str(value))
+
+
+def printable(text: str) -> str:
+    """Give a text that cannot move the cursor or colour the terminal, whatever somebody called their job."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def human_bytes(value: float) -> str:
+    """Give `3.0G` for 3 GiB."""
+    for unit in ("", "K", "M", "G", "T", "P"):
+        if abs(value) < 1024 or unit == "P":
+            break
+        value /= 1024
+    return f"{value:.0f}{unit}" if value >= 100 or not unit else f"{value:.1f}{unit}"
+
+
+def human_seconds(value: float) -> str:
+    """Give `2d03h`, `4h05m`, `3m20s` or `12s`."""
+    seconds = round(value)
+    if seconds < 60:
+        return f"{seconds}s"
+    if seconds < 3600:
+        return f"{seconds // 60}m{seconds % 60:02}s"
+    if seconds < 86400:
+        return f"{seconds // 3600}h{seconds % 3600 // 60:02}m"
+    return f"{seconds // 86400}d{seconds % 86400 // 3600:02}h"
+
+
+def _plain(value: Any) -> Any:
+    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if isinstance(value, datetime) else value
+
+
+def _flat(value: Any) -> Any:
+    value = _plain(value)
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
