@@ -119,14 +119,22 @@ def _fold_runs(known: Sequence[Run], seen: Sequence[Run]) -> tuple[Run, ...]:
     return tuple(sorted(runs.values(), key=lambda run: (run.attempt_at, run.started_at)))
 
 
+_SAYS_MORE = frozenset({Outcome.CANCELLED, Outcome.TIMEOUT, Outcome.OUT_OF_MEMORY})
+"""Why a run was taken off its worker, where one record knows it and another only says that it was (HTCondor)."""
+
+
 def _fold_run(old: Run, new: Run) -> Run:
     if old.accounted and not new.accounted:
+        if old.outcome is Outcome.PREEMPTED and new.outcome in _SAYS_MORE:
+            return replace(old, outcome=new.outcome)
         return old
     kept = {
         name: getattr(old, name)
         for name in ("cpus", "gpus", "memory_bytes", "used_cpu_seconds", "used_memory_bytes")
         if getattr(new, name) is None
     }
+    if new.outcome is Outcome.PREEMPTED and old.outcome in _SAYS_MORE:
+        kept["outcome"] = old.outcome
     return replace(new, workers=new.workers or old.workers, **kept)
 
 

@@ -34,9 +34,13 @@ class CommandMissing(SourceError):
 
 
 class CommandFailed(SourceError):
-    """The command ended with an error of its own."""
+    """The command ended with an error of its own; `output` is what it had written until then."""
 
     reason = "failed"
+
+    def __init__(self, said: str, output: bytes = b"") -> None:
+        super().__init__(said)
+        self.output = output
 
 
 class CommandTimeout(SourceError):

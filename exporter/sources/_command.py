@@ -75,7 +75,7 @@ def run(
             _kill(process)
     if process.returncode != 0:
         said = " ".join(errors.decode("utf-8", "backslashreplace").split())[-500:] or "nothing on stderr"
-        raise CommandFailed(f"{name}: exit code {process.returncode}: {said}")
+        raise CommandFailed(f"{name}: exit code {process.returncode}: {said}", output)
     return output
 
 

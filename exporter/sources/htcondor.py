@@ -1,3 +1,236 @@
+"""An HTCondor pool, read through its bindings (23 to 25), each question by a process that can be killed.
+
+Calls: one query of the collector for machines and one for schedds a workers poll; for each schedd, one query of
+its queue a jobs poll, and two of its history (jobs, and runs) an accounting poll. Each schedd is asked by itself
+and on its own timer, so that one that is dead or hangs neither delays nor blanks the others. The queue is read
+first and the history second: a job that leaves in between is in both, and never in neither.
+"""
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
 from exporter.config import Cluster
+from exporter.snapshot import AccountingPage, Feed, JobsReading, Kind, Unmade, UnknownValue, WorkersReading
+from exporter.sources import AnswerUnreadable, CommandFailed
+from exporter.sources import _htcondor_ads as ads
+from exporter.sources._command import run
+from history.records import Job
+
+READER = Path(__file__).with_name("_htcondor_reader.py")
+EPOCH_OVERLAP_SECONDS = 120
+WIDE_EVERY_SECONDS = 900
+WIDE_SECONDS = 7200
+"""How far back the history is read again every quarter of an hour, for records that came late."""
+
+
 class Settings(Cluster, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an HTCondor pool's configuration may say."""
+
     collectors: tuple[str, ...] = ()
+    """host[:port]; the first that answers. None: what HTCondor's own configuration names."""
+    schedds: str | tuple[str, ...] = "all"
+    token_directory: Path | None = None
+
+
+class Watermark(msgspec.Struct, frozen=True):
+    """How far one schedd's history has been read."""
+
+    job: str | None = None
+    """GlobalJobId of the newest record."""
+    epoch: int | None = None
+    """EpochWriteDate of the newest run."""
+
+
+class Source:
+    """One pool."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._schedds: dict[str, None] = {}
+        self._memory: dict[str, dict[bytes, tuple[Job | Unmade | None, list[UnknownValue]]]] = {}
+        self._read_wide_at: dict[str, datetime] = {}
+
+    def version(self) -> str | None:
+        """Give the collector's version."""
+        found = self._ask([{"what": "collectors", "attributes": ["CondorVersion"]}])[0]
+        return ads.version({"CondorVersion": found[0][0]}) if found else None
+
+    def feeds(self) -> Sequence[Feed]:
+        """Give the workers, and jobs and accounting of every schedd that was ever seen."""
+        names = self._settings.schedds
+        if isinstance(names, str):
+            names = (names,) if names != "all" else tuple(row[0] for row in self._schedd_rows())
+        with self._lock:
+            self._schedds.update(dict.fromkeys(names))
+            known = list(self._schedds)
+        each = [Feed(kind=kind, queue=name) for name in known for kind in (Kind.JOBS, Kind.ACCOUNTING)]
+        return [Feed(kind=Kind.WORKERS), *each]
+
+    def read_jobs(self, feed: Feed) -> JobsReading:
+        """Read one schedd's queue."""
+        taken_at = _now()
+        question = {"what": "jobs", "schedd": feed.queue, "attributes": ads.QUEUE, "constraint": ads.QUEUE_CONSTRAINT}
+        (lines,) = self._ask_lines([question])
+        before, now = self._memory.get(feed.name, {}), {}
+        for line in lines:
+            known = before.get(line)
+            now[line] = known if known is not None else self._read_ad(line)
+        self._memory[feed.name] = now
+        jobs: list[Job] = []
+        unmade: list[Unmade] = []
+        for read, _ in now.values():
+            if isinstance(read, Job):
+                jobs.append(read)
+            elif read is not None:
+                unmade.append(msgspec.structs.replace(read, queue=feed.queue))
+        return JobsReading(
+            taken_at=taken_at,
+            jobs=jobs,
+            unmade=tuple(unmade),
+            unknown=tuple(value for _, values in now.values() for value in values),
+            calls=2,
+        )
+
+    def _read_ad(self, line: bytes) -> tuple[Job | Unmade | None, list[UnknownValue]]:
+        unknown: list[UnknownValue] = []
+        ad = ads.ad_of(ads.QUEUE, json.loads(line))
+        try:
+            if ad["ProcId"] is None:
+                return ads.unmade(ad), unknown
+            return ads.live(ad, unknown), unknown
+        except (KeyError, ValueError, TypeError) as error:
+            raise AnswerUnreadable(f"queue of a schedd: {error!r} in {line[:300]!r}; is this HTCondor newer than BBQ?") from error
+
+    def read_workers(self, feed: Feed) -> WorkersReading:
+        """Read every machine and schedd of the pool."""
+        taken_at = _now()
+        machines = {"what": "machines", "attributes": ads.MACHINES, "constraint": ads.MACHINES_CONSTRAINT}
+        slots, schedds = self._ask([machines, {"what": "schedds", "attributes": ads.SCHEDDS}])
+        unknown: list[UnknownValue] = []
+        try:
+            workers = ads.workers([ads.ad_of(ads.MACHINES, row) for row in slots], unknown)
+            queues = [ads.queue(ads.ad_of(ads.SCHEDDS, row)) for row in schedds]
+        except (KeyError, ValueError, TypeError) as error:
+            raise AnswerUnreadable(f"machines of pool {self._settings.name}: {error!r}; is this HTCondor newer than BBQ?") from error
+        return WorkersReading(taken_at=taken_at, workers=workers, queues=queues, unknown=tuple(unknown), calls=2)
+
+    def read_accounting(self, feed: Feed, watermark: str | None, now: datetime) -> AccountingPage:
+        """Read one schedd's ended jobs and runs since the watermark."""
+        mark = msgspec.json.decode(watermark, type=Watermark) if watermark else Watermark()
+        wide = self._wide(feed, now)
+        history: dict[str, Any] = {"what": "history", "schedd": feed.queue, "attributes": ads.HISTORY}
+        epochs: dict[str, Any] = {"what": "epochs", "schedd": feed.queue, "attributes": ads.EPOCHS}
+        if mark.job is not None and not wide:
+            # that very record: ids alone repeat after a spool is lost
+            history["since"] = f'GlobalJobId == "{mark.job}"'
+        elif mark.job is not None:
+            # records of jobs that were left in the queue come late, with old dates: stop at what is old by both
+            old = int(now.timestamp()) - WIDE_SECONDS
+            history["since"] = f"EnteredCurrentStatus < {old} && CompletionDate < {old} && QDate < {old}"
+        if mark.epoch is not None:
+            epochs["since"] = f"EpochWriteDate < {mark.epoch - EPOCH_OVERLAP_SECONDS}"
+        ended_lines, epoch_lines = self._ask_lines([history, epochs])
+        jobs: list[Job] = []
+        unreadable: list[str] = []
+        newest_job, newest_epoch = mark.job, mark.epoch
+        for line in ended_lines:
+            ad = ads.ad_of(ads.HISTORY, json.loads(line))
+            newest_job = ad["GlobalJobId"] or newest_job
+            _keep(ads.ended, ad, line, jobs, unreadable)
+        for line in epoch_lines:
+            ad = ads.ad_of(ads.EPOCHS, json.loads(line))
+            newest_epoch = max(newest_epoch or 0, int(ad["EpochWriteDate"] or 0)) or None
+            _keep(ads.epoch, ad, line, jobs, unreadable)
+        if wide:
+            self._read_wide_at[feed.name] = now
+        return AccountingPage(
+            jobs=jobs,
+            watermark=msgspec.json.encode(Watermark(job=newest_job, epoch=newest_epoch)).decode(),
+            complete=True,
+            unreadable=tuple(unreadable),
+            calls=3,
+        )
+
+    def _wide(self, feed: Feed, now: datetime) -> bool:
+        last = self._read_wide_at.get(feed.name)
+        return last is not None and (now - last).total_seconds() >= WIDE_EVERY_SECONDS or self._start_wide(feed, now)
+
+    def _start_wide(self, feed: Feed, now: datetime) -> bool:
+        """Begin the quarter hours with the first poll, which reads from the watermark only."""
+        self._read_wide_at.setdefault(feed.name, now)
+        return False
+
+    def _schedd_rows(self) -> list[list[Any]]:
+        return self._ask([{"what": "schedds", "attributes": ["Name"]}])[0]
+
+    def _ask(self, questions: Sequence[dict[str, Any]]) -> list[list[list[Any]]]:
+        return [[json.loads(line) for line in lines] for lines in self._ask_lines(questions)]
+
+    def _ask_lines(self, questions: Sequence[dict[str, Any]]) -> list[list[bytes]]:
+        """Ask a reader process; give the ads of each question as lines.
+
+        Raises:
+            SourceError: it said no, did not end in time, or its answer ends in the middle.
+        """
+        settings = {"QUERY_TIMEOUT": str(int(max(5, self._settings.call_seconds // 2)))}
+        if self._settings.token_directory is not None:
+            settings |= {
+                "SEC_TOKEN_DIRECTORY": str(self._settings.token_directory),
+                "SEC_CLIENT_AUTHENTICATION_METHODS": "IDTOKENS",
+            }
+        collectors = list(self._settings.collectors)
+        request = {"settings": settings, "questions": [{"collectors": collectors, **question} for question in questions]}
+        name = f"{questions[0]['what']} of {questions[0].get('schedd') or 'pool ' + self._settings.name}"
+        try:
+            answer = run(
+                [sys.executable, "-P", READER],
+                timeout=self._settings.call_seconds,
+                environment={key: value for key, value in os.environ.items() if key.startswith("_CONDOR_")},
+                stdin=json.dumps(request).encode(),
+                shown=name,
+            )
+        except CommandFailed as error:
+            raise CommandFailed(_said(name, error)) from error
+        return _split(name, answer, len(questions))
+
+
+def _said(name: str, error: CommandFailed) -> str:
+    """Give the reader's own word on what went wrong, which is on its standard output."""
+    for line in error.output.splitlines()[::-1]:
+        if line.startswith(b'{"error"'):
+            return f"{name}: {json.loads(line)['error']}"
+    return str(error)
+
+
+def _split(name: str, answer: bytes, questions: int) -> list[list[bytes]]:
+    found: list[list[bytes]] = [[]]
+    for line in answer.splitlines():
+        if line.startswith(b'{"end"'):
+            if json.loads(line)["end"] != len(found[-1]):
+                raise AnswerUnreadable(f"{name}: {len(found[-1])} ads where {line!r} was said")
+            found.append([])
+        else:
+            found[-1].append(line)
+    if len(found) != questions + 1 or found.pop():
+        raise AnswerUnreadable(f"{name}: the answer ends in the middle")
+    return found
+
+
+def _keep(read: Any, ad: ads.Ad, line: bytes, jobs: list[Job], unreadable: list[str]) -> None:
+    try:
+        jobs.append(read(ad))
+    except (KeyError, ValueError, TypeError) as error:
+        unreadable.append(f"{error!r}: {line.decode()}")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)
