@@ -79,7 +79,9 @@ class Board:
     def add_feed(self, cluster: str, feed: Feed, interval_seconds: float) -> None:
         """Make room for a feed: down until its first success."""
         with self._lock:
-            self._clusters[cluster].statuses.setdefault(feed.name, FeedStatus(feed=feed, interval_seconds=interval_seconds))
+            self._clusters[cluster].statuses.setdefault(
+                feed.name, FeedStatus(feed=feed, interval_seconds=interval_seconds)
+            )
 
     def publish(self, cluster: str, feed: Feed, reading: Reading, duration_seconds: float) -> None:
         """Show a new reading in place of the feed's last one."""

@@ -26,16 +26,35 @@ _CONTEXT = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "BBQ_EX
 
 
 @click.command(context_settings=_CONTEXT)
-@click.option("--config.file", "config_file", type=click.Path(path_type=Path), help="Configuration (YAML); without it, the schedulers whose commands are on PATH.")
-@click.option("--database", envvar="BBQ_DATABASE", help="History database; the configuration and then $XDG_STATE_HOME/bbq/history.db when not said.")
-@click.option("--web.listen-address", "listen_address", multiple=True, help="Address to serve on; may be repeated.  [default: :10227]")
+@click.option(
+    "--config.file",
+    "config_file",
+    type=click.Path(path_type=Path),
+    help="Configuration (YAML); without it, the schedulers whose commands are on PATH.",
+)
+@click.option(
+    "--database",
+    envvar="BBQ_DATABASE",
+    help="History database; the configuration and then $XDG_STATE_HOME/bbq/history.db when not said.",
+)
+@click.option(
+    "--web.listen-address",
+    "listen_address",
+    multiple=True,
+    help="Address to serve on; may be repeated.  [default: :10227]",
+)
 @click.option("--web.telemetry-path", "telemetry_path", help="Path of the metrics.  [default: /metrics]")
 @click.option("--log.level", "log_level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
 @click.option("--log.format", "log_format", type=click.Choice(["logfmt", "json"]), default="logfmt")
 @click.option("--check", is_flag=True, help="Try every source once, print a table, and exit 1 if any fails.")
 @click.option("--once", is_flag=True, help="Poll once, print the metrics, and exit.")
 @click.option("--demo", is_flag=True, help="Run a simulated site of two clusters; no scheduler is needed.")
-@click.option("--demo-scale", type=click.FloatRange(0.001, 1.0), default=0.1, help="Size of the simulated site; 1 is 170,000 jobs.")
+@click.option(
+    "--demo-scale",
+    type=click.FloatRange(0.001, 1.0),
+    default=0.1,
+    help="Size of the simulated site; 1 is 170,000 jobs.",
+)
 @click.option("--demo-seed", type=int, default=1, help="The same seed gives the same site.")
 @click.version_option(__version__, prog_name="bbq-exporter")
 def command(
@@ -67,7 +86,14 @@ def command(
         if check:
             sys.exit(check_table(config, url))
         addresses = [parse_address(text) for text in listen_address or (config.web.listen_address,)]
-        _run(Exporter(config, url), once=once, addresses=addresses, telemetry_path=config.web.telemetry_path, database=shown(url), demo=demo)
+        _run(
+            Exporter(config, url),
+            once=once,
+            addresses=addresses,
+            telemetry_path=config.web.telemetry_path,
+            database=shown(url),
+            demo=demo,
+        )
     except (ConfigError, HistoryError, AddressError) as error:
         raise click.ClickException(str(error)) from error
     except SQLAlchemyError as error:
@@ -127,7 +153,10 @@ def _tell(exporter: Exporter, metrics: str, database: str, stop: threading.Event
     while not exporter.board.ready() and not stop.wait(0.2):
         pass
     click.echo(f"\nMetrics: {metrics}\nHistory: {path}\n", err=True)
-    click.echo(f"Ask it:  bbq --database {path} top owners\n         bbq --database {path} search --state running --limit 5\n", err=True)
+    click.echo(
+        f"Ask it:  bbq --database {path} top owners\n         bbq --database {path} search --state running --limit 5\n",
+        err=True,
+    )
     while not stop.is_set():
         click.echo(f"{time.strftime('%H:%M:%S')}  {glance(exporter.board)}")
         stop.wait(10)

@@ -124,7 +124,9 @@ class _Reader:
         names = [cluster.name for cluster in clusters]
         for place, name in enumerate(names):
             if name in names[:place]:
-                raise self._error(f"$.clusters[{place}].name", f"a second cluster is called {name!r}; names must differ")
+                raise self._error(
+                    f"$.clusters[{place}].name", f"a second cluster is called {name!r}; names must differ"
+                )
         return Config(
             clusters=clusters,
             history=self._convert(data.get("history") or {}, HistorySettings, "$.history"),
@@ -208,7 +210,9 @@ def _lines(node: yaml.Node | None, path: str = "$") -> dict[str, int]:
 def _kind(value: Any) -> str:
     if value is None:
         return "nothing"
-    return {dict: "keys and values", list: "a list"}.get(type(value), repr(value))
+    if isinstance(value, dict):
+        return "keys and values"
+    return "a list" if isinstance(value, list) else repr(value)
 
 
 def _lower(said: str) -> str:

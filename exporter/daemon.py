@@ -89,6 +89,6 @@ class Exporter:
 
 def _host(server: wsgi.Server) -> str:
     host = str(server.bind_addr[0])
-    if host in ("::", "0.0.0.0", ""):
+    if host in ("::", "0.0.0.0", ""):  # noqa: S104 - compared, not bound
         return "localhost"
     return f"[{host}]" if ":" in host else host

@@ -84,5 +84,3 @@ def _write(metrics: Iterable[Metric]) -> bytes:
 
 def _escape(text: str) -> str:
     return text.replace("\\", r"\\").replace("\n", r"\n")
-
-

@@ -91,7 +91,9 @@ class ClusterPoller:
             self._board.set_version(self._cluster.name, self._note_version())
             found = list(self._source.feeds())
         except SourceError as error:
-            log.warning("cluster cannot be asked what it has", extra={"cluster": self._cluster.name, "error": str(error)})
+            log.warning(
+                "cluster cannot be asked what it has", extra={"cluster": self._cluster.name, "error": str(error)}
+            )
             # nothing is known of its feeds yet, so the failure stands for the one that every cluster has
             workers = Feed(kind=Kind.WORKERS)
             self._board.add_feed(self._cluster.name, workers, self._cluster.interval)
@@ -163,7 +165,10 @@ class ClusterPoller:
             recorder.save_ended(name, feed, page, now, self._cluster.interval)
             calls += page.calls
             for text in page.unreadable:
-                log.warning("a row of accounting was not understood", extra={"cluster": name, "source": feed.name, "row": text[:500]})
+                log.warning(
+                    "a row of accounting was not understood",
+                    extra={"cluster": name, "source": feed.name, "row": text[:500]},
+                )
             self._log_unknown(page.unknown)
             if page.complete or self._stop.is_set():
                 break

@@ -135,7 +135,9 @@ class Recorder:
                 )
         except (SQLAlchemyError, HistoryError) as error:
             self._open.pop((cluster, feed.name), None)  # what was stored of it is no longer known
-            log.warning("history cannot be written", extra={"cluster": cluster, "source": feed.name, "error": _line(error)})
+            log.warning(
+                "history cannot be written", extra={"cluster": cluster, "source": feed.name, "error": _line(error)}
+            )
         except Exception:
             self._open.pop((cluster, feed.name), None)
             log.exception("storing failed in BBQ itself", extra={"cluster": cluster, "source": feed.name})
@@ -149,9 +151,7 @@ class Recorder:
         now = {job.native_id: job for job in reading.jobs}
         observed = [job for native_id, job in now.items() if before.get(native_id) != job]
         observed.extend(left(job, reading.taken_at) for native_id, job in before.items() if native_id not in now)
-        self._history.save_jobs(
-            cluster, feed.name, observed, seen_at=reading.taken_at, interval_seconds=interval
-        )
+        self._history.save_jobs(cluster, feed.name, observed, seen_at=reading.taken_at, interval_seconds=interval)
         self._open[key] = now
 
 

@@ -61,7 +61,11 @@ class Application:
             if self._board.ready():
                 return "200 OK", text, b"BBQ is ready.\n"
             return "503 Service Unavailable", text, b"BBQ has not yet asked every source once.\n"
-        return "404 Not Found", text, f"no such page; there are /, {self._telemetry_path}, /-/healthy and /-/ready\n".encode()
+        return (
+            "404 Not Found",
+            text,
+            f"no such page; there are /, {self._telemetry_path}, /-/healthy and /-/ready\n".encode(),
+        )
 
     def _landing(self) -> str:
         now = datetime.now(UTC)
@@ -71,7 +75,14 @@ class Application:
             scheduler, version = clusters[cluster]
             age = "never" if status.last_success is None else f"{(now - status.last_success).total_seconds():.0f} s ago"
             took = "" if status.duration_seconds is None else f"{status.duration_seconds:.2f} s"
-            cells = (cluster, f"{scheduler} {version or ''}", status.feed.name, "up" if status.up else "down", age, took)
+            cells = (
+                cluster,
+                f"{scheduler} {version or ''}",
+                status.feed.name,
+                "up" if status.up else "down",
+                age,
+                took,
+            )
             row = "".join(f"<td>{html.escape(cell)}</td>" for cell in cells)
             mark = "" if status.up else ' class="down"'
             rows.append(f"<tr{mark}>{row}<td>{html.escape(status.last_error or '')}</td></tr>")
@@ -91,7 +102,8 @@ table {{ border-collapse: collapse; }} th, td {{ text-align: left; padding: .3em
 </style></head><body>
 <h1>BBQ exporter {version}</h1>
 <p><a href="{metrics}">Metrics</a> · <a href="/-/ready">Ready?</a> · History: <code>{database}</code></p>
-<table><tr><th>Cluster</th><th>Scheduler</th><th>Source</th><th>State</th><th>Last read</th><th>Took</th><th>Last error</th></tr>
+<table><tr><th>Cluster</th><th>Scheduler</th><th>Source</th><th>State</th><th>Last read</th><th>Took</th>
+<th>Last error</th></tr>
 {rows}
 </table>
 </body></html>
@@ -115,7 +127,9 @@ def make_server(address: tuple[str, int], application: Application) -> wsgi.Serv
     host, port = address
     if not host and socket.has_dualstack_ipv6():
         host = "::"
-    server = wsgi.Server((host, port), application, numthreads=THREADS, server_name="bbq-exporter", timeout=CLIENT_SECONDS)
+    server = wsgi.Server(
+        (host, port), application, numthreads=THREADS, server_name="bbq-exporter", timeout=CLIENT_SECONDS
+    )
     try:
         server.prepare()
     except OSError as error:

@@ -41,7 +41,9 @@ def delete(connection: Connection, table: Table, keys: Sequence[Row]) -> None:
     columns = list(table.primary_key.columns)
     if connection.dialect.name == "sqlite":
         where = " AND ".join(f"{column.name} = ?" for column in columns)
-        connection.exec_driver_sql(f"DELETE FROM {table.name} WHERE {where}", [_sqlite_row(columns, key) for key in keys])
+        connection.exec_driver_sql(
+            f"DELETE FROM {table.name} WHERE {where}", [_sqlite_row(columns, key) for key in keys]
+        )
     else:
         match = " AND ".join(f"t.{column.name} = k.{column.name}" for column in columns)
         connection.exec_driver_sql(
@@ -57,9 +59,8 @@ def fetch(connection: Connection, table: Table, cluster: str, native_ids: Iterab
     names = ", ".join(f"t.{column.name}" for column in table.columns)
     parameter: Any = _encode(wanted).decode()
     if connection.dialect.name == "sqlite":
-        statement = (
-            f"SELECT {names} FROM {table.name} t WHERE t.native_id IN (SELECT value FROM json_each(?)) AND t.cluster = ?"
-        )
+        among = "SELECT value FROM json_each(?)"
+        statement = f"SELECT {names} FROM {table.name} t WHERE t.native_id IN ({among}) AND t.cluster = ?"
         result = connection.exec_driver_sql(statement, (parameter, cluster))
     else:
         statement = f"SELECT {names} FROM {table.name} t WHERE t.native_id = ANY(%(ids)s) AND t.cluster = %(cluster)s"
@@ -135,11 +136,12 @@ def _sqlite_upsert(table: Table) -> str:
 @lru_cache
 def _postgresql_upsert(table: Table) -> str:
     names = ", ".join(column.name for column in table.columns)
-    return f"INSERT INTO {table.name} ({names}) SELECT {names} FROM {_recordset('r', list(table.columns))} {_on_conflict(table)}"
+    page = _recordset("r", list(table.columns))
+    return f"INSERT INTO {table.name} ({names}) SELECT {names} FROM {page} {_on_conflict(table)}"
 
 
 def _recordset(alias: str, columns: Sequence[Column[Any]]) -> str:
-    dialect = postgresql.dialect()
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy left it untyped
     shape = ", ".join(f"{column.name} {_bare_type(column, dialect)}" for column in columns)
     return f"json_to_recordset(%(page)s::json) AS {alias}({shape})"
 

@@ -42,9 +42,19 @@ def shared(command: _F) -> _F:
     """Add the options that every question has."""
     for option in reversed(
         (
-            click.option("--database", envvar="BBQ_DATABASE", show_envvar=True, help="History database: a URL or an SQLite file."),
-            click.option("--cluster", "clusters", multiple=True, metavar="NAME", help="Only this cluster; may be repeated."),
-            click.option("--format", "form", type=click.Choice(["table", "json", "csv"]), default="table", help="How the answer is written."),
+            click.option(
+                "--database", envvar="BBQ_DATABASE", show_envvar=True, help="History database: a URL or an SQLite file."
+            ),
+            click.option(
+                "--cluster", "clusters", multiple=True, metavar="NAME", help="Only this cluster; may be repeated."
+            ),
+            click.option(
+                "--format",
+                "form",
+                type=click.Choice(["table", "json", "csv"]),
+                default="table",
+                help="How the answer is written.",
+            ),
             click.option("--columns", metavar="A,B,C", help="Only these columns, in this order."),
             click.option("--limit", type=click.IntRange(1), help="At most so many rows."),
             click.option("--no-headers", is_flag=True, help="Leave the column names out."),
@@ -73,7 +83,12 @@ def command(context: click.Context) -> None:
 @command.command()
 @click.argument("thing", type=click.Choice(["owners", "accounts", "vos", "queues", "workers", "outcomes"]))
 @click.option("--state", type=click.Choice(_STATES[:5]), help="Rank by the jobs in this state.")
-@click.option("--by", type=click.Choice(["jobs", "cpus", "gpus", "memory", "cpu-time", "wall-time"]), default="jobs", help="The measure.")
+@click.option(
+    "--by",
+    type=click.Choice(["jobs", "cpus", "gpus", "memory", "cpu-time", "wall-time"]),
+    default="jobs",
+    help="The measure.",
+)
 @click.option("--since", type=When(), help="Rank the jobs that ended since then.")
 @click.option("--until", type=When(), help="Rank the jobs that ended before then.")
 @shared
@@ -141,7 +156,22 @@ def search(pattern: str | None, **options: Any) -> None:
         from history.questions.search import SHORT, Filters
         from history.questions.search import search as ask
 
-        chosen = {key: options[key] for key in ("owner", "account", "vo", "queue", "worker", "state", "outcome", "exit_code", "running_at", "submitted_between", "ended_between")}
+        chosen = {
+            key: options[key]
+            for key in (
+                "owner",
+                "account",
+                "vo",
+                "queue",
+                "worker",
+                "state",
+                "outcome",
+                "exit_code",
+                "running_at",
+                "submitted_between",
+                "ended_between",
+            )
+        }
         answer = ask(connection, scope, Filters(name=pattern, **chosen))
     if options["form"] == "table" and not options["columns"]:
         answer = answer.only(SHORT)

@@ -34,7 +34,9 @@ def parse_url(url: str, password_file: Path | None = None) -> URL:
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError) as error:
-        raise HistoryError(f"database URL: {error}; write sqlite:////path/history.db or postgresql://user@host/name") from error
+        raise HistoryError(
+            f"database URL: {error}; write sqlite:////path/history.db or postgresql://user@host/name"
+        ) from error
     if parsed.drivername in ("postgres", "postgresql"):
         parsed = parsed.set(drivername="postgresql+psycopg2")
     if parsed.get_backend_name() not in ("sqlite", "postgresql"):
@@ -43,7 +45,9 @@ def parse_url(url: str, password_file: Path | None = None) -> URL:
         try:
             parsed = parsed.set(password=password_file.read_text().strip())
         except (OSError, UnicodeDecodeError) as error:
-            raise HistoryError(f"password file {password_file}: {error}; it holds the database password on one line") from error
+            raise HistoryError(
+                f"password file {password_file}: {error}; it holds the database password on one line"
+            ) from error
     return parsed
 
 
@@ -68,7 +72,11 @@ def open_database(url: URL, *, readonly: bool = False) -> Engine:
         url,
         pool_pre_ping=True,
         pool_size=8,
-        connect_args={"application_name": "bbq" if readonly else "bbq-exporter", "options": options, "connect_timeout": 10},
+        connect_args={
+            "application_name": "bbq" if readonly else "bbq-exporter",
+            "options": options,
+            "connect_timeout": 10,
+        },
     )
 
 
@@ -79,7 +87,9 @@ def _open_sqlite(url: URL, *, readonly: bool) -> Engine:
             raise HistoryError(
                 f"history database {path}: no such file; start bbq-exporter first, or name the database with --database"
             )
-        engine = create_engine("sqlite://", creator=lambda: sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True))
+        engine = create_engine(
+            "sqlite://", creator=lambda: sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        )
     else:
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)

@@ -143,9 +143,7 @@ def _close(runs: Sequence[Run], moment: datetime | None) -> tuple[Run, ...]:
     if moment is None:
         return tuple(runs)
     return tuple(
-        run
-        if run.ended_at is not None
-        else replace(run, ended_at=max(moment, run.started_at), outcome=Outcome.UNKNOWN)
+        run if run.ended_at is not None else replace(run, ended_at=max(moment, run.started_at), outcome=Outcome.UNKNOWN)
         for run in runs
     )
 
@@ -170,7 +168,9 @@ def _continues(before: Job, after: Job) -> bool:
 def _join(before: Job, after: Job) -> Job:
     """Make one job of two, of which the second is a later attempt of the first."""
     runs = _fold_runs(_close(before.runs, after.attempt_at), after.runs)
-    return replace(after, submitted_at=before.submitted_at, requeued=before.requeued, runs=runs, **_kept_of_earlier(before, after))
+    return replace(
+        after, submitted_at=before.submitted_at, requeued=before.requeued, runs=runs, **_kept_of_earlier(before, after)
+    )
 
 
 def _kept_of_earlier(before: Job, after: Job) -> dict[str, object]:

@@ -79,11 +79,15 @@ def _lines(answer: Answer, width: int, headers: bool, pictures: bool) -> Iterato
     cells = [[_human(column, value) for column, value in zip(answer.columns, row, strict=True)] for row in answer.rows]
     right = [all(_is_number(row[place]) for row in answer.rows) for place in range(len(answer.columns))]
     titles = [_heading(column) for column in answer.columns] if headers else [""] * len(answer.columns)
-    sizes = [max(_width(text) for text in (titles[place], *(row[place] for row in cells))) for place in range(len(titles))]
+    sizes = [
+        max(_width(text) for text in (titles[place], *(row[place] for row in cells))) for place in range(len(titles))
+    ]
     room = 12 if pictures and answer.bar in answer.columns else 0
     _shrink(sizes, right, width - room)
     if headers:
-        yield "  ".join(_fit(text, size, flush) for text, size, flush in zip(titles, sizes, right, strict=True)).rstrip()
+        yield "  ".join(
+            _fit(text, size, flush) for text, size, flush in zip(titles, sizes, right, strict=True)
+        ).rstrip()
     bars = _bars(answer) if room else [""] * len(cells)
     for row, bar in zip(cells, bars, strict=True):
         line = "  ".join(_fit(text, size, flush) for text, size, flush in zip(row, sizes, right, strict=True))
@@ -93,7 +97,9 @@ def _lines(answer: Answer, width: int, headers: bool, pictures: bool) -> Iterato
 def _shrink(sizes: list[int], right: Sequence[bool], width: int) -> None:
     """Take room from the widest text columns until the line fits; numbers are never cut."""
     while sum(sizes) + 2 * (len(sizes) - 1) > width:
-        widest = max((place for place in range(len(sizes)) if not right[place]), key=lambda place: sizes[place], default=None)
+        widest = max(
+            (place for place in range(len(sizes)) if not right[place]), key=lambda place: sizes[place], default=None
+        )
         if widest is None or sizes[widest] <= 8:
             return
         sizes[widest] -= 1

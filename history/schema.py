@@ -1,6 +1,6 @@
 """The tables of the history, the same on SQLite and PostgreSQL.
 
-The rules that keep the schema distributable (see CONTRIBUTING.md) are: every key of a big table starts with `native_id, submitted_at,
+The rules that keep the schema distributable: every key of a big table starts with `native_id, submitted_at,
 cluster`, the big tables are joined on all three, and they have no serial, trigger or foreign key.
 """
 
@@ -64,7 +64,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 def _key_text() -> String:
     """Text that is compared byte by byte: quicker to index, and the same order on both databases."""
-    return Text().with_variant(Text(collation="C"), "postgresql")  # type: ignore[return-value]
+    return Text().with_variant(Text(collation="C"), "postgresql")
 
 
 def _json() -> TypeEngine[Any]:
@@ -228,7 +228,13 @@ run_workers = Table(
     postgresql_partition_by="RANGE (submitted_at)",
     sqlite_with_rowid=False,
 )
-Index("ix_run_workers_worker_span", run_workers.c.worker, run_workers.c.span, run_workers.c.started_at, run_workers.c.ended_at)
+Index(
+    "ix_run_workers_worker_span",
+    run_workers.c.worker,
+    run_workers.c.span,
+    run_workers.c.started_at,
+    run_workers.c.ended_at,
+)
 
 job_pauses = Table(
     "job_pauses",
@@ -251,7 +257,9 @@ MONTHLY = (jobs, runs, run_workers, job_pauses)
 
 def _thing(name: str, *own: Column[Any]) -> Table:
     """Make the table of the clusters, workers or queues ever seen."""
-    return Table(name, metadata, *own, _moment("first_seen_at", nullable=False), _moment("last_seen_at", nullable=False))
+    return Table(
+        name, metadata, *own, _moment("first_seen_at", nullable=False), _moment("last_seen_at", nullable=False)
+    )
 
 
 def _cluster() -> Column[Any]:

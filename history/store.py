@@ -172,7 +172,7 @@ class History:
         return len(after)
 
     def _placeholders(self, connection: Connection, cluster: str, by_id: Mapping[str, list[Job]]) -> list[Job]:
-        """Find jobs stored under their raw id before Slurm's accounting knew their array (22.05 does that for seconds)."""
+        """Find jobs stored under their raw id before accounting knew their array (Slurm 22.05, for some seconds)."""
         raw = {
             (job.raw_id, job.submitted_at)
             for jobs in by_id.values()

@@ -25,13 +25,13 @@ def _oldest(view: ClusterView) -> Iterable[Sample]:
 FAMILIES = (
     Family(
         name="bbq_pending_jobs",
-        help="Pending jobs by the reason for which they wait (Slurm Reason, HTCondor LastRejMatchReason), as of the last reading.",
+        help="Pending jobs by why they wait (Slurm Reason, HTCondor LastRejMatchReason), as of the last reading.",
         labels=("queue", "reason"),
         samples=_pending,
     ),
     Family(
         name="bbq_pending_oldest_submit_timestamp_seconds",
-        help="When the oldest pending job was submitted that is not held and waits for no dependency, array limit or begin time.",
+        help="Submission of the oldest job that could start: no dependency, array limit or begin time.",
         labels=("queue",),
         samples=_oldest,
     ),

@@ -20,7 +20,9 @@ def self_metrics(board: Board, history: History | None) -> Iterator[Metric]:
     if history is not None:
         yield from _history(history)
     unknown = CounterMetricFamily(
-        "bbq_unknown_values", "Words of a scheduler's that this BBQ does not know, by field.", labels=("cluster", "field")
+        "bbq_unknown_values",
+        "Words of a scheduler's that this BBQ does not know, by field.",
+        labels=("cluster", "field"),
     )
     for (cluster, field), count in sorted(board.unknown.items()):
         unknown.add_metric((cluster, field), count)

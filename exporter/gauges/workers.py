@@ -92,7 +92,7 @@ FAMILIES = (
     ),
     Family(
         name="bbq_worker_flag",
-        help="1 for each thing that is true of a worker beside its base state: draining, not_responding, maintenance, reserved, powered_down.",
+        help="1 for each flag of a worker: draining, not_responding, maintenance, reserved, powered_down.",
         labels=("worker", "flag"),
         samples=_flags,
     ),

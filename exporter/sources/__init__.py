@@ -77,7 +77,7 @@ class Source(Protocol):
         """Read every worker and queue. Raises SourceError."""
 
     def read_accounting(self, feed: Feed, watermark: str | None, now: datetime) -> AccountingPage:
-        """Read what ended since a watermark, oldest first; None begins at the configured look-back. Raises SourceError."""
+        """Read what ended since a watermark, oldest first; None begins at the look-back. Raises SourceError."""
 
 
 def kinds() -> list[str]:

@@ -37,7 +37,21 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 class SimWorker:
     """A worker and what is free on it."""
 
-    __slots__ = ("black_hole", "cpus", "drained", "free", "free_gpus", "free_memory", "gpus", "memory", "model", "name", "queues", "reason", "reason_at")
+    __slots__ = (
+        "black_hole",
+        "cpus",
+        "drained",
+        "free",
+        "free_gpus",
+        "free_memory",
+        "gpus",
+        "memory",
+        "model",
+        "name",
+        "queues",
+        "reason",
+        "reason_at",
+    )
 
     def __init__(self, name: str, cpus: int, memory: int, gpus: int, model: str, queues: tuple[str, ...]) -> None:
         self.name, self.cpus, self.memory, self.gpus, self.model, self.queues = name, cpus, memory, gpus, model, queues
@@ -62,10 +76,43 @@ class SimRun:
 class SimJob:
     """A job, from its submission to its end."""
 
-    __slots__ = ("array", "attempt", "code", "cpus", "end", "gpus", "held", "memory", "name", "native_id", "outcome", "owner", "queue", "runs", "signal", "submit", "wall")
+    __slots__ = (
+        "array",
+        "attempt",
+        "code",
+        "cpus",
+        "end",
+        "gpus",
+        "held",
+        "memory",
+        "name",
+        "native_id",
+        "outcome",
+        "owner",
+        "queue",
+        "runs",
+        "signal",
+        "submit",
+        "wall",
+    )
 
-    def __init__(self, native_id: str, array: str | None, submit: float, owner: tuple[str, str, str | None], queue: str, name: str) -> None:
-        self.native_id, self.array, self.submit, self.owner, self.queue, self.name = native_id, array, submit, owner, queue, name
+    def __init__(
+        self,
+        native_id: str,
+        array: str | None,
+        submit: float,
+        owner: tuple[str, str, str | None],
+        queue: str,
+        name: str,
+    ) -> None:
+        self.native_id, self.array, self.submit, self.owner, self.queue, self.name = (
+            native_id,
+            array,
+            submit,
+            owner,
+            queue,
+            name,
+        )
         self.attempt = submit
         self.cpus, self.gpus, self.memory, self.wall = 1, 0, 2 * GIB, 86400
         self.held = False
@@ -84,7 +131,13 @@ _ENDS = (
     (0.007, Outcome.OUT_OF_MEMORY, None, 9),
     (0.013, Outcome.CANCELLED, None, 15),
 )
-_REASONS = ("disk errors on sda", "memory module B4 failed, RMA 4711", "kernel upgrade", "no contact to storage", "GPU fell off the bus")
+_REASONS = (
+    "disk errors on sda",
+    "memory module B4 failed, RMA 4711",
+    "kernel upgrade",
+    "no contact to storage",
+    "GPU fell off the bus",
+)
 _NAMES = ("analysis", "simulate", "reco", "train", "merge", "fit", "pilot", "blast", "render", "mcmc")
 
 
@@ -93,7 +146,7 @@ class Site:
 
     def __init__(self, plan: Plan, seed: int, now: float, past_seconds: float = 7200.0) -> None:
         self.plan = plan
-        self._random = random.Random(f"{seed} {plan.grid}")
+        self._random = random.Random(f"{seed} {plan.grid}")  # noqa: S311 - a simulation must be repeatable
         self.now = now
         self._next_id = 1_000_000 if plan.grid else 5_000_000
         self.workers = [self._worker(number) for number in range(plan.workers)]
@@ -135,7 +188,9 @@ class Site:
             moment = began - past + number / self.plan.ended_per_second
             job = self._job(moment - self._random.uniform(60, 86400), None)
             worker = self._random.choice(self.workers)
-            run = SimRun(job.submit if not self.plan.grid else moment, max(job.submit, moment - self._length(job)), worker.name)
+            run = SimRun(
+                job.submit if not self.plan.grid else moment, max(job.submit, moment - self._length(job)), worker.name
+            )
             if self.plan.grid:
                 run.attempt = run.start
             job.runs.append(run)
@@ -188,7 +243,10 @@ class Site:
         batch = [first]
         if not self.plan.grid and self._random.random() < 0.1:
             first.array = first.native_id
-            batch = [self._job(submit, first, task) for task in range(min(self._random.randint(20, 380), max(20, self.plan.jobs // 20)))]
+            batch = [
+                self._job(submit, first, task)
+                for task in range(min(self._random.randint(20, 380), max(20, self.plan.jobs // 20)))
+            ]
         for job in batch:
             self.jobs[job.native_id] = job
             if not job.held:

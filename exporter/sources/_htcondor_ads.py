@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Any
 
-from exporter.snapshot import Unmade, UnknownValue
+from exporter.snapshot import UnknownValue, Unmade
 from history.records import Gpus, Job, Outcome, Queue, Run, RunWorker, State, Waiting, Worker, WorkerFlag, WorkerState
 
 MIB = 1 << 20
@@ -24,17 +24,32 @@ _RUN = (
     "ExitCode", "ExitBySignal", "ExitSignal", "VacateReason", "VacateReasonCode", "HoldReasonCode",
 )  # fmt: skip
 _STATE = ("JobStatus", "EnteredCurrentStatus", "CompletionDate", "HoldReason", "RemoveReason")
-_USED = ("RemoteUserCpu", "RemoteSysCpu", "CumulativeRemoteUserCpu", "CumulativeRemoteSysCpu", "MemoryUsage", "NumShadowStarts")
+_USED = (
+    "RemoteUserCpu",
+    "RemoteSysCpu",
+    "CumulativeRemoteUserCpu",
+    "CumulativeRemoteSysCpu",
+    "MemoryUsage",
+    "NumShadowStarts",
+)
 
-QUEUE = (*_WHO, *_RUN, *_STATE, "TransferringOutput", "LastRejMatchReason", "TotalSubmitProcs", "JobMaterializeNextProcId")
+QUEUE = (
+    *_WHO,
+    *_RUN,
+    *_STATE,
+    "TransferringOutput",
+    "LastRejMatchReason",
+    "TotalSubmitProcs",
+    "JobMaterializeNextProcId",
+)
 """What is asked of a job in the queue, and of a late-materializing cluster's own ad."""
 QUEUE_CONSTRAINT = "ProcId =!= undefined || JobMaterializeNextProcId =!= undefined"
 HISTORY = (*_WHO, *_RUN, *_STATE, *_USED)
 EPOCHS = (*_WHO, *_RUN, *_USED, "EpochWriteDate")
 
 MACHINES = (
-    "Machine", "PartitionableSlot", "State", "TotalSlotCpus", "TotalSlotMemory", "TotalSlotGPUs", "Cpus", "Memory", "GPUs",
-    "NumDynamicSlots", "Draining", "DrainReason", "Offline", "GPUs_DeviceName", "CondorVersion", "DaemonStartTime",
+    "Machine", "PartitionableSlot", "State", "TotalSlotCpus", "TotalSlotMemory", "TotalSlotGPUs", "Cpus", "Memory",
+    "GPUs", "NumDynamicSlots", "Draining", "DrainReason", "Offline", "GPUs_DeviceName", "CondorVersion", "DaemonStartTime",
     "LastHeardFrom", "MyCurrentTime", "OpSysAndVer",
 )  # fmt: skip
 MACHINES_CONSTRAINT = "DynamicSlot =!= true"
@@ -86,7 +101,11 @@ def live(ad: Ad, unknown: list[UnknownValue]) -> Job:
         state=state,
         native_state=_NATIVE.get(status, str(status)),
         state_since=_moment(ad["EnteredCurrentStatus"]),
-        reason=_text(ad["HoldReason"]) if state is State.HELD else _text(ad["LastRejMatchReason"]) if state is State.PENDING else None,
+        reason=_text(ad["HoldReason"])
+        if state is State.HELD
+        else _text(ad["LastRejMatchReason"])
+        if state is State.PENDING
+        else None,
         waiting=_waiting(ad["LastRejMatchReason"]) if state is State.PENDING else None,
         runs=runs,
     )
@@ -312,14 +331,25 @@ def _worker(name: str, slots: Sequence[Ad], unknown: list[UnknownValue]) -> Work
         memory_allocated_bytes=round(used["Memory"]) * MIB,
         gpus=(Gpus(model=model, total=total["GPUs"], allocated=used["GPUs"]),) if total["GPUs"] else (),
         jobs=jobs,
-        details={key: value for key, value in {"condor_version": version(first), "os": _text(first["OpSysAndVer"])}.items() if value} or None,
+        details={
+            key: value
+            for key, value in {"condor_version": version(first), "os": _text(first["OpSysAndVer"])}.items()
+            if value
+        }
+        or None,
     )
 
 
 def queue(ad: Ad) -> Queue:
     """Read a schedd's ad."""
-    settings = {"machine": _text(ad["Machine"]), "max_running_jobs": _whole(ad["MaxJobsRunning"]), "condor_version": version(ad)}
-    return Queue(name=str(ad["Name"]), state="up", settings={key: value for key, value in settings.items() if value is not None})
+    settings = {
+        "machine": _text(ad["Machine"]),
+        "max_running_jobs": _whole(ad["MaxJobsRunning"]),
+        "condor_version": version(ad),
+    }
+    return Queue(
+        name=str(ad["Name"]), state="up", settings={key: value for key, value in settings.items() if value is not None}
+    )
 
 
 def version(ad: Ad) -> str | None:

@@ -26,7 +26,7 @@ def _fail(said: str) -> None:
 def _collector(h: Any, hosts: list[str], ask: Callable[[Any], Any]) -> Any:
     """Ask the first collector that answers; each by itself, for a list is asked in random order."""
     said = []
-    for host in hosts or [None]:
+    for host in hosts or [""]:
         try:
             return ask(h.Collector(host) if host else h.Collector())
         except Exception as error:
@@ -53,8 +53,8 @@ def _answer(h: Any, question: dict[str, Any]) -> Iterable[Any]:
     what = question["what"]
     if what in ("machines", "schedds", "collectors"):
         kind = {"machines": h.AdTypes.Startd, "schedds": h.AdTypes.Schedd, "collectors": h.AdTypes.Collector}[what]
-        found: Iterable[Any] = _collector(h, hosts, lambda collector: collector.query(kind, constraint, wanted))
-        return found
+        pool: Iterable[Any] = _collector(h, hosts, lambda collector: collector.query(kind, constraint, wanted))
+        return pool
     schedd = _locate(h, hosts, question["schedd"])
     if what == "jobs":
         jobs: Iterable[Any] = schedd.query(constraint, wanted, opts=h.QueryOpt.IncludeClusterAd)
@@ -62,10 +62,11 @@ def _answer(h: Any, question: dict[str, Any]) -> Iterable[Any]:
     ask = schedd.history if what == "history" else schedd.jobEpochHistory
     since = question.get("since")
     ended = ask(constraint, wanted, -1, since=since) if since else ask(constraint, wanted, -1)
-    return reversed(list(ended))  # it comes newest first
+    newest_first: list[Any] = list(ended)
+    return reversed(newest_first)
 
 
-def _row(ad: Any, wanted: list[str], expression: type, value: type) -> list[Any]:
+def _row(ad: Any, wanted: list[str], expression: Any, value: Any) -> list[Any]:
     """Give an ad's attributes in order: expressions evaluated, undefined and error as null."""
     row: dict[str, Any] = dict.fromkeys(wanted)
     try:

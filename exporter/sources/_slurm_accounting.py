@@ -6,15 +6,14 @@ and peak memory (the only place that has it), fields marked as in `_slurm_jobs`.
 """
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 from typing import Any
 
+from exporter.snapshot import UnknownValue
 from exporter.sources import AnswerUnreadable
 from exporter.sources._hostlist import hosts, tasks
 from exporter.sources._slurm_tres import tres
 from exporter.sources._slurm_words import ENDED_CODES, NOT_ENDED, OUTCOMES
 from exporter.sources._units import NOTHING, duration, moment, size, words
-from exporter.snapshot import UnknownValue
 from history.records import Job, Outcome, Run, RunWorker, State, Waiting
 
 FIELDS = (
@@ -172,9 +171,7 @@ def _peak(step: Row) -> int | None:
     return size(step["MaxRSS"])
 
 
-def _workers(
-    nodes: str, cpus: float | None, gpus: float | None, memory_bytes: int | None
-) -> tuple[RunWorker, ...]:
+def _workers(nodes: str, cpus: float | None, gpus: float | None, memory_bytes: int | None) -> tuple[RunWorker, ...]:
     names = () if nodes in NOTHING else hosts(nodes)
     if len(names) == 1:
         return (RunWorker(worker=names[0], cpus=cpus, gpus=gpus, memory_bytes=memory_bytes),)

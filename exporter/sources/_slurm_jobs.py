@@ -9,21 +9,21 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from exporter.snapshot import UnknownValue
 from exporter.sources import AnswerUnreadable
+from exporter.sources._hostlist import hosts
 from exporter.sources._slurm_tres import asked_gpus, tres
 from exporter.sources._slurm_words import OUTCOMES, STATES, is_held, waiting
 from exporter.sources._units import NOTHING, count, duration, moment, words
-from exporter.snapshot import UnknownValue
 from history.records import HOLDING, Job, Run, RunWorker, State, Waiting
-from exporter.sources._hostlist import hosts
 
 FIELDS = (
     "JobID", "JobArrayID", "ArrayJobID", "ArrayTaskID", "HetJobID", "HetJobOffset", "UserName", "Account", "Partition",
     "QOS", "State", "Reason", "SubmitTime", "EligibleTime", "StartTime", "TimeLimit", "tres-alloc", "tres-per-job",
-    "tres-per-node", "NumCPUs", "NumNodes", "NodeList", "RestartCnt", "Licenses", "Dependency", "Feature", "Reservation",
-    "Name",
+    "tres-per-node", "NumCPUs", "NumNodes", "NodeList", "RestartCnt", "Licenses", "Dependency", "Feature",
+    "Reservation", "Name",
 )  # fmt: skip
-"""Fields that 22.05 to 26.05 all have. None changes while a job waits or runs, but for the estimated start."""
+"""Fields that 22.05 to 26.05 all have. None but the estimated start changes while a job waits or runs."""
 
 
 def arguments(mark: str) -> list[str]:
@@ -64,7 +64,9 @@ class JobsParser:
 
 def _job(values: Sequence[str]) -> tuple[Job | None, UnknownValue | None]:
     if len(values) != len(FIELDS):
-        raise AnswerUnreadable(f"squeue: a row of {len(values)} fields where {len(FIELDS)} were asked for: {values[:3]}")
+        raise AnswerUnreadable(
+            f"squeue: a row of {len(values)} fields where {len(FIELDS)} were asked for: {values[:3]}"
+        )
     row = dict(zip(FIELDS, values, strict=True))
     try:
         return _translate(row)
@@ -127,7 +129,13 @@ def _translate(row: dict[str, str]) -> tuple[Job | None, UnknownValue | None]:
         )
     array = row["ArrayTaskID"] not in NOTHING
     het = row["HetJobID"] not in NOTHING
-    native_id = native_name(row["JobID"], row["ArrayJobID"] if array else None, row["ArrayTaskID"], row["HetJobID"] if het else None, row["HetJobOffset"])
+    native_id = native_name(
+        row["JobID"],
+        row["ArrayJobID"] if array else None,
+        row["ArrayTaskID"],
+        row["HetJobID"] if het else None,
+        row["HetJobOffset"],
+    )
     waits = state is State.PENDING
     return (
         Job(

@@ -9,14 +9,16 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
+from exporter.snapshot import UnknownValue
 from exporter.sources import AnswerUnreadable
 from exporter.sources._slurm_words import BASE_STATES, FLAGS, OTHER_FLAGS
 from exporter.sources._units import NOTHING, count, duration, moment, size, words
-from exporter.snapshot import UnknownValue
 from history.records import Gpus, Queue, Worker, WorkerFlag, WorkerState
 
 _PAIR = re.compile(r"(?:^|\s)([A-Za-z_]+(?:/[a-z]+)?)=(.*?)(?=\s+[A-Z][A-Za-z_]*=|\s*$)", re.DOTALL)
-_REASON = re.compile(r"\sReason=(.*?)(?: \[([^\s\]]*)@([^\s\]]*)\])?(?=\s+(?:Comment|Extra|InstanceId)=|\s*$)", re.DOTALL)
+_REASON = re.compile(
+    r"\sReason=(.*?)(?: \[([^\s\]]*)@([^\s\]]*)\])?(?=\s+(?:Comment|Extra|InstanceId)=|\s*$)", re.DOTALL
+)
 _GRES = re.compile(r"(?P<kind>gpu|mps|shard)(?::(?P<model>[^:(),]+))?:(?P<number>[0-9]+)(?:\(([^)]*)\))?")
 
 
@@ -117,7 +119,9 @@ def _gpus(have: str, used: str) -> tuple[Gpus, ...]:
         if match["kind"] == "gpu":
             model = match["model"] if match["model"] not in (None, "(null)") else "gpu"
             allocated[str(model)] = allocated.get(str(model), 0) + float(match["number"])
-    return tuple(Gpus(model=model, total=number, allocated=allocated.get(model, 0.0)) for model, number in sorted(total.items()))
+    return tuple(
+        Gpus(model=model, total=number, allocated=allocated.get(model, 0.0)) for model, number in sorted(total.items())
+    )
 
 
 def _queue(record: str) -> Queue:

@@ -32,7 +32,9 @@ def tres(text: str) -> Tres:
         if not equals:
             raise ValueError(f"not a TRES: {item!r}")
         values[key] = value
-    models = tuple((key.removeprefix("gres/gpu:"), float(value)) for key, value in values.items() if key.startswith("gres/gpu:"))
+    models = tuple(
+        (key.removeprefix("gres/gpu:"), float(value)) for key, value in values.items() if key.startswith("gres/gpu:")
+    )
     untyped = values.get("gres/gpu")
     gpus = float(untyped) if untyped is not None else (sum(number for _, number in models) if models else None)
     return Tres(

@@ -36,7 +36,9 @@ def configuration(scale: float, seed: int) -> Config:
 def plan(shape: str, scale: float) -> Plan:
     """Give one of the two clusters of the reference site, made smaller."""
     if shape == "grid":
-        owners = tuple((f"{vo}{role}", f"group_{vo}.{role}", vo) for role in ("prd", "pilot", "user") for vo in _VOS)
+        owners: tuple[tuple[str, str, str | None], ...] = tuple(
+            (f"{vo}{role}", f"group_{vo}.{role}", vo) for role in ("prd", "pilot", "user") for vo in _VOS
+        )
         return Plan(
             grid=True,
             workers=max(3, round(765 * scale)),
@@ -78,7 +80,10 @@ class Source:
         if self._settings.shape != "grid":
             return [Feed(kind=kind) for kind in Kind]
         queues = plan("grid", self._settings.scale).queues
-        return [Feed(kind=Kind.WORKERS), *(Feed(kind=kind, queue=queue) for queue in queues for kind in (Kind.JOBS, Kind.ACCOUNTING))]
+        return [
+            Feed(kind=Kind.WORKERS),
+            *(Feed(kind=kind, queue=queue) for queue in queues for kind in (Kind.JOBS, Kind.ACCOUNTING)),
+        ]
 
     def _site(self) -> Site:
         now = self._clock()
@@ -112,7 +117,10 @@ class Source:
             job,
             state=state,
             native_state=_NATIVE[grid][state],
-            reason={State.HELD: "via condor_hold (by user)" if grid else "JobHeldUser", State.PENDING: None if grid else "Priority"}.get(state),
+            reason={
+                State.HELD: "via condor_hold (by user)" if grid else "JobHeldUser",
+                State.PENDING: None if grid else "Priority",
+            }.get(state),
             waiting=(Waiting.UNSTATED if grid else Waiting.PRIORITY) if state is State.PENDING else None,
             runs=tuple(self._run(job, run) for run in (job.runs if grid else job.runs[-1:] if running else ())),
             requeued=not grid and job.attempt != job.submit,
@@ -127,7 +135,11 @@ class Source:
                 if job.runs and job.runs[-1].end is None:
                     jobs_on[job.runs[-1].worker] = jobs_on.get(job.runs[-1].worker, 0) + 1
             queues = [
-                Queue(name=name, state="up", settings={} if site.plan.grid else {"max_wall_seconds": 7 * 86400, "priority_tier": 1})
+                Queue(
+                    name=name,
+                    state="up",
+                    settings={} if site.plan.grid else {"max_wall_seconds": 7 * 86400, "priority_tier": 1},
+                )
                 for name in site.plan.queues
             ]
             workers = [_worker(worker, jobs_on.get(worker.name, 0)) for worker in site.workers]
@@ -220,7 +232,9 @@ class Source:
             memory_bytes=job.memory,
             used_cpu_seconds=_used(job, run) if ended else None,
             used_memory_bytes=job.memory // 2 if ended else None,
-            workers=(RunWorker(worker=run.worker, cpus=float(job.cpus), gpus=float(job.gpus), memory_bytes=job.memory),),
+            workers=(
+                RunWorker(worker=run.worker, cpus=float(job.cpus), gpus=float(job.gpus), memory_bytes=job.memory),
+            ),
             accounted=ended,
         )
 
@@ -243,7 +257,11 @@ def _used(job: SimJob, run: SimRun) -> float:
 def _worker(worker: SimWorker, jobs: int) -> Worker:
     busy = worker.cpus - worker.free
     state = WorkerState.IDLE if busy == 0 else WorkerState.FULL if worker.free == 0 else WorkerState.PARTIAL
-    gpus = (Gpus(model=worker.model, total=float(worker.gpus), allocated=float(worker.gpus - worker.free_gpus)),) if worker.gpus else ()
+    gpus = (
+        (Gpus(model=worker.model, total=float(worker.gpus), allocated=float(worker.gpus - worker.free_gpus)),)
+        if worker.gpus
+        else ()
+    )
     return Worker(
         name=worker.name,
         state=state,

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from exporter.config import Cluster
-from exporter.snapshot import AccountingPage, Feed, JobsReading, Kind, Unmade, UnknownValue, WorkersReading
+from exporter.snapshot import AccountingPage, Feed, JobsReading, Kind, UnknownValue, Unmade, WorkersReading
 from exporter.sources import AnswerUnreadable, CommandFailed
 from exporter.sources import _htcondor_ads as ads
 from exporter.sources._command import run
@@ -108,7 +108,9 @@ class Source:
                 return ads.unmade(ad), unknown
             return ads.live(ad, unknown), unknown
         except (KeyError, ValueError, TypeError) as error:
-            raise AnswerUnreadable(f"queue of a schedd: {error!r} in {line[:300]!r}; is this HTCondor newer than BBQ?") from error
+            raise AnswerUnreadable(
+                f"queue of a schedd: {error!r} in {line[:300]!r}; is this HTCondor newer than BBQ?"
+            ) from error
 
     def read_workers(self, feed: Feed) -> WorkersReading:
         """Read every machine and schedd of the pool."""
@@ -120,7 +122,9 @@ class Source:
             workers = ads.workers([ads.ad_of(ads.MACHINES, row) for row in slots], unknown)
             queues = [ads.queue(ads.ad_of(ads.SCHEDDS, row)) for row in schedds]
         except (KeyError, ValueError, TypeError) as error:
-            raise AnswerUnreadable(f"machines of pool {self._settings.name}: {error!r}; is this HTCondor newer than BBQ?") from error
+            raise AnswerUnreadable(
+                f"machines of pool {self._settings.name}: {error!r}; is this HTCondor newer than BBQ?"
+            ) from error
         return WorkersReading(taken_at=taken_at, workers=workers, queues=queues, unknown=tuple(unknown), calls=2)
 
     def read_accounting(self, feed: Feed, watermark: str | None, now: datetime) -> AccountingPage:
@@ -162,7 +166,7 @@ class Source:
 
     def _wide(self, feed: Feed, now: datetime) -> bool:
         last = self._read_wide_at.get(feed.name)
-        return last is not None and (now - last).total_seconds() >= WIDE_EVERY_SECONDS or self._start_wide(feed, now)
+        return (last is not None and (now - last).total_seconds() >= WIDE_EVERY_SECONDS) or self._start_wide(feed, now)
 
     def _start_wide(self, feed: Feed, now: datetime) -> bool:
         """Begin the quarter hours with the first poll, which reads from the watermark only."""
@@ -188,7 +192,10 @@ class Source:
                 "SEC_CLIENT_AUTHENTICATION_METHODS": "IDTOKENS",
             }
         collectors = list(self._settings.collectors)
-        request = {"settings": settings, "questions": [{"collectors": collectors, **question} for question in questions]}
+        request = {
+            "settings": settings,
+            "questions": [{"collectors": collectors, **question} for question in questions],
+        }
         name = f"{questions[0]['what']} of {questions[0].get('schedd') or 'pool ' + self._settings.name}"
         try:
             answer = run(

@@ -14,7 +14,15 @@ import msgspec
 
 from exporter.config import Cluster, Duration
 from exporter.snapshot import AccountingPage, Feed, JobsReading, Kind, UnknownValue, WorkersReading
-from exporter.sources import AnswerUnreadable, CommandFailed, NotAllowed, SourceError, _slurm_accounting, _slurm_jobs, _slurm_nodes
+from exporter.sources import (
+    AnswerUnreadable,
+    CommandFailed,
+    NotAllowed,
+    SourceError,
+    _slurm_accounting,
+    _slurm_jobs,
+    _slurm_nodes,
+)
 from exporter.sources._command import find, run
 from history.records import Job
 
@@ -36,7 +44,7 @@ class Accounting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Vo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a VO is told from what Slurm knows."""
 
-    map: dict[str, str] = {}  # noqa: RUF012 - a struct's default, copied by msgspec
+    map: dict[str, str] = {}
     from_: str = msgspec.field(default="account", name="from")
 
 
@@ -79,7 +87,9 @@ class Source:
         calls = 1
         if not jobs:
             calls += self._refuse_hidden_jobs()
-        return JobsReading(taken_at=taken_at, jobs=[self._with_vo(job) for job in jobs], unknown=tuple(unknown), calls=calls)
+        return JobsReading(
+            taken_at=taken_at, jobs=[self._with_vo(job) for job in jobs], unknown=tuple(unknown), calls=calls
+        )
 
     def read_workers(self, feed: Feed) -> WorkersReading:
         """Read every node and partition."""
@@ -93,10 +103,7 @@ class Source:
         self._settle(watermark)
         until = int(now.timestamp())
         lookback = self._settings.accounting.lookback
-        if watermark is None:
-            since = until - int(lookback)
-        else:
-            since = int(watermark) - OVERLAP_SECONDS
+        since = until - int(lookback) if watermark is None else int(watermark) - OVERLAP_SECONDS
         wide = self._read_wide_at is None or (now - self._read_wide_at).total_seconds() >= WIDE_EVERY_SECONDS
         if wide and watermark is not None:
             since = min(since, int(watermark) - int(lookback))

@@ -1,4 +1,4 @@
-"""The questions: a file each, from a scope and some filters to rows. They read, and know SQL; nothing here knows click."""
+"""The questions: a file each, from a scope and some filters to rows. They know SQL, and nothing of click."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,12 +20,11 @@ class Scope(msgspec.Struct, kw_only=True):
 
     clusters: tuple[str, ...] = ()
     limit: int | None = None
-    statements: list[str] = []  # noqa: RUF012 - msgspec copies defaults
+    statements: list[str] = []
 
     def among(self, table: Table) -> list[ColumnElement[bool]]:
         """Give the condition that keeps a table to the clusters asked for."""
         return [table.c.cluster.in_(self.clusters)] if self.clusters else []
-
 
 
 @contextmanager
@@ -39,11 +38,17 @@ def reading(url: str) -> Iterator[Connection]:
     with engine.connect() as connection:
         there = current(connection)
         if there is None:
-            raise HistoryError(f"history database {shown(engine.url)}: nothing in it yet; start bbq-exporter on it first")
+            raise HistoryError(
+                f"history database {shown(engine.url)}: nothing in it yet; start bbq-exporter on it first"
+            )
         if there > newest():
-            raise HistoryError(f"history database {shown(engine.url)}: schema {there} is newer than this bbq; install that BBQ")
+            raise HistoryError(
+                f"history database {shown(engine.url)}: schema {there} is newer than this bbq; install that BBQ"
+            )
         if there < newest():
-            raise HistoryError(f"history database {shown(engine.url)}: schema {there} is of an older BBQ; run `bbq-history upgrade`")
+            raise HistoryError(
+                f"history database {shown(engine.url)}: schema {there} is of an older BBQ; run `bbq-history upgrade`"
+            )
         yield connection
 
 

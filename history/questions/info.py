@@ -19,7 +19,16 @@ def info_owner(connection: Connection, scope: Scope, owner: str) -> list[Answer]
     """Tell what an owner has in the queues now, and how their jobs of the last day ended."""
     mine = [jobs.c.owner == owner, jobs.c.routed_to.is_(None), *scope.among(jobs)]
     now = (
-        select(jobs.c.cluster, jobs.c.queue, jobs.c.state, func.count(), func.sum(jobs.c.requested_cpus), func.sum(jobs.c.requested_gpus), func.sum(jobs.c.requested_memory_bytes), func.min(jobs.c.submitted_at))
+        select(
+            jobs.c.cluster,
+            jobs.c.queue,
+            jobs.c.state,
+            func.count(),
+            func.sum(jobs.c.requested_cpus),
+            func.sum(jobs.c.requested_gpus),
+            func.sum(jobs.c.requested_memory_bytes),
+            func.min(jobs.c.submitted_at),
+        )
         .where(*mine, jobs.c.ended_at.is_(None))
         .group_by(jobs.c.cluster, jobs.c.queue, jobs.c.state)
         .order_by(jobs.c.cluster, jobs.c.queue, jobs.c.state)
@@ -39,11 +48,21 @@ def info_owner(connection: Connection, scope: Scope, owner: str) -> list[Answer]
         .limit(_SHOWN)
     )
     answers = [
-        Answer(("cluster", "queue", "state", "jobs", "cpus", "gpus", "memory_bytes", "oldest_submitted_at"), run(connection, scope, now), title=f"{owner} now"),
+        Answer(
+            ("cluster", "queue", "state", "jobs", "cpus", "gpus", "memory_bytes", "oldest_submitted_at"),
+            run(connection, scope, now),
+            title=f"{owner} now",
+        ),
         Answer(("reason", "jobs", "oldest_submitted_at"), run(connection, scope, waits), title="why they wait"),
-        Answer(("cluster", "outcome", "jobs", "cpu_time_seconds"), run(connection, scope, ended), title="ended in the last 24 hours"),
+        Answer(
+            ("cluster", "outcome", "jobs", "cpu_time_seconds"),
+            run(connection, scope, ended),
+            title="ended in the last 24 hours",
+        ),
     ]
-    if not any(answer.rows for answer in answers) and not run(connection, scope, select(jobs.c.owner).where(*mine).limit(1)):
+    if not any(answer.rows for answer in answers) and not run(
+        connection, scope, select(jobs.c.owner).where(*mine).limit(1)
+    ):
         raise AskError(f"no job of an owner called {owner!r} is in the history{_near(connection, jobs.c.owner, owner)}")
     return answers
 
@@ -58,7 +77,9 @@ def info_worker(connection: Connection, scope: Scope, worker: str) -> list[Answe
     )
     here = [run_workers.c.worker == worker, *scope.among(run_workers)]
     if not states and not run(connection, scope, select(run_workers.c.worker).where(*here).limit(1)):
-        raise AskError(f"no worker called {worker!r} is in the history{_near(connection, worker_states.c.worker, worker)}")
+        raise AskError(
+            f"no worker called {worker!r} is in the history{_near(connection, worker_states.c.worker, worker)}"
+        )
     together = run_workers.join(
         runs,
         (runs.c.native_id == run_workers.c.native_id)
@@ -80,14 +101,20 @@ def info_worker(connection: Connection, scope: Scope, worker: str) -> list[Answe
         .order_by(run_workers.c.ended_at.desc())
         .limit(scope.limit or _SHOWN)
     )
+    names = ("job_id", "owner", "queue", "started_at")
+    since = "ended on it in the last 24 hours"
     return [
         Answer(
             ("cluster", "since_at", "until_at", "state", "flags", "reason", "cpus", "memory_bytes", "gpus", "queues"),
-            [(row.cluster, row.started_at, row.ended_at, row.state, row.flags, row.reason, row.cpus, row.memory_bytes, row.gpus, row.queues) for row in states],
+            [
+                (row.cluster, row.started_at, row.ended_at, row.state, row.flags, row.reason, row.cpus,
+                 row.memory_bytes, row.gpus, row.queues)
+                for row in states
+            ],
             title=f"{worker}, newest first",
         ),
-        Answer(("job_id", "owner", "queue", "started_at", "cpus", "gpus", "memory_bytes"), run(connection, scope, on_it), title="on it now"),
-        Answer(("job_id", "owner", "queue", "started_at", "ended_at", "outcome", "exit_code", "exit_signal"), run(connection, scope, ended), title="ended on it in the last 24 hours"),
+        Answer((*names, "cpus", "gpus", "memory_bytes"), run(connection, scope, on_it), title="on it now"),
+        Answer((*names, "ended_at", "outcome", "exit_code", "exit_signal"), run(connection, scope, ended), title=since),
     ]  # fmt: skip
 
 
@@ -122,41 +149,94 @@ def _life(connection: Connection, scope: Scope, row: Mapping[str, Any]) -> list[
     facts = [(name, row[name]) for name in _FACTS if row[name] is not None]
     details = row["details"] or {}
     facts.extend((name, details[name]) for name in sorted(details))
-    answers = [Answer(("what", "value"), [(_label(name), _fact(name, value)) for name, value in facts], title=f"job {row['native_id']} of {row['cluster']}")]
+    answers = [
+        Answer(
+            ("what", "value"),
+            [(_label(name), _fact(name, value)) for name, value in facts],
+            title=f"job {row['native_id']} of {row['cluster']}",
+        )
+    ]
     answers.append(
         Answer(
-            ("run", "started_at", "ended_at", "outcome", "exit_code", "exit_signal", "cpus", "gpus", "memory_bytes", "used_cpu_seconds", "used_memory_bytes", "workers"),
+            (
+                "run",
+                "started_at",
+                "ended_at",
+                "outcome",
+                "exit_code",
+                "exit_signal",
+                "cpus",
+                "gpus",
+                "memory_bytes",
+                "used_cpu_seconds",
+                "used_memory_bytes",
+                "workers",
+            ),
             [
-                (each.number, each.started_at, each.ended_at, each.outcome, each.exit_code, each.exit_signal, each.cpus, each.gpus, each.memory_bytes, each.used_cpu_seconds, each.used_memory_bytes, ",".join(on.get(each.number, ())) or None)
+                (
+                    each.number,
+                    each.started_at,
+                    each.ended_at,
+                    each.outcome,
+                    each.exit_code,
+                    each.exit_signal,
+                    each.cpus,
+                    each.gpus,
+                    each.memory_bytes,
+                    each.used_cpu_seconds,
+                    each.used_memory_bytes,
+                    ",".join(on.get(each.number, ())) or None,
+                )
                 for each in its_runs
             ],
             title="runs",
         )
     )
     if pauses:
-        answers.append(Answer(("pause", "started_at", "ended_at", "reason"), [(each.kind, each.started_at, each.ended_at, each.reason) for each in pauses], title="held or suspended"))
+        answers.append(
+            Answer(
+                ("pause", "started_at", "ended_at", "reason"),
+                [(each.kind, each.started_at, each.ended_at, each.reason) for each in pauses],
+                title="held or suspended",
+            )
+        )
     return answers
 
 
 def _tasks(connection: Connection, scope: Scope, parent: str) -> Answer:
     """Give an array's tasks or a heterogeneous job's components by state."""
     query = (
-        select(jobs.c.cluster, jobs.c.state, jobs.c.outcome, func.count(), func.min(jobs.c.native_id), func.max(jobs.c.native_id))
+        select(
+            jobs.c.cluster,
+            jobs.c.state,
+            jobs.c.outcome,
+            func.count(),
+            func.min(jobs.c.native_id),
+            func.max(jobs.c.native_id),
+        )
         # one range of the key: '_' and '+' follow the parent's id
-        .where(jobs.c.native_id > parent, jobs.c.native_id < f"{parent}`", (jobs.c.array_parent == parent) | (jobs.c.het_parent == parent), *scope.among(jobs))
+        .where(
+            jobs.c.native_id > parent,
+            jobs.c.native_id < f"{parent}`",
+            (jobs.c.array_parent == parent) | (jobs.c.het_parent == parent),
+            *scope.among(jobs),
+        )
         .group_by(jobs.c.cluster, jobs.c.state, jobs.c.outcome)
         .order_by(jobs.c.cluster, func.count().desc())
     )
     rows = run(connection, scope, query)
     if not rows:
         raise AskError(f"no job {parent!r} is in the history; `bbq search` finds jobs by owner, worker, name or time")
-    return Answer(("cluster", "state", "outcome", "jobs", "first_job_id", "last_job_id"), rows, title=f"parts of {parent}")
+    return Answer(
+        ("cluster", "state", "outcome", "jobs", "first_job_id", "last_job_id"), rows, title=f"parts of {parent}"
+    )
 
 
 _FACTS = (
     "owner", "account", "vo", "queue", "name", "state", "native_state", "outcome", "reason", "waiting", "submitted_at",
-    "eligible_at", "first_started_at", "ended_at", "exit_code", "exit_signal", "requested_cpus", "requested_memory_bytes",
-    "requested_gpus", "requested_wall_seconds", "used_cpu_seconds", "used_memory_bytes", "run_count", "array_parent",
+    "eligible_at", "first_started_at", "ended_at", "exit_code", "exit_signal", "requested_cpus",
+    "requested_memory_bytes", "requested_gpus", "requested_wall_seconds", "used_cpu_seconds", "used_memory_bytes",
+    "run_count", "array_parent",
     "het_parent", "dag_parent", "routed_from", "routed_to", "seen_at",
 )  # fmt: skip
 

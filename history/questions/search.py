@@ -15,7 +15,19 @@ COLUMNS = (
     "cluster", "job_id", "owner", "account", "queue", "state", "outcome", "submitted_at", "started_at", "ended_at",
     "cpus", "gpus", "memory_bytes", "exit_code", "exit_signal", "workers", "name", "reason",
 )  # fmt: skip
-SHORT = ("cluster", "job_id", "owner", "queue", "state", "outcome", "submitted_at", "cpus", "memory_bytes", "workers", "name")
+SHORT = (
+    "cluster",
+    "job_id",
+    "owner",
+    "queue",
+    "state",
+    "outcome",
+    "submitted_at",
+    "cpus",
+    "memory_bytes",
+    "workers",
+    "name",
+)
 """What a table shows when no columns are asked for."""
 
 
@@ -51,7 +63,8 @@ def search(connection: Connection, scope: Scope, filters: Filters) -> Answer:
         (
             row.cluster, row.native_id, row.owner, row.account, row.queue, row.state, row.outcome, row.submitted_at,
             row.first_started_at, row.ended_at, row.requested_cpus, row.requested_gpus, row.requested_memory_bytes,
-            row.exit_code, row.exit_signal, where.get((row.native_id, row.submitted_at, row.cluster)), row.name, row.reason,
+            row.exit_code, row.exit_signal, where.get((row.native_id, row.submitted_at, row.cluster)), row.name,
+            row.reason,
         )
         for row in found
     ]  # fmt: skip
@@ -105,7 +118,11 @@ def open_at(table: Any, moment: datetime) -> ColumnElement[bool]:
     for span in range(TOP_SPAN + 1):
         earliest = seconds - (2 << span)
         # the longest class holds everything that is longer still
-        bound = [] if span == TOP_SPAN or earliest < 0 else [table.c.started_at > datetime.fromtimestamp(earliest, moment.tzinfo)]
+        bound = (
+            []
+            if span == TOP_SPAN or earliest < 0
+            else [table.c.started_at > datetime.fromtimestamp(earliest, moment.tzinfo)]
+        )
         classes.append(and_(table.c.span == span, table.c.started_at <= moment, *bound, table.c.ended_at > moment))
     return and_(table.c.submitted_at <= moment, or_(*classes))
 

@@ -16,14 +16,12 @@ def status(connection: Connection, scope: Scope) -> tuple[Answer, list[str]]:
     now = datetime.now(UTC)
     table = collections
     query = select(table).where(*scope.among(table)).order_by(table.c.cluster, table.c.source)
-    open_jobs = dict(
-        (row[0], row[1])
-        for row in run(
-            connection,
-            scope,
-            select(jobs.c.cluster, func.count()).where(jobs.c.ended_at.is_(None), *scope.among(jobs)).group_by(jobs.c.cluster),
-        )
+    counts = (
+        select(jobs.c.cluster, func.count())
+        .where(jobs.c.ended_at.is_(None), *scope.among(jobs))
+        .group_by(jobs.c.cluster)
     )
+    open_jobs = {cluster: count for cluster, count in run(connection, scope, counts)}
     rows = []
     stale: list[str] = []
     for row in run(connection, scope, query):
@@ -31,5 +29,17 @@ def status(connection: Connection, scope: Scope) -> tuple[Answer, list[str]]:
         is_stale = age is None or age > STALE_INTERVALS * (row.interval_seconds or 60)
         if is_stale:
             stale.append(f"{row.cluster} {row.source}")
-        rows.append((row.cluster, row.source, "stale" if is_stale else "fresh", row.last_success_at, age, open_jobs.get(row.cluster), row.last_error))
-    return Answer(("cluster", "source", "state", "last_success_at", "age_seconds", "open_jobs", "last_error"), rows), stale
+        rows.append(
+            (
+                row.cluster,
+                row.source,
+                "stale" if is_stale else "fresh",
+                row.last_success_at,
+                age,
+                open_jobs.get(row.cluster),
+                row.last_error,
+            )
+        )
+    return Answer(
+        ("cluster", "source", "state", "last_success_at", "age_seconds", "open_jobs", "last_error"), rows
+    ), stale

@@ -12,7 +12,14 @@ from history.records import State
 from history.render import Answer
 from history.schema import jobs, run_workers, runs
 
-THINGS = {"owners": "owner", "accounts": "account", "vos": "vo", "queues": "queue", "workers": "worker", "outcomes": "outcome"}
+THINGS = {
+    "owners": "owner",
+    "accounts": "account",
+    "vos": "vo",
+    "queues": "queue",
+    "workers": "worker",
+    "outcomes": "outcome",
+}
 MEASURES = ("jobs", "cpus", "gpus", "memory", "cpu-time", "wall-time")
 _STATES = (State.RUNNING, State.PENDING, State.HELD, State.SUSPENDED, State.FINISHING)
 _HOLDING = (State.RUNNING.value, State.SUSPENDED.value, State.FINISHING.value)
@@ -75,7 +82,12 @@ def _now(connection: Connection, scope: Scope, thing: str, by: str, state: str |
     if state:
         names = [name for name in names if counts[name][state]]
     rows = [
-        (name, sum(counts[name].values()), *(counts[name][each.value] for each in _STATES[:3]), *(round(value) for value in held.get(name, (0, 0, 0))))
+        (
+            name,
+            sum(counts[name].values()),
+            *(counts[name][each.value] for each in _STATES[:3]),
+            *(round(value) for value in held.get(name, (0, 0, 0))),
+        )
         for name in names[: scope.limit]
     ]
     columns = (THINGS[thing], "jobs", "running", "pending", "held", "cpus", "gpus", "memory_bytes")
@@ -84,7 +96,12 @@ def _now(connection: Connection, scope: Scope, thing: str, by: str, state: str |
 
 
 def _workers_now(connection: Connection, scope: Scope, by: str) -> Answer:
-    measures = {"jobs": func.count(), "cpus": func.sum(run_workers.c.cpus), "gpus": func.sum(run_workers.c.gpus), "memory": func.sum(run_workers.c.memory_bytes)}
+    measures = {
+        "jobs": func.count(),
+        "cpus": func.sum(run_workers.c.cpus),
+        "gpus": func.sum(run_workers.c.gpus),
+        "memory": func.sum(run_workers.c.memory_bytes),
+    }
     query = (
         select(run_workers.c.cluster, run_workers.c.worker, *measures.values())
         .where(run_workers.c.span == 99, *scope.among(run_workers))

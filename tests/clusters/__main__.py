@@ -17,7 +17,10 @@ def main() -> None:
     began = time.monotonic()
     cluster = Slurm(asked.suite) if asked.scheduler == "slurm" else HTCondor(asked.suite)
     getattr(cluster, asked.action)()
-    print(f"{asked.scheduler} of {asked.suite} {asked.action} in {time.monotonic() - began:.1f} s; commands in {cluster.commands}")
+    print(
+        f"{asked.scheduler} of {asked.suite} {asked.action} in {time.monotonic() - began:.1f} s; "
+        f"commands in {cluster.commands}"
+    )
 
 
 if __name__ == "__main__":

@@ -91,7 +91,12 @@ class Chroot:
         subprocess.run(["chroot", str(self.path), "dpkg", "--configure", "-a"], check=False, **quiet)
 
     def run(
-        self, *argv: str | bytes, user: str | None = None, check: bool = True, stdin: bytes = b"", environment: dict[str, str] | None = None
+        self,
+        *argv: str | bytes,
+        user: str | None = None,
+        check: bool = True,
+        stdin: bytes = b"",
+        environment: dict[str, str] | None = None,
     ) -> subprocess.CompletedProcess[bytes]:
         """Run a command inside, as a user or as root, and give what it printed."""
         who = [f"--userspec={user}:{user}"] if user else []
@@ -104,14 +109,20 @@ class Chroot:
             check=False,
         )
         if check and result.returncode != 0:
-            raise RuntimeError(f"{argv!r} in {self.suite}: exit {result.returncode}: {result.stdout!r} {result.stderr!r}")
+            raise RuntimeError(
+                f"{argv!r} in {self.suite}: exit {result.returncode}: {result.stdout!r} {result.stderr!r}"
+            )
         return result
 
     def spawn(self, *argv: str) -> None:
         """Start a daemon that does not put itself into the background."""
         with (self.path / "var/log/bbq-daemons.log").open("ab") as log:
-            subprocess.Popen(
-                ["chroot", str(self.path), *argv], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            subprocess.run(
+                ["setsid", "--fork", "chroot", str(self.path), *argv],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                check=True,
             )
 
     def directory(self, path: str, owner: str = "root", mode: int = 0o755) -> None:
@@ -186,7 +197,10 @@ def _zombie(pid: int) -> bool:
 def _mirror() -> str:
     """Give the Debian mirror that this machine's own apt uses."""
     listed = subprocess.run(
-        ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"], capture_output=True, text=True, check=True
+        ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"],
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout.split()
     for uri in listed:
         if uri.rstrip("/").endswith("/debian"):

@@ -2,13 +2,24 @@
 
 import subprocess
 from collections.abc import Mapping
+from pathlib import Path
 
 from tests.clusters.chroot import HOME, Chroot, wait_for
 
 PACKAGES = ("condor", "procps", "python3-minimal")
 COMMANDS = ("condor_q", "condor_status", "condor_history", "condor_config_val")
 _PORTS = {"trixie": 19618, "sid": 19718}
-_USERS_DIRECTORIES = ("/var/spool/condor", "/var/spool/condor-b", "/var/log/condor", "/run/condor", "/run/lock/condor", "/var/lib/condor", "/var/lib/condor/exec1", "/var/lib/condor/exec2", "/var/lib/condor/exec3")
+_USERS_DIRECTORIES = (
+    "/var/spool/condor",
+    "/var/spool/condor-b",
+    "/var/log/condor",
+    "/run/condor",
+    "/run/lock/condor",
+    "/var/lib/condor",
+    "/var/lib/condor/exec1",
+    "/var/lib/condor/exec2",
+    "/var/lib/condor/exec3",
+)
 
 
 class HTCondor:
@@ -47,25 +58,47 @@ class HTCondor:
         for pid in self.chroot.processes(("condor",)):
             self.chroot.stop(pid, 1)
 
-    def run(self, command: str, *arguments: str | bytes, user: str | None = None, check: bool = True, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    def run(
+        self, command: str, *arguments: str | bytes, user: str | None = None, check: bool = True, stdin: bytes = b""
+    ) -> subprocess.CompletedProcess[bytes]:
         """Run a client command inside."""
         return self.chroot.run(command, *arguments, user=user, check=check, stdin=stdin)
 
-    def submit(self, user: str, schedd: str, settings: Mapping[str, str | bytes], queue: str = "queue", *arguments: str) -> str:
+    def submit(
+        self, user: str, schedd: str, settings: Mapping[str, str | bytes], queue: str = "queue", *arguments: str
+    ) -> str:
         """Submit as a user to schedd A or B, and give the cluster's id."""
-        lines = [key.encode() + b" = " + (value if isinstance(value, bytes) else value.encode()) for key, value in settings.items()]
-        text = b"\n".join([b"universe = vanilla" if "universe" not in settings else b"", b"should_transfer_files = yes", *lines, queue.encode(), b""])
+        lines = [
+            key.encode() + b" = " + (value if isinstance(value, bytes) else value.encode())
+            for key, value in settings.items()
+        ]
+        text = b"\n".join(
+            [
+                b"universe = vanilla" if "universe" not in settings else b"",
+                b"should_transfer_files = yes",
+                *lines,
+                queue.encode(),
+                b"",
+            ]
+        )
         where = self.chroot.path / f"home/{user}/bbq-{schedd}.sub"
         where.write_bytes(text)
-        answer = self.run("condor_submit", "-terse", "-name", self.schedds[schedd], *arguments, f"/home/{user}/{where.name}", user=user)
+        answer = self.run(
+            "condor_submit",
+            "-terse",
+            "-name",
+            self.schedds[schedd],
+            *arguments,
+            f"/home/{user}/{where.name}",
+            user=user,
+        )
         return answer.stdout.decode().split(".")[0].strip()
 
     def schedd_pid(self, schedd: str) -> int:
         """Give the process of schedd A or B."""
         for pid in self.chroot.processes(("condor_schedd",)):
-            with open(f"/proc/{pid}/cmdline", "rb") as file:
-                if (b"scheddb" in file.read()) == (schedd == "B"):
-                    return pid
+            if (b"scheddb" in Path(f"/proc/{pid}/cmdline").read_bytes()) == (schedd == "B"):
+                return pid
         raise LookupError(f"schedd {schedd} does not run")
 
     def _master(self) -> int | None:
@@ -85,7 +118,9 @@ class HTCondor:
         folder.mkdir(parents=True, exist_ok=True)
         for default in folder.glob("00-*"):
             default.unlink()
-        (folder / "10-bbq.conf").write_text(_CONFIG.replace("@PORT@", str(_PORTS[self.suite])).replace("@SUITE@", self.suite))
+        (folder / "10-bbq.conf").write_text(
+            _CONFIG.replace("@PORT@", str(_PORTS[self.suite])).replace("@SUITE@", self.suite)
+        )
 
 
 _CONFIG = """\
@@ -189,7 +224,8 @@ STARTD3.STARTD_ADDRESS_FILE = /var/log/condor/.startd3_address
 STARTD3.EXECUTE = /var/lib/condor/exec3
 STARTD3.STARTD_HISTORY = /var/spool/condor/startd_history3
 # what the local name does not reach goes through the environment; the GPUs are simulated by HTCondor's own tool
-STARTD1_ENVIRONMENT = "_CONDOR_MACHINE_RESOURCE_INVENTORY_GPUs='$(LIBEXEC)/condor_gpu_discovery -properties -extra -simulate:2,2'"
+DISCOVER = $(LIBEXEC)/condor_gpu_discovery -properties -extra -simulate:2,2
+STARTD1_ENVIRONMENT = "_CONDOR_MACHINE_RESOURCE_INVENTORY_GPUs='$(DISCOVER)'"
 STARTD2_ENVIRONMENT = "_CONDOR_MACHINE_RESOURCE_GPUs='CUDA0, CUDA1'"
 SLOT_TYPE_1 = 100%
 SLOT_TYPE_1_PARTITIONABLE = True
@@ -208,6 +244,7 @@ JOB_ROUTER_ROUTE_NAMES = here
 JOB_ROUTER_ROUTE_here @=rt
   UNIVERSE Vanilla
   REQUIREMENTS WantJobRouter =?= True
+  SET Requirements True
 @rt
 JOB_ROUTER_POLLING_PERIOD = 5
 """

@@ -49,33 +49,60 @@ class Slurm:
         for pid in self.chroot.processes(("slurm", "munged", "mariadbd")):
             self.chroot.stop(pid, 1)
 
-    def run(self, command: str, *arguments: str | bytes, user: str | None = None, check: bool = True, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    def run(
+        self, command: str, *arguments: str | bytes, user: str | None = None, check: bool = True, stdin: bytes = b""
+    ) -> subprocess.CompletedProcess[bytes]:
         """Run a client command inside, with moments as epoch seconds."""
-        return self.chroot.run(command, *arguments, user=user, check=check, stdin=stdin, environment={"SLURM_TIME_FORMAT": "%s", "TZ": "UTC"})
+        return self.chroot.run(
+            command,
+            *arguments,
+            user=user,
+            check=check,
+            stdin=stdin,
+            environment={"SLURM_TIME_FORMAT": "%s", "TZ": "UTC"},
+        )
 
     def submit(self, user: str, script: str, *arguments: str | bytes) -> str:
         """Submit a batch script as a user, and give the job's id."""
-        answer = self.run("sbatch", "--parsable", "-D", "/tmp", "-o", "/dev/null", *arguments, user=user, stdin=f"#!/bin/bash\n{script}\n".encode())
+        answer = self.run(
+            "sbatch",
+            "--parsable",
+            "-D",
+            "/tmp",
+            "-o",
+            "/dev/null",
+            *arguments,
+            user=user,
+            stdin=f"#!/bin/bash\n{script}\n".encode(),
+        )
         return answer.stdout.decode().strip().partition(";")[0]
 
     def start_munged(self) -> None:
         if self.chroot.alive("/run/munge/munged.pid") is None:
             self.chroot.run("rm", "-f", "/run/munge/munge.socket.2")
-            self.chroot.run("setpriv", "--reuid=munge", "--regid=munge", "--clear-groups", "/usr/sbin/munged", "--force")
+            self.chroot.run(
+                "setpriv", "--reuid=munge", "--regid=munge", "--clear-groups", "/usr/sbin/munged", "--force"
+            )
 
     def start_database(self) -> None:
         if self.chroot.alive("/run/bbq-db/pid") is None:
-            data = next(path for path in ("/var/lib/mariadb", "/var/lib/mysql") if (self.chroot.path / path[1:] / "mysql").exists())
+            data = next(
+                path
+                for path in ("/var/lib/mariadb", "/var/lib/mysql")
+                if (self.chroot.path / path[1:] / "mysql").exists()
+            )
             self.chroot.spawn(
                 "/usr/sbin/mariadbd", "--no-defaults", "--user=mysql", f"--datadir={data}", f"--socket={_SOCKET}",
                 "--pid-file=/run/bbq-db/pid", "--skip-networking", "--skip-log-bin", "--innodb-buffer-pool-size=128M",
-                "--innodb-flush-log-at-trx-commit=2", "--innodb-lock-wait-timeout=900", "--character-set-server=utf8mb4",
+                "--innodb-flush-log-at-trx-commit=2", "--innodb-lock-wait-timeout=900",
+                "--character-set-server=utf8mb4",
                 "--loose-innodb-snapshot-isolation=OFF",
             )  # fmt: skip
         if not wait_for(lambda: self._sql("select 1", check=False), 60, 0.2):
             raise RuntimeError("MariaDB does not answer")
         self._sql(
-            "create database if not exists slurm_acct_db; create user if not exists slurm@localhost identified by 'slurm';"
+            "create database if not exists slurm_acct_db;"
+            "create user if not exists slurm@localhost identified by 'slurm';"
             "grant all on slurm_acct_db.* to slurm@localhost"
         )
 
@@ -109,12 +136,24 @@ class Slurm:
 
     def _ready(self) -> bool:
         states = self.run("sinfo", "-h", "-N", "-o", "%N %T", check=False).stdout.decode().split("\n")
-        ready = {line.split()[0] for line in states if line and not line.split()[1].startswith(("unk", "down")) and "*" not in line}
+        ready = {
+            line.split()[0]
+            for line in states
+            if line and not line.split()[1].startswith(("unk", "down")) and "*" not in line
+        }
         return len(ready) == len(NODES)
 
     def _configure(self) -> None:
         chroot, port = self.chroot, self._port
-        for path, owner in (("/var/lib/slurm/ctld", "slurm"), ("/var/log/slurm", "slurm"), ("/run/slurm", "slurm"), ("/run/munge", "munge"), ("/run/bbq-db", "mysql"), ("/var/spool/slurmd", "root"), ("/opt/fakegpu", "root")):
+        for path, owner in (
+            ("/var/lib/slurm/ctld", "slurm"),
+            ("/var/log/slurm", "slurm"),
+            ("/run/slurm", "slurm"),
+            ("/run/munge", "munge"),
+            ("/run/bbq-db", "mysql"),
+            ("/var/spool/slurmd", "root"),
+            ("/opt/fakegpu", "root"),
+        ):
             chroot.directory(path, owner)
         for number in range(4):
             device = chroot.path / f"opt/fakegpu/gpu{number}"
@@ -125,7 +164,9 @@ class Slurm:
         (etc / "slurm.conf").write_text(_SLURM_CONF.format(name=self.name, p=port))
         (etc / "gres.conf").write_text("NodeName=n[5-6] Name=gpu Type=a100 File=/opt/fakegpu/gpu[0-3]\n")
         # 22.05 dies on an empty cgroup.conf and does not know `disabled`
-        cgroup = "CgroupPlugin=cgroup/v1\nCgroupAutomount=no\n" if self.suite == "bookworm" else "CgroupPlugin=disabled\n"
+        cgroup = (
+            "CgroupPlugin=cgroup/v1\nCgroupAutomount=no\n" if self.suite == "bookworm" else "CgroupPlugin=disabled\n"
+        )
         (etc / "cgroup.conf").write_text(cgroup)
         slurmdbd = etc / "slurmdbd.conf"
         slurmdbd.write_text(_SLURMDBD_CONF.format(p=port))
@@ -213,4 +254,3 @@ StorageUser=slurm
 StoragePass=slurm
 StorageLoc=slurm_acct_db
 """
-

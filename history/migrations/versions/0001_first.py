@@ -59,11 +59,27 @@ def upgrade() -> None:
         postgresql_partition_by="RANGE (submitted_at)",
     )
     op.create_index("ix_jobs_ended_at", "jobs", ["ended_at"])
-    op.create_index("ix_jobs_not_completed", "jobs", ["submitted_at"], sqlite_where=sa.text("outcome <> 'completed'"), postgresql_where=sa.text("outcome <> 'completed'"))
-    op.create_index("ix_jobs_open", "jobs", ["cluster", "queue", "state", "owner", "account", "vo"], sqlite_where=sa.text("ended_at IS NULL"), postgresql_where=sa.text("ended_at IS NULL"))
+    op.create_index(
+        "ix_jobs_not_completed",
+        "jobs",
+        ["submitted_at"],
+        sqlite_where=sa.text("outcome <> 'completed'"),
+        postgresql_where=sa.text("outcome <> 'completed'"),
+    )
+    op.create_index(
+        "ix_jobs_open",
+        "jobs",
+        ["cluster", "queue", "state", "owner", "account", "vo"],
+        sqlite_where=sa.text("ended_at IS NULL"),
+        postgresql_where=sa.text("ended_at IS NULL"),
+    )
     op.create_index("ix_jobs_owner_submitted_at", "jobs", ["owner", "submitted_at"])
     op.create_index("ix_jobs_submitted_at", "jobs", ["submitted_at"])
-    op.create_index("ix_jobs_wait_span_submitted_at", "jobs", ["wait_span", "submitted_at", "first_started_at", "cluster", "owner", "queue"])
+    op.create_index(
+        "ix_jobs_wait_span_submitted_at",
+        "jobs",
+        ["wait_span", "submitted_at", "first_started_at", "cluster", "owner", "queue"],
+    )
     op.create_table(
         "runs",
         sa.Column("native_id", WORDS, nullable=False),
@@ -92,7 +108,11 @@ def upgrade() -> None:
         postgresql_partition_by="RANGE (submitted_at)",
         sqlite_with_rowid=False,
     )
-    op.create_index("ix_runs_span_started_at", "runs", ["span", "started_at", "ended_at", "submitted_at", "cluster", "owner", "queue", "cpus"])
+    op.create_index(
+        "ix_runs_span_started_at",
+        "runs",
+        ["span", "started_at", "ended_at", "submitted_at", "cluster", "owner", "queue", "cpus"],
+    )
     op.create_table(
         "run_workers",
         sa.Column("native_id", WORDS, nullable=False),

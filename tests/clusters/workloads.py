@@ -1,0 +1,227 @@
+"""A varied workload for each scheduler: every way to end, every kind of job, and names made to break parsers."""
+
+import time
+
+from tests.clusters.chroot import wait_for
+from tests.clusters.htcondor import HTCondor
+from tests.clusters.slurm import Slurm
+
+ODD_NAMES: dict[str, bytes] = {
+    "pipe": b"a|b",
+    "quotes": b'it\'s "double" `back`',
+    "newline": b"line1\nline2",
+    "escape": b"\x1b[31mred\x1b[0m\x07\t\x1f",
+    "not_utf8": b"bad\xff\xfeutf8",
+    "utf8": "Grüße-日本-🙂".encode(),
+    "long": b"N" * 1000,
+    "forged": b"x\n999|root|COMPLETED|0:0|",
+    "nothing": b"(null)",
+}
+
+
+def slurm_ending(slurm: Slurm) -> None:
+    """Submit and steer jobs that all end: within about two minutes."""
+    submit, run = slurm.submit, slurm.run
+    submit("alice", "sleep 3", "-J", "completed")
+    submit("alice", "exit 3", "-J", "failed")
+    submit("bob", "kill -9 $$", "-J", "killed")
+    submit("bob", "sleep 300", "-J", "timeout", "-t", "1")
+    held = submit("carol", "true", "-J", "cancelled_held", "--hold")
+    later = submit("carol", "true", "-J", "cancelled_before_eligible", "--begin=now+1hour")
+    running = submit("alice", "sleep 300", "-J", "cancelled_running")
+    again = submit("alice", "sleep 8", "-J", "requeued", "--requeue", "-w", "n1")
+    broken = submit("bob", "sleep 20", "-J", "node_fail", "--requeue", "-w", "n4")
+    submit("alice", "sleep 1; exit $((SLURM_ARRAY_TASK_ID % 2))", "-J", "array", "--array=0-5%3")
+    whole = submit("bob", "true", "-J", "array_cancelled", "--array=4-9", "--hold")
+    submit(
+        "alice",
+        "srun --het-group=0,1 sleep 2",
+        "-J",
+        "het",
+        "-n1",
+        "--mem=100",
+        ":",
+        "-p",
+        "gpu",
+        "-n2",
+        "--gres=gpu:a100:1",
+    )
+    submit("carol", "srun -n1 false; srun -n2 sleep 2", "-J", "step_failed", "-n2")
+    submit("carol", 'srun perl -e "my \\$x=q(); vec(\\$x,200<<20,8)=1; sleep 6"', "-J", "memory", "--mem=1G")
+    submit("bob", "srun sleep 2", "-J", "two_nodes", "-N2", "-n4", "-A", "physics")
+    submit("alice", "sleep 2", "-J", "gpu_typed", "-p", "gpu", "--gres=gpu:a100:2", "-c", "4")
+    submit("alice", "sleep 2", "-J", "gpu_untyped", "-p", "gpu", "--gpus=1")
+    paused = submit("alice", "sleep 8", "-J", "suspended", "-w", "n2")
+    submit("weird-user.x", "sleep 1", "-J", "two_partitions", "-p", "batch,all")
+    for name in ODD_NAMES.values():
+        submit("weird-user.x", "true", "-J", name)
+    _until_state(slurm, running, "RUNNING")
+    _until_state(slurm, again, "RUNNING")
+    _until_state(slurm, broken, "RUNNING")
+    _until_state(slurm, paused, "RUNNING")
+    for job in (held, later, running, whole):
+        run("scancel", job)
+    run("scontrol", "suspend", paused)
+    run("scontrol", "requeue", again)
+    time.sleep(2)
+    run("scontrol", "update", "nodename=n4", "state=down", "reason=test: the node broke")
+    time.sleep(2)
+    run("scontrol", "update", "nodename=n4", "state=resume")
+    run("scontrol", "resume", paused)
+    # a requeued job begins again two minutes later; nobody needs to wait for that
+    for job in (again, broken):
+        run("scontrol", "update", f"jobid={job}", "StartTime=now", check=False)
+
+
+def slurm_staying(slurm: Slurm) -> None:
+    """Submit jobs that stay as they are: running, pending for many reasons, held, suspended."""
+    submit, run = slurm.submit, slurm.run
+    long = "sleep 3600"
+    submit("alice", long, "-J", "runs", "-n2", "-w", "n1")
+    submit("bob", long, "-J", "runs_on_two", "-N2", "-n4", "-w", "n1,n2", "-A", "physics")
+    submit("alice", long, "-J", "runs_gpu", "-p", "gpu", "--gres=gpu:a100:2", "-c", "4")
+    submit("alice", long, "-J", "array_runs", "--array=0-9%2", "-w", "n1")
+    submit("bob", long, "-J", "array_held", "--array=1-5", "--hold")
+    submit("carol", long, "-J", "held", "--hold")
+    submit("carol", long, "-J", "later", "--begin=now+2hours")
+    first = submit("carol", long, "-J", "blocks", "--hold")
+    submit("carol", long, "-J", "depends", "-d", f"afterok:{first}")
+    submit("weird-user.x", long, "-J", "two_partitions", "-p", "batch,gpu", "-N2", "--exclusive", "-w", "n1,n2")
+    submit("bob", long, "-J", "het_runs", "-n1", "--mem=100", ":", "-p", "gpu", "-n2")
+    submit("bob", long, "-J", "too_many_gpus", "-p", "gpu", "--gpus=a100:8", "-N2")
+    paused = submit("bob", long, "-J", "suspended", "-w", "n2")
+    again = submit("alice", long, "-J", "requeued", "--requeue", "-w", "n3")
+    for name in ODD_NAMES.values():
+        submit("weird-user.x", long, "--hold", "-J", name)
+    _until_state(slurm, paused, "RUNNING")
+    _until_state(slurm, again, "RUNNING")
+    run("scontrol", "suspend", paused)
+    run("scontrol", "requeue", again)
+
+
+def slurm_clear(slurm: Slurm) -> None:
+    """Cancel everything, and wait until the queue is empty."""
+    for user in ("alice", "bob", "carol", "weird-user.x"):
+        slurm.run("scancel", f"--user={user}")
+    slurm.run("scontrol", "update", "nodename=n[1-6]", "state=resume", check=False)
+    if not wait_for(lambda: not slurm.run("squeue", "-h", "-a").stdout.strip(), 90, 0.5):
+        raise RuntimeError("the Slurm queue does not become empty")
+
+
+def _until_state(slurm: Slurm, job: str, state: str) -> None:
+    def is_so() -> bool:
+        return state.encode() in slurm.run("squeue", "-h", "-o", "%T", "-j", job, check=False).stdout.split()
+
+    if not wait_for(is_so, 60, 0.3):
+        raise RuntimeError(f"Slurm job {job} does not become {state}")
+
+
+_SMALL = {"request_memory": "64", "request_disk": "1000", "executable": "/bin/sh", "transfer_executable": "false"}
+
+
+def _shell(script: str) -> dict[str, str | bytes]:
+    return {**_SMALL, "arguments": f"\"-c '{script}'\""}
+
+
+def _sleep(seconds: int) -> dict[str, str | bytes]:
+    return {**_SMALL, "executable": "/bin/sleep", "arguments": str(seconds)}
+
+
+def htcondor_ending(pool: HTCondor) -> None:
+    """Submit and steer jobs on both schedds that all leave the queue."""
+
+    def submit(user: str, schedd: str, settings: dict[str, str | bytes], queue: str = "queue", *more: str) -> str:
+        return pool.submit(user, schedd, settings, queue, *more)
+
+    submit("alice", "A", _sleep(3))
+    submit("bob", "A", _shell("exit 3"))
+    submit("bob", "A", _shell("kill -9 $$"))
+    idle = submit("alice", "A", {**_sleep(1), "requirements": "false"})
+    running = submit("alice", "A", _sleep(600))
+    evicted = submit("alice", "A", _sleep(12))
+    held = submit("bob", "A", _sleep(10))
+    submit("alice", "A", _sleep(1), "queue 10")
+    submit("bob", "A", {**_sleep(1), "max_materialize": "3"}, "queue 8")
+    submit("bob", "A", {**_sleep(2), "request_gpus": "1"})
+    submit(
+        "carol", "A", {**_sleep(2), "request_memory": "ifThenElse(MemoryUsage =!= undefined, MemoryUsage * 3 / 2, 100)"}
+    )
+    limited = submit("carol", "A", {**_sleep(600), "allowed_job_duration": "5"})
+    submit("alice", "A", {**_SMALL, "universe": "scheduler", "executable": "/bin/sleep", "arguments": "2"})
+    submit("bob", "A", {**_SMALL, "universe": "local", "executable": "/bin/sleep", "arguments": "2"})
+    submit("carol", "A", {**_sleep(2), "requirements": "false", "+WantJobRouter": "True"})
+    submit(
+        "bob",
+        "A",
+        {
+            **_sleep(1),
+            "+x509UserProxyVOName": '"cms"',
+            "accounting_group": "group_physics.atlas",
+            "accounting_group_user": "bob",
+        },
+    )
+    left = submit("carol", "A", {**_sleep(1), "leave_in_queue": "(time() - CompletionDate) < 10"})
+    for name in ODD_NAMES.values():
+        if b"\n" not in name:
+            submit("weird-user.x", "A", {**_sleep(1), "batch_name": name})
+    submit("carol", "B", _sleep(3))
+    submit("bob", "B", _shell("exit 3"))
+    evicted_b = submit("carol", "B", _sleep(12))
+    submit("bob", "B", _sleep(1), "queue 5")
+    idle_b = submit("alice", "B", {**_sleep(1), "requirements": "false"})
+    for schedd, job in (("A", running), ("A", evicted), ("A", held), ("B", evicted_b)):
+        _until_running(pool, schedd, job)
+    time.sleep(3)
+    pool.run("condor_rm", "-name", pool.schedds["A"], idle, running)
+    pool.run("condor_rm", "-name", pool.schedds["B"], idle_b)
+    pool.run("condor_vacate_job", "-name", pool.schedds["A"], evicted)
+    pool.run("condor_vacate_job", "-name", pool.schedds["B"], evicted_b)
+    pool.run("condor_hold", "-name", pool.schedds["A"], held)
+    time.sleep(4)
+    pool.run("condor_release", "-name", pool.schedds["A"], held)
+    wait_for(lambda: _status(pool, "A", limited) == ["5"], 60, 0.5)
+    pool.run("condor_rm", "-name", pool.schedds["A"], limited)
+    wait_for(lambda: not _status(pool, "A", left), 60, 0.5)
+
+
+def htcondor_staying(pool: HTCondor) -> None:
+    """Submit jobs that stay as they are."""
+    never = {"requirements": "false"}
+    pool.submit("alice", "A", _sleep(3600), "queue 3")
+    pool.submit("bob", "A", {**_sleep(3600), "request_gpus": "1"})
+    pool.submit("weird-user.x", "A", {**_sleep(3600), "request_cpus": "4", "request_memory": "3000"})
+    pool.submit("carol", "A", {**_sleep(1), **never}, "queue 7")
+    pool.submit("carol", "A", {**_sleep(1), "hold": "True"}, "queue 2")
+    pool.submit("alice", "A", {**_sleep(1), **never, "batch_name": ODD_NAMES["not_utf8"]})
+    paused = pool.submit("carol", "A", _sleep(3600))
+    pool.submit("bob", "B", _sleep(3600), "queue 2")
+    pool.submit("weird-user.x", "B", {**_sleep(1), **never}, "queue 4")
+    _until_running(pool, "A", paused)
+    time.sleep(2)
+    pool.run("condor_suspend", "-name", pool.schedds["A"], paused)
+    wait_for(lambda: _status(pool, "A", paused) == ["7"], 30, 0.5)
+
+
+def htcondor_clear(pool: HTCondor) -> None:
+    """Remove everything, and wait until both queues are empty."""
+    for schedd in pool.schedds.values():
+        pool.run("condor_rm", "-name", schedd, "-all", check=False)
+
+    def empty() -> bool:
+        return not any(
+            pool.run("condor_q", "-allusers", "-name", name, "-af", "ClusterId", check=False).stdout.strip()
+            for name in pool.schedds.values()
+        )
+
+    if not wait_for(empty, 120, 1.0):
+        raise RuntimeError("the HTCondor queues do not become empty")
+
+
+def _status(pool: HTCondor, schedd: str, job: str) -> list[str]:
+    answer = pool.run("condor_q", "-allusers", "-name", pool.schedds[schedd], job, "-af", "JobStatus", check=False)
+    return answer.stdout.decode().split()
+
+
+def _until_running(pool: HTCondor, schedd: str, job: str) -> None:
+    if not wait_for(lambda: _status(pool, schedd, job) == ["2"], 90, 0.5):
+        raise RuntimeError(f"HTCondor job {job} of schedd {schedd} does not run")

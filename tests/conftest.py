@@ -1,0 +1,135 @@
+"""What the tests share: databases of both kinds, real clusters, and a clean environment."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import URL, create_engine, text
+
+from history.database import open_database, parse_url
+from history.store import History
+
+ON_CI = bool(os.environ.get("CI"))
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Keep the machine's own settings out of tests."""
+    for name in list(os.environ):
+        if name.startswith(("BBQ_", "SLURM_", "SQUEUE_", "SACCT_", "_CONDOR_")) and not name.startswith("BBQ_TEST"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+def missing(what: str) -> None:
+    """Skip for lack of something; on CI that is a failure, for there everything is installed."""
+    if ON_CI:
+        pytest.fail(f"{what} (CI installs it)")
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[URL]:
+    """Give a PostgreSQL: BBQ_TEST_POSTGRES, or one started here from Debian's package, on a socket, as nobody."""
+    named = os.environ.get("BBQ_TEST_POSTGRES")
+    if named:
+        yield parse_url(named)
+        return
+    places = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    found = shutil.which("initdb") or (str(places[-1]) if places else None)
+    if found is None:
+        missing("no PostgreSQL: apt-get install postgresql")
+    folder = Path(str(found)).resolve().parent
+    home = Path(f"/tmp/bbq-test-postgres-{os.getpid()}")
+    home.mkdir(mode=0o700)
+    as_nobody = []
+    if os.geteuid() == 0:
+        shutil.chown(home, "nobody", "nogroup")
+        as_nobody = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
+
+    def run(command: str, *arguments: str) -> None:
+        subprocess.run([*as_nobody, str(folder / command), *arguments], check=True, stdout=subprocess.DEVNULL, cwd=home)
+
+    try:
+        run("initdb", "-D", f"{home}/data", "-U", "bbq", "--auth=trust", "-E", "UTF8", "--locale=C.UTF-8")
+        options = f"-k {home} -c listen_addresses='' -c fsync=off -c jit=off"
+        run("pg_ctl", "-D", f"{home}/data", "-o", options, "-l", f"{home}/log", "-w", "start")
+        try:
+            yield parse_url(f"postgresql://bbq@/postgres?host={home}")
+        finally:
+            run("pg_ctl", "-D", f"{home}/data", "-m", "immediate", "-w", "stop")
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[URL]:
+    """Give an empty database, once on SQLite and once on PostgreSQL."""
+    if request.param == "sqlite":
+        yield parse_url(f"sqlite:///{tmp_path}/history.db")
+        return
+    server: URL = request.getfixturevalue("postgres_server")
+    name = f"test_{time.monotonic_ns()}"
+    admin = create_engine(server, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    yield server.set(database=name)
+    with admin.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    admin.dispose()
+
+
+@pytest.fixture
+def history(database: URL) -> Iterator[History]:
+    """Give a history that is ready to be written."""
+    engine = open_database(database)
+    made = History(engine)
+    made.prepare()
+    yield made
+    engine.dispose()
+
+
+class Process:
+    """A bbq-exporter of its own, as a user would run it."""
+
+    def __init__(self, arguments: list[str], folder: Path, environment: dict[str, str] | None = None) -> None:
+        self.log = folder / "exporter.log"
+        self._file = self.log.open("ab")
+        self.process = subprocess.Popen(
+            [str(Path(sys.executable).parent / "bbq-exporter"), *arguments],
+            stdout=self._file,
+            stderr=self._file,
+            env={**os.environ, **(environment or {})},
+        )
+
+    def stop(self, number: signal.Signals = signal.SIGTERM, seconds: float = 60) -> int:
+        """Send a signal, wait for the end, and give the exit code."""
+        self.process.send_signal(number)
+        code = self.process.wait(seconds)
+        self._file.close()
+        return code
+
+    def text(self) -> str:
+        """Give what it has logged."""
+        return self.log.read_text()
+
+
+@pytest.fixture
+def exporter(tmp_path: Path) -> Iterator[Callable[..., Process]]:
+    """Give a way to start exporters, which are ended with the test."""
+    started: list[Process] = []
+
+    def start(*arguments: str) -> Process:
+        started.append(Process(list(arguments), tmp_path))
+        return started[-1]
+
+    yield start
+    for each in started:
+        if each.process.poll() is None:
+            each.stop(signal.SIGKILL)

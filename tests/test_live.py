@@ -1,0 +1,562 @@
+"""BBQ against real Slurm and real HTCondor: whatever they know, it shows and remembers, exactly once."""
+
+import os
+import shutil
+import signal
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import URL, select
+
+from history.database import open_database
+from history.schema import jobs, run_workers, runs
+from tests.clusters import workloads
+from tests.clusters.chroot import wait_for
+from tests.clusters.htcondor import HTCondor
+from tests.clusters.slurm import Slurm
+from tests.conftest import Process, missing
+
+pytestmark = [pytest.mark.slurm, pytest.mark.htcondor]
+
+SUITE = os.environ.get("BBQ_TEST_SUITE", "trixie")
+PAGE = "http://127.0.0.1:20227"
+
+
+def _needs_root() -> None:
+    if os.geteuid() != 0 or shutil.which("debootstrap") is None:
+        missing("real clusters need root and debootstrap")
+
+
+@pytest.fixture(scope="module")
+def slurm() -> Iterator[Slurm]:
+    _needs_root()
+    cluster = Slurm(SUITE)
+    cluster.up()
+    workloads.slurm_clear(cluster)
+    yield cluster
+    cluster.down()
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[HTCondor | None]:
+    _needs_root()
+    if SUITE == "bookworm":  # which has no HTCondor
+        yield None
+        return
+    made = HTCondor(SUITE)
+    made.up()
+    workloads.htcondor_clear(made)
+    yield made
+    made.down()
+
+
+@pytest.fixture
+def configuration(tmp_path: Path, slurm: Slurm, pool: HTCondor | None, database: URL) -> Path:
+    text = f"""
+history:
+  database: "{database.set(drivername=database.get_backend_name()).render_as_string(hide_password=False)}"
+web: {{listen_address: "127.0.0.1:20227"}}
+clusters:
+  - name: local
+    scheduler: slurm
+    commands: {slurm.commands}
+    interval: 2s
+    stale_after: 8s
+    timeout: 30s
+"""
+    if pool is not None:
+        text += f"""
+  - name: grid
+    scheduler: htcondor
+    collectors: ["{pool.collector}"]
+    interval: 2s
+    stale_after: 8s
+    timeout: 10s
+"""
+    path = tmp_path / "bbq.yaml"
+    path.write_text(text)
+    return path
+
+
+def _metrics() -> dict[str, list[tuple[dict[str, str], float]]]:
+    found: dict[str, list[tuple[dict[str, str], float]]] = defaultdict(list)
+    answer = requests.get(f"{PAGE}/metrics", timeout=5)
+    answer.raise_for_status()
+    for family in text_string_to_metric_families(answer.text):
+        for sample in family.samples:
+            found[sample.name].append((sample.labels, sample.value))
+    return found
+
+
+def _jobs_by_owner_and_state(cluster: str) -> Counter[tuple[str, str]]:
+    found: Counter[tuple[str, str]] = Counter()
+    for labels, value in _metrics()["bbq_jobs"]:
+        if labels["cluster"] == cluster:
+            found[labels["owner"], labels["state"]] += int(value)
+    return found
+
+
+def _up(source: str, cluster: str) -> float | None:
+    for labels, value in _metrics()["bbq_source_up"]:
+        if labels["cluster"] == cluster and labels["source"] == source:
+            return value
+    return None
+
+
+def _squeue(slurm: Slurm) -> Counter[tuple[str, str]]:
+    """Count what squeue says, in BBQ's words but not by BBQ's parser."""
+    found: Counter[tuple[str, str]] = Counter()
+    for line in slurm.run("squeue", "-h", "-a", "-r", "-o", "%u|%T|%r").stdout.decode().splitlines():
+        owner, state, reason = line.split("|")
+        word = {"COMPLETING": "finishing", "CONFIGURING": "running"}.get(state, state.lower())
+        if state == "PENDING" and "held" in reason.lower():
+            word = "held"
+        found[owner, word] += 1
+    return found
+
+
+def _condor_q(pool: HTCondor) -> Counter[tuple[str, str]]:
+    words = {"1": "pending", "2": "running", "5": "held", "7": "suspended"}
+    found: Counter[tuple[str, str]] = Counter()
+    for name in pool.schedds.values():
+        answer = pool.run(
+            "condor_q", "-allusers", "-name", name, "-af", "Owner", "JobStatus", "RoutedToJobId"
+        ).stdout.decode()
+        for owner, state, routed in (line.split() for line in answer.splitlines()):
+            if state in words and routed == "undefined":
+                found[owner, words[state]] += 1
+    return found
+
+
+def _agree(read: Callable[[], Counter[tuple[str, str]]], cluster: str) -> bool:
+    """Tell whether the page says what the scheduler says, at a moment in which that did not change."""
+    before = read()
+    shown = _jobs_by_owner_and_state(cluster)
+    return before == shown and read() == before and bool(before)
+
+
+def _query(database: URL, statement: Any) -> list[Any]:
+    engine = open_database(database, readonly=True)
+    try:
+        with engine.connect() as connection:
+            return list(connection.execute(statement).mappings())
+    finally:
+        engine.dispose()
+
+
+def _sacct(slurm: Slurm, since: int) -> dict[str, list[dict[str, str]]]:
+    """Give each job's attempts as sacct tells them, arrays that were cancelled whole written out."""
+    fields = ("JobID", "Submit", "Start", "End", "State", "ExitCode", "NodeList", "AllocCPUS")
+    states = "BF,CA,CD,DL,F,NF,OOM,PR,RQ,RV,TO"
+    window = ("-S", f"uts{since}", "-E", f"uts{int(time.time()) + 60}")
+    answer = slurm.run(
+        "sacct", "-a", "-D", "-X", "-n", "-P", "-s", states, *window, "-o", ",".join(fields)
+    ).stdout.decode()
+    found: dict[str, list[dict[str, str]]] = defaultdict(list)
+    for line in answer.splitlines():
+        row = dict(zip(fields, line.split("|"), strict=True))
+        if int(row["Submit"]) < since:
+            continue
+        array, bracket, rest = row["JobID"].partition("_[")
+        if bracket:
+            first, _, last = rest.rstrip("]").partition("%")[0].partition("-")
+            for task in range(int(first), int(last) + 1):
+                found[f"{array}_{task}"].append(row)
+        else:
+            found[row["JobID"]].append(row)
+    return found
+
+
+_OUTCOMES = {
+    "COMPLETED": "completed", "FAILED": "failed", "CANCELLED": "cancelled", "TIMEOUT": "timeout",
+    "NODE_FAIL": "node_fail",    "DEADLINE": "timeout", "PREEMPTED": "preempted", "OUT_OF_MEMORY": "out_of_memory",
+}  # fmt: skip
+
+
+def _differences_from_sacct(slurm: Slurm, database: URL, since: int) -> list[str]:
+    """Compare the history with sacct, job by job: what is missing, what is extra, what is different."""
+    said: list[str] = []
+    expected = _sacct(slurm, since)
+    ours: dict[str, list[Any]] = defaultdict(list)
+    for row in _query(database, select(jobs).where(jobs.c.cluster == "local", jobs.c.state == "ended")):
+        if row["submitted_at"].timestamp() >= since:
+            ours[row["native_id"]].append(row)
+    starts: dict[str, list[Any]] = defaultdict(list)
+    for row in _query(database, select(runs).where(runs.c.cluster == "local").order_by(runs.c.number)):
+        starts[row["native_id"], row["submitted_at"]].append(row)
+    places: dict[Any, list[str]] = defaultdict(list)
+    for row in _query(database, select(run_workers).where(run_workers.c.cluster == "local")):
+        places[row["native_id"], row["submitted_at"], row["number"]].append(row["worker"])
+    said.extend(f"missing {native_id}" for native_id in expected.keys() - ours.keys())
+    said.extend(f"extra {native_id}" for native_id in ours.keys() - expected.keys())
+    for native_id in expected.keys() & ours.keys():
+        attempts = sorted(expected[native_id], key=lambda row: int(row["Submit"]))
+        if len(ours[native_id]) != 1:
+            said.append(f"{native_id} is there {len(ours[native_id])} times")
+            continue
+        job, last = ours[native_id][0], attempts[-1]
+        code, _, by = last["ExitCode"].partition(":")
+        ran = last["Start"].isdigit()
+        facts = (
+            ("outcome", job["outcome"], _OUTCOMES[last["State"].split()[0]]),
+            ("submitted", int(job["submitted_at"].timestamp()), int(attempts[0]["Submit"])),
+            ("ended", int(job["ended_at"].timestamp()), int(last["End"])),
+            ("exit code", job["exit_code"], int(code) if int(code) or (ran and not int(by)) else None),
+            ("signal", job["exit_signal"], int(by) or None),
+        )
+        said.extend(
+            f"{native_id}: {what} {ours_!r}, sacct {theirs!r}" for what, ours_, theirs in facts if ours_ != theirs
+        )
+        key = job["native_id"], job["submitted_at"]
+        ours_runs = [
+            (
+                int(run["started_at"].timestamp()),
+                int(run["ended_at"].timestamp()),
+                sorted(places[(*key, run["number"])]),
+                run["cpus"],
+            )
+            for run in starts[key]
+        ]
+        their_runs = [
+            (int(row["Start"]), int(row["End"]), _nodes(row["NodeList"]), float(row["AllocCPUS"]))
+            for row in attempts
+            if row["Start"].isdigit()
+        ]
+        if ours_runs != their_runs:
+            said.append(f"{native_id}: runs {ours_runs}, sacct {their_runs}")
+    return said
+
+
+def _nodes(text: str) -> list[str]:
+    """Write out `n[1-2,4]` (this cluster has no more than that)."""
+    if "[" not in text:
+        return [text]
+    found = []
+    for part in text[2:-1].split(","):
+        first, _, last = part.partition("-")
+        found += [f"n{number}" for number in range(int(first), int(last or first) + 1)]
+    return sorted(found)
+
+
+def _condor_history(pool: HTCondor, since: int) -> dict[str, dict[str, str]]:
+    names = (
+        "GlobalJobId", "QDate", "JobStatus", "ExitCode", "ExitBySignal", "ExitSignal", "CompletionDate",
+        "EnteredCurrentStatus", "NumShadowStarts", "NumJobReconnects", "JobUniverse", "RoutedToJobId", "JobStartDate",
+    )  # fmt: skip
+    found = {}
+    for file in ("/var/spool/condor/history", "/var/spool/condor-b/history"):
+        answer = pool.run("condor_history", "-file", file, "-af", *names).stdout.decode()
+        for line in answer.splitlines():
+            row = dict(zip(names, line.split(), strict=True))
+            if int(row["QDate"]) >= since:
+                found[row["GlobalJobId"]] = row
+    return found
+
+
+def _epochs(pool: HTCondor) -> dict[str, set[tuple[int, str]]]:
+    found: dict[str, set[tuple[int, str]]] = defaultdict(set)
+    names = ("GlobalJobId", "JobCurrentStartDate", "RemoteHost")
+    answer = pool.run(
+        "condor_history", "-epochs", "-file", "/var/spool/condor/epoch_history", "-af", *names
+    ).stdout.decode()
+    for line in answer.splitlines():
+        job, start, host = line.split()
+        found[job].add((int(start), host.rpartition("@")[2]))
+    return found
+
+
+def _differences_from_condor(pool: HTCondor, database: URL, since: int) -> list[str]:
+    said: list[str] = []
+    expected = _condor_history(pool, since)
+    epochs = _epochs(pool)
+    ours: dict[str, list[Any]] = defaultdict(list)
+    for row in _query(database, select(jobs).where(jobs.c.cluster == "grid", jobs.c.state == "ended")):
+        if row["submitted_at"].timestamp() >= since:
+            ours[f"{row['native_id']}#{int(row['submitted_at'].timestamp())}"].append(row)
+    starts: dict[Any, list[Any]] = defaultdict(list)
+    for row in _query(database, select(runs).where(runs.c.cluster == "grid").order_by(runs.c.number)):
+        starts[row["native_id"], row["submitted_at"]].append(row)
+    places: dict[Any, list[str]] = defaultdict(list)
+    for row in _query(database, select(run_workers).where(run_workers.c.cluster == "grid")):
+        places[row["native_id"], row["submitted_at"], row["number"]].append(row["worker"])
+    said.extend(f"missing {job}" for job in expected.keys() - ours.keys())
+    said.extend(f"extra {job}" for job in ours.keys() - expected.keys())
+    for name in expected.keys() & ours.keys():
+        row, job = expected[name], ours[name][0]
+        completed = row["CompletionDate"].isdigit() and int(row["CompletionDate"]) > 0
+        by_signal = row["ExitBySignal"] == "true"
+        outcome = (
+            "cancelled"
+            if row["JobStatus"] == "3" and not completed
+            else "failed"
+            if by_signal
+            else "completed"
+            if row["ExitCode"] == "0"
+            else "failed"
+        )
+        facts = (
+            ("times stored", len(ours[name]), 1),
+            ("outcome", job["outcome"], outcome),
+            (
+                "ended",
+                int(job["ended_at"].timestamp()),
+                int(row["CompletionDate"] if completed else row["EnteredCurrentStatus"]),
+            ),
+            (
+                "exit code",
+                job["exit_code"],
+                int(row["ExitCode"]) if row["ExitCode"].isdigit() and not by_signal else None,
+            ),
+            ("signal", job["exit_signal"], int(row["ExitSignal"]) if by_signal else None),
+        )
+        said.extend(
+            f"{name}: {what} {ours_!r}, condor_history {theirs!r}" for what, ours_, theirs in facts if ours_ != theirs
+        )
+        key = job["native_id"], job["submitted_at"]
+        if row["RoutedToJobId"] != "undefined":
+            if starts[key]:
+                said.append(f"{name}: bookkeeping for a routed copy has runs")
+            continue
+        if row["JobUniverse"] in ("7", "12"):
+            if len(starts[key]) != 1:
+                said.append(f"{name}: {len(starts[key])} runs beside the schedd")
+            continue
+        counted = int(row["NumShadowStarts"]) if row["NumShadowStarts"].isdigit() else 0
+        counted -= int(row["NumJobReconnects"]) if row["NumJobReconnects"].isdigit() else 0
+        ours_runs = {
+            (int(run["started_at"].timestamp()), place)
+            for run in starts[key]
+            for place in places[(*key, run["number"])]
+        }
+        if len(starts[key]) != counted or ours_runs != epochs[name]:
+            said.append(f"{name}: {len(starts[key])} runs {sorted(ours_runs)}, {counted} starts {sorted(epochs[name])}")
+    return said
+
+
+def _settled(check: Callable[[], list[str]], seconds: float = 60) -> list[str]:
+    """Give the differences that are left when records that come late had their time."""
+    wait_for(lambda: not check(), seconds, 1.0)
+    return check()
+
+
+def _both(*steps: Callable[[], None]) -> None:
+    """Do things at the same time, and fail if one of them does."""
+    errors: list[BaseException] = []
+
+    def guarded(step: Callable[[], None]) -> None:
+        try:
+            step()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=guarded, args=(step,)) for step in steps]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors, errors
+
+
+def _start(exporter: Callable[..., Process], configuration: Path) -> Process:
+    process = exporter("--config.file", str(configuration))
+
+    def ready() -> bool:
+        try:
+            return requests.get(f"{PAGE}/-/ready", timeout=1).status_code == 200
+        except requests.RequestException:
+            return False
+
+    assert wait_for(ready, 60, 0.3), process.text()
+    return process
+
+
+def _on_slurm(
+    pool: HTCondor | None, step: Callable[[], None], other: Callable[[HTCondor], None]
+) -> list[Callable[[], None]]:
+    return [step] if pool is None else [step, lambda: other(pool)]
+
+
+def _slurm_queue_empty(slurm: Slurm) -> bool:
+    return not slurm.run("squeue", "-h", "-a").stdout.strip()
+
+
+def _condor_queue_empty(pool: HTCondor) -> bool:
+    return not _condor_q(pool)
+
+
+def test_every_job_that_the_schedulers_know_is_there_exactly_once(
+    slurm: Slurm, pool: HTCondor | None, configuration: Path, database: URL, exporter: Callable[..., Process]
+) -> None:
+    since = int(time.time())
+    process = _start(exporter, configuration)
+    _both(*_on_slurm(pool, lambda: workloads.slurm_ending(slurm), workloads.htcondor_ending))
+    assert wait_for(lambda: _slurm_queue_empty(slurm), 240, 1.0), slurm.run("squeue", "-a").stdout.decode()
+    if pool is not None:
+        assert wait_for(lambda: _condor_queue_empty(pool), 120, 1.0), pool.run(
+            "condor_q", "-allusers", "-nobatch"
+        ).stdout.decode()
+        assert len(_condor_history(pool, since)) > 40
+        assert _settled(lambda: _differences_from_condor(pool, database, since)) == []
+    assert len(_sacct(slurm, since)) > 40
+    assert _settled(lambda: _differences_from_sacct(slurm, database, since)) == []
+    assert "Traceback" not in process.text()
+    assert process.stop() == 0
+
+
+def test_gauges_count_what_the_schedulers_count(
+    slurm: Slurm, pool: HTCondor | None, configuration: Path, exporter: Callable[..., Process], database: URL
+) -> None:
+    _both(*_on_slurm(pool, lambda: workloads.slurm_staying(slurm), workloads.htcondor_staying))
+    try:
+        process = _start(exporter, configuration)
+        assert wait_for(lambda: _agree(lambda: _squeue(slurm), "local"), 60, 1.0), (
+            _squeue(slurm),
+            _jobs_by_owner_and_state("local"),
+        )
+        if pool is not None:
+            assert wait_for(lambda: _agree(lambda: _condor_q(pool), "grid"), 60, 1.0), (
+                _condor_q(pool),
+                _jobs_by_owner_and_state("grid"),
+            )
+        # the history shows the same queue
+        open_jobs = select(jobs.c.owner, jobs.c.state).where(jobs.c.cluster == "local", jobs.c.ended_at.is_(None))
+
+        def stored() -> Counter[tuple[str, str]]:
+            return Counter((row["owner"], row["state"]) for row in _query(database, open_jobs))
+
+        assert wait_for(lambda: stored() == _squeue(slurm), 30, 1.0), (stored(), _squeue(slurm))
+        assert "Traceback" not in process.text()
+    finally:
+        _both(*_on_slurm(pool, lambda: workloads.slurm_clear(slurm), workloads.htcondor_clear))
+
+
+def test_nothing_is_lost_while_the_exporter_is_down(
+    slurm: Slurm, pool: HTCondor | None, configuration: Path, database: URL, exporter: Callable[..., Process]
+) -> None:
+    since = int(time.time())
+    first = _start(exporter, configuration)
+    slurm.submit("alice", "sleep 4", "-J", "across", "--array=0-9")
+    time.sleep(3)
+    assert first.stop(signal.SIGKILL) == -signal.SIGKILL
+    slurm.submit("alice", "true", "-J", "unseen", "--array=0-49")
+    if pool is not None:
+        pool.submit(
+            "alice",
+            "A",
+            {"executable": "/bin/true", "transfer_executable": "false", "request_memory": "32", "request_disk": "100"},
+            "queue 25",
+        )
+        pool.submit(
+            "bob",
+            "B",
+            {"executable": "/bin/true", "transfer_executable": "false", "request_memory": "32", "request_disk": "100"},
+            "queue 25",
+        )
+    assert wait_for(lambda: _slurm_queue_empty(slurm), 120, 1.0)
+    if pool is not None:
+        assert wait_for(lambda: _condor_queue_empty(pool), 120, 1.0)
+    process = _start(exporter, configuration)
+    assert _settled(lambda: _differences_from_sacct(slurm, database, since)) == []
+    assert len(_sacct(slurm, since)) >= 60
+    if pool is not None:
+        assert _settled(lambda: _differences_from_condor(pool, database, since)) == []
+        assert len(_condor_history(pool, since)) >= 50
+    assert "Traceback" not in process.text()
+
+
+def _series(name: str, cluster: str, **labels: str) -> int:
+    return sum(
+        1
+        for found, _ in _metrics()[name]
+        if found["cluster"] == cluster and all(found.get(key) == value for key, value in labels.items())
+    )
+
+
+def test_what_goes_and_what_stays_when_a_part_is_away(
+    slurm: Slurm, pool: HTCondor | None, configuration: Path, database: URL, exporter: Callable[..., Process]
+) -> None:
+    since = int(time.time())
+    slurm.submit("alice", "sleep 600", "-J", "stays")
+    if pool is not None:
+        for schedd in "AB":
+            pool.submit(
+                "alice",
+                schedd,
+                {
+                    "executable": "/bin/sleep",
+                    "transfer_executable": "false",
+                    "arguments": "600",
+                    "request_memory": "32",
+                    "request_disk": "100",
+                },
+            )
+    process = _start(exporter, configuration)
+    assert wait_for(lambda: _series("bbq_jobs", "local") > 0, 30)
+    try:
+        # slurmctld away: its series go after stale_after, everything else stays
+        slurm.stop_slurmctld()
+        assert wait_for(lambda: _up("jobs", "local") == 0, 40, 0.3), process.text()
+        assert wait_for(lambda: _series("bbq_jobs", "local") == 0 and _series("bbq_worker_cpus", "local") == 0, 40, 0.3)
+        assert _up("accounting", "local") == 1
+        if pool is not None:
+            assert _series("bbq_jobs", "grid") > 0
+        slurm.start_slurmctld()
+        assert wait_for(lambda: _up("jobs", "local") == 1 and _series("bbq_jobs", "local") > 0, 60, 0.3), process.text()
+
+        # slurmdbd away: gauges stay; what ends meanwhile is there when it is back
+        slurm.stop_slurmdbd()
+        assert wait_for(lambda: _up("accounting", "local") == 0, 40, 0.3)
+        slurm.submit("bob", "true", "-J", "ends_meanwhile", "--array=0-4")
+        assert wait_for(lambda: len(slurm.run("squeue", "-h", "-a", "-r").stdout.splitlines()) == 1, 60, 0.5)
+        assert _series("bbq_jobs", "local") > 0
+        slurm.start_slurmdbd()
+        assert wait_for(lambda: _up("accounting", "local") == 1, 60, 0.3)
+        assert _settled(lambda: _differences_from_sacct(slurm, database, since)) == []
+        assert len(_sacct(slurm, since)) == 5
+
+        if pool is not None:
+            _one_schedd_hangs(pool)
+            _one_schedd_stops(pool)
+    finally:
+        _both(*_on_slurm(pool, lambda: workloads.slurm_clear(slurm), workloads.htcondor_clear))
+    assert "Traceback" not in process.text()
+
+
+def _one_schedd_hangs(pool: HTCondor) -> None:
+    """Stop schedd B in its tracks: it is down, and schedd A neither late nor blank."""
+    a, b = pool.schedds["A"], pool.schedds["B"]
+    pid = pool.schedd_pid("B")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        assert wait_for(lambda: _up(f"jobs:{b}", "grid") == 0, 60, 0.3)
+        assert wait_for(lambda: _series("bbq_jobs", "grid", queue=b) == 0, 40, 0.3)
+        ages = []
+        for _ in range(10):
+            last = next(
+                value
+                for labels, value in _metrics()["bbq_source_last_success_timestamp_seconds"]
+                if labels["source"] == f"jobs:{a}"
+            )
+            ages.append(time.time() - last)
+            time.sleep(0.5)
+        assert max(ages) < 8, ages
+        assert _series("bbq_jobs", "grid", queue=a) > 0
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert wait_for(lambda: _up(f"jobs:{b}", "grid") == 1 and _series("bbq_jobs", "grid", queue=b) > 0, 90, 0.5)
+
+
+def _one_schedd_stops(pool: HTCondor) -> None:
+    """Turn schedd B off: it is down, not forgotten; and its jobs are not taken for ended."""
+    b = pool.schedds["B"]
+    pool.run("condor_off", "-name", f"schedd-{pool.suite}.pool.test", "-subsystem", "SCHEDDB", check=False)
+    assert wait_for(lambda: _up(f"jobs:{b}", "grid") == 0, 60, 0.3)
+    pool.run("condor_on", "-name", f"schedd-{pool.suite}.pool.test", "-subsystem", "SCHEDDB", check=False)
+    assert wait_for(lambda: _up(f"jobs:{b}", "grid") == 1 and _series("bbq_jobs", "grid", queue=b) > 0, 90, 0.5)
