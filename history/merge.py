@@ -53,8 +53,8 @@ def _find(known: Sequence[Job], seen: Job) -> int | None:
     for place, job in enumerate(known):
         if moment in (job.submitted_at, job.attempt_at):
             return place
-        if seen.attempt_at is not None and any(run.attempt_at == moment for run in job.runs):
-            return place
+        if seen.attempt_at is not None and job.attempt_at is not None and job.submitted_at < moment < job.attempt_at:
+            return place  # one of its attempts, already seen or not
     return None
 
 
@@ -124,18 +124,16 @@ _SAYS_MORE = frozenset({Outcome.CANCELLED, Outcome.TIMEOUT, Outcome.OUT_OF_MEMOR
 
 
 def _fold_run(old: Run, new: Run) -> Run:
-    if old.accounted and not new.accounted:
-        if old.outcome is Outcome.PREEMPTED and new.outcome in _SAYS_MORE:
-            return replace(old, outcome=new.outcome)
-        return old
-    kept = {
-        name: getattr(old, name)
+    """Put two records of one run together: accounting's over the queue's, the newer over the older."""
+    better, other = (old, new) if old.accounted and not new.accounted else (new, old)
+    kept: dict[str, object] = {
+        name: getattr(other, name)
         for name in ("cpus", "gpus", "memory_bytes", "used_cpu_seconds", "used_memory_bytes")
-        if getattr(new, name) is None
+        if getattr(better, name) is None
     }
-    if new.outcome is Outcome.PREEMPTED and old.outcome in _SAYS_MORE:
-        kept["outcome"] = old.outcome
-    return replace(new, workers=new.workers or old.workers, **kept)
+    if better.outcome is Outcome.PREEMPTED and other.outcome in _SAYS_MORE:
+        kept["outcome"] = other.outcome
+    return replace(better, workers=better.workers or other.workers, **kept)
 
 
 def _close(runs: Sequence[Run], moment: datetime | None) -> tuple[Run, ...]:
@@ -155,14 +153,27 @@ def _link(jobs: Sequence[Job]) -> list[Job]:
         if linked and _continues(linked[-1], job):
             linked[-1] = _join(linked[-1], job)
         else:
+            if linked and job.attempt_at is not None:
+                linked[-1] = _end_unseen(linked[-1], job.submitted_at)
             linked.append(job)
     return linked
+
+
+def _end_unseen(job: Job, moment: datetime) -> Job:
+    """End a job whose id has gone to another one since: when it ended and how, nobody saw."""
+    if job.ended_at is not None:
+        return job
+    return replace(
+        job, state=State.ENDED, outcome=Outcome.UNKNOWN, ended_at=moment, waiting=None, runs=_close(job.runs, moment)
+    )
 
 
 def _continues(before: Job, after: Job) -> bool:
     if before.attempt_at is None or after.attempt_at is None:
         return False
-    return after.requeued or (before.accounted and before.native_state in REQUEUEING)
+    if before.accounted:
+        return before.native_state in REQUEUEING
+    return after.requeued
 
 
 def _join(before: Job, after: Job) -> Job:

@@ -256,7 +256,8 @@ def _condor_history(pool: HTCondor, since: int) -> dict[str, dict[str, str]]:
         for line in answer.splitlines():
             row = dict(zip(names, line.split(), strict=True))
             if int(row["QDate"]) >= since:
-                found[row["GlobalJobId"]] = row
+                # a proc that was made late has the moment of its making in GlobalJobId, of its submission in QDate
+                found[f"{row['GlobalJobId'].rpartition('#')[0]}#{row['QDate']}"] = row
     return found
 
 
@@ -335,8 +336,8 @@ def _differences_from_condor(pool: HTCondor, database: URL, since: int) -> list[
             for run in starts[key]
             for place in places[(*key, run["number"])]
         }
-        if len(starts[key]) != counted or ours_runs != epochs[name]:
-            said.append(f"{name}: {len(starts[key])} runs {sorted(ours_runs)}, {counted} starts {sorted(epochs[name])}")
+        if len(starts[key]) != counted or ours_runs != epochs[row["GlobalJobId"]]:
+            said.append(f"{name}: {len(starts[key])} runs {sorted(ours_runs)}, {counted} starts {sorted(epochs[row['GlobalJobId']])}")
     return said
 
 

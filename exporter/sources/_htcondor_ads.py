@@ -48,9 +48,9 @@ HISTORY = (*_WHO, *_RUN, *_STATE, *_USED)
 EPOCHS = (*_WHO, *_RUN, *_USED, "EpochWriteDate")
 
 MACHINES = (
-    "Machine", "PartitionableSlot", "State", "TotalSlotCpus", "TotalSlotMemory", "TotalSlotGPUs", "Cpus", "Memory",
-    "GPUs", "NumDynamicSlots", "Draining", "DrainReason", "Offline", "GPUs_DeviceName", "CondorVersion", "DaemonStartTime",
-    "LastHeardFrom", "MyCurrentTime", "OpSysAndVer",
+    "Machine", "PartitionableSlot", "State", "TotalSlotCpus", "TotalSlotMemory", "TotalSlotGPUs", "Cpus",
+    "Memory", "GPUs", "NumDynamicSlots", "Draining", "DrainReason", "Offline", "GPUs_DeviceName",
+    "CondorVersion", "DaemonStartTime", "LastHeardFrom", "MyCurrentTime", "OpSysAndVer",
 )  # fmt: skip
 MACHINES_CONSTRAINT = "DynamicSlot =!= true"
 """Partitionable and static slots: they say what is left of them, and stay right when a startd has crashed, while
@@ -240,7 +240,7 @@ def _run_outcome(ad: Ad) -> Outcome:
         return Outcome.TIMEOUT
     if held == 34:  # JobOutOfResources
         return Outcome.OUT_OF_MEMORY
-    if code == 1006:  # failed to activate the claim: the job never began
+    if code in (1006, 1034):  # the claim could not be activated (23.x, 25.x): the job never began
         return Outcome.NODE_FAIL
     if code is not None and 1 < code < 1000:  # the reason for which it was held, such as a failed transfer
         return Outcome.FAILED

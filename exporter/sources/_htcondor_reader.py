@@ -9,6 +9,7 @@ Imports nothing of BBQ's, for it is run by its path.
 """
 
 import json
+import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -61,9 +62,15 @@ def _answer(h: Any, question: dict[str, Any]) -> Iterable[Any]:
         return jobs
     ask = schedd.history if what == "history" else schedd.jobEpochHistory
     since = question.get("since")
-    ended = ask(constraint, wanted, -1, since=since) if since else ask(constraint, wanted, -1)
+    try:
+        ended = ask(constraint, wanted, -1, since=since) if since else ask(constraint, wanted, -1)
+    except h.HTCondorException as error:
+        # runs are recorded only where the site says so (the default of 23.x is that it does not)
+        if "JOB_EPOCH_HISTORY" not in str(error):
+            raise
+        return []
     newest_first: list[Any] = list(ended)
-    return reversed(newest_first)
+    return newest_first[::-1]
 
 
 def _row(ad: Any, wanted: list[str], expression: Any, value: Any) -> list[Any]:
@@ -86,7 +93,7 @@ def _row(ad: Any, wanted: list[str], expression: Any, value: Any) -> list[Any]:
                 found = found.eval(ad)
             except Exception:
                 found = None
-        if type(found) is value:
+        if type(found) is value or (isinstance(found, float) and not math.isfinite(found)):
             found = None
         elif not isinstance(found, str | int | float | bool | None):
             found = str(found)

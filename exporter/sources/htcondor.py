@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,10 @@ EPOCH_OVERLAP_SECONDS = 120
 WIDE_EVERY_SECONDS = 900
 WIDE_SECONDS = 7200
 """How far back the history is read again every quarter of an hour, for records that came late."""
+
+
+Ask = Callable[[list[dict[str, Any]]], list[list[bytes]]]
+"""From questions to the ads of each, as lines of JSON."""
 
 
 class Settings(Cluster, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -52,8 +56,10 @@ class Watermark(msgspec.Struct, frozen=True):
 class Source:
     """One pool."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, ask: Ask | None = None) -> None:
+        """Make a source; `ask` is a reader process when not given."""
         self._settings = settings
+        self._ask_lines = ask or self._ask_reader
         self._lock = threading.Lock()
         self._schedds: dict[str, None] = {}
         self._memory: dict[str, dict[bytes, tuple[Job | Unmade | None, list[UnknownValue]]]] = {}
@@ -102,8 +108,8 @@ class Source:
 
     def _read_ad(self, line: bytes) -> tuple[Job | Unmade | None, list[UnknownValue]]:
         unknown: list[UnknownValue] = []
-        ad = ads.ad_of(ads.QUEUE, json.loads(line))
         try:
+            ad = ads.ad_of(ads.QUEUE, json.loads(line))
             if ad["ProcId"] is None:
                 return ads.unmade(ad), unknown
             return ads.live(ad, unknown), unknown
@@ -150,9 +156,14 @@ class Source:
             ad = ads.ad_of(ads.HISTORY, json.loads(line))
             newest_job = ad["GlobalJobId"] or newest_job
             _keep(ads.ended, ad, line, jobs, unreadable)
+        told: set[tuple[str, int]] = set()
         for line in epoch_lines:
             ad = ads.ad_of(ads.EPOCHS, json.loads(line))
             newest_epoch = max(newest_epoch or 0, int(ad["EpochWriteDate"] or 0)) or None
+            run_of = ad["GlobalJobId"], ad["JobCurrentStartDate"]
+            if run_of in told:
+                continue  # on_exit_hold writes a run's record twice, the second time some seconds later
+            told.add(run_of)
             _keep(ads.epoch, ad, line, jobs, unreadable)
         if wide:
             self._read_wide_at[feed.name] = now
@@ -176,10 +187,10 @@ class Source:
     def _schedd_rows(self) -> list[list[Any]]:
         return self._ask([{"what": "schedds", "attributes": ["Name"]}])[0]
 
-    def _ask(self, questions: Sequence[dict[str, Any]]) -> list[list[list[Any]]]:
+    def _ask(self, questions: list[dict[str, Any]]) -> list[list[list[Any]]]:
         return [[json.loads(line) for line in lines] for lines in self._ask_lines(questions)]
 
-    def _ask_lines(self, questions: Sequence[dict[str, Any]]) -> list[list[bytes]]:
+    def _ask_reader(self, questions: list[dict[str, Any]]) -> list[list[bytes]]:
         """Ask a reader process; give the ads of each question as lines.
 
         Raises:

@@ -21,7 +21,7 @@ def status(connection: Connection, scope: Scope) -> tuple[Answer, list[str]]:
         .where(jobs.c.ended_at.is_(None), *scope.among(jobs))
         .group_by(jobs.c.cluster)
     )
-    open_jobs = {cluster: count for cluster, count in run(connection, scope, counts)}
+    open_jobs = {row[0]: row[1] for row in run(connection, scope, counts)}
     rows = []
     stale: list[str] = []
     for row in run(connection, scope, query):

@@ -1,0 +1,89 @@
+"""Captured answers of real schedulers, played by commands of the same names: real bytes through the real path.
+
+Run as a command (`replay.py VERSION squeue --noheader …`) it answers as that version did, with the fields and the
+mark that are asked for.
+"""
+
+import gzip
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+DATA = Path(__file__).with_name("data")
+SLURM = ("22.05", "24.11", "26.05")
+HTCONDOR = ("23.9", "25.14")
+CAPTURED_MARK = b"@@9f3b1c7e2a@@"
+
+
+def captured(scheduler: str, version: str, name: str) -> bytes:
+    """Give a captured answer as it was."""
+    return gzip.decompress((DATA / scheduler / version / f"{name}.gz").read_bytes())
+
+
+def commands(folder: Path, version: str) -> Path:
+    """Make a folder of Slurm commands that answer as a version did."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("squeue", "sacct", "scontrol"):
+        script = folder / name
+        script.write_text(f'#!/bin/sh\nexec {sys.executable} {Path(__file__).resolve()} {version} {name} "$@"\n')
+        script.chmod(0o755)
+    return folder
+
+
+def _rows(version: str, name: str, wanted: list[str], mark: bytes) -> bytes:
+    """Give a captured table with other fields and another mark. One name forges the mark it was captured with."""
+    fields = (DATA / "slurm" / f"{name}.fields").read_text().split()
+    rows: list[list[bytes]] = []
+    for line in captured("slurm", version, name).split(CAPTURED_MARK + b"\n")[:-1]:
+        values = line.split(CAPTURED_MARK)
+        if len(values) == len(fields):
+            rows.append(values)
+        else:  # the rest of a name that forges the mark: it is the last field
+            rows[-1][-1] += CAPTURED_MARK + b"\n" + line
+    answer = b""
+    for values in rows:
+        found = dict(zip(fields, values, strict=True))
+        answer += b"".join(found[field] + mark for field in wanted) + b"\n"
+    return answer
+
+
+def _answer(version: str, command: str, arguments: list[str]) -> bytes:
+    if command == "squeue":
+        asked = [field.split(":", 1) for field in arguments[-1].split(",")]
+        return _rows(version, "squeue", [field for field, _ in asked], asked[0][1].encode())
+    if command == "sacct":
+        options = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
+        return _rows(version, "sacct", options["--format"].split(","), options["--delimiter"].encode())
+    return captured("slurm", version, {"node": "nodes", "partition": "partitions", "config": "config"}[arguments[-1]])
+
+
+def pool(version: str) -> Callable[[list[dict[str, Any]]], list[list[bytes]]]:
+    """Give what answers an HTCondor source's questions from the captures of a version."""
+
+    def ask(questions: list[dict[str, Any]]) -> list[list[bytes]]:
+        return [_ads(version, question) for question in questions]
+
+    return ask
+
+
+def _ads(version: str, question: dict[str, Any]) -> list[bytes]:
+    what = question["what"]
+    if what in ("machines", "schedds"):
+        name = what
+    elif what == "collectors":
+        return [json.dumps([f"$CondorVersion: {version} 2026-07-12 $"]).encode()]
+    else:
+        letter = str(question["schedd"])[len("schedd")].upper()
+        name = f"{'queue' if what == 'jobs' else what}_{letter}"
+    found = []
+    for line in captured("htcondor", version, name).splitlines():
+        if line:
+            ad = json.loads(line)
+            found.append(json.dumps([ad.get(attribute) for attribute in question["attributes"]]).encode())
+    return found if what in ("jobs", "machines", "schedds") else found[::-1]
+
+
+if __name__ == "__main__":
+    sys.stdout.buffer.write(_answer(sys.argv[1], sys.argv[2], sys.argv[3:]))

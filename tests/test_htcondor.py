@@ -1,0 +1,239 @@
+"""The HTCondor source on captured ads of 23.9 and 25.14."""
+
+import json
+from collections import Counter
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from exporter.config import Duration
+from exporter.snapshot import Feed, Kind
+from exporter.sources import AnswerUnreadable, CommandFailed, CommandTimeout
+from exporter.sources import _htcondor_ads as ads
+from exporter.sources.htcondor import Settings, Source
+from history.merge import merge
+from history.records import Job, Outcome, State, Waiting, WorkerFlag, WorkerState
+from tests.replay import HTCONDOR, captured, pool
+
+NOW = datetime(2026, 11, 23, 16, 30, tzinfo=UTC)
+SUITES = {"23.9": "trixie", "25.14": "sid"}
+
+
+def settings(**more: Any) -> Settings:
+    return Settings(name="grid", scheduler="htcondor", collectors=("127.0.0.1:1",), **more)
+
+
+@pytest.fixture(params=HTCONDOR)
+def version(request: pytest.FixtureRequest) -> str:
+    version: str = request.param
+    return version
+
+
+@pytest.fixture
+def played(version: str) -> Source:
+    return Source(settings(), ask=pool(version))
+
+
+def feed(kind: Kind, version: str, letter: str = "A") -> Feed:
+    return Feed(kind=kind, queue=f"schedd{letter.lower()}@schedd-{SUITES[version]}.pool.test")
+
+
+def test_feeds_are_one_a_schedd(played: Source, version: str) -> None:
+    assert played.version() == version
+    names = {each.name for each in played.feeds()}
+    assert names == {
+        "workers",
+        *(feed(kind, version, letter).name for kind in (Kind.JOBS, Kind.ACCOUNTING) for letter in "AB"),
+    }
+
+
+def test_queue(played: Source, version: str) -> None:
+    reading = played.read_jobs(feed(Kind.JOBS, version))
+    assert reading.unknown == ()
+    states = Counter(job.state for job in reading.jobs)
+    assert states[State.RUNNING] >= 9 and states[State.HELD] >= 5 and states[State.SUSPENDED] == 1
+    assert {job.queue for job in reading.jobs} == {feed(Kind.JOBS, version).queue}
+    running = next(job for job in reading.jobs if job.state is State.RUNNING and job.requested_cpus == 4)
+    assert running.owner == "weird-user.x" and running.account == "group_bio"
+    assert running.runs[0].workers[0].worker.startswith("wn") and running.runs[0].ended_at is None
+    assert running.requested_memory_bytes == 3000 << 20
+    waits = {job.waiting for job in reading.jobs if job.state is State.PENDING}
+    assert Waiting.RESOURCES in waits
+    assert {job.vo for job in reading.jobs} >= {"atlas", None}
+    late = {unmade.owner: unmade.count for unmade in reading.unmade}
+    assert late == {"carol": 20, "alice": 36}
+
+
+def test_workers(played: Source) -> None:
+    reading = played.read_workers(Feed(kind=Kind.WORKERS))
+    workers = {worker.name.partition(".")[0]: worker for worker in reading.workers}
+    assert {name: worker.cpus for name, worker in workers.items()} == {"wn1": 16, "wn2": 8, "wn3": 4}
+    assert workers["wn1"].gpus[0].model == "Tesla V100-PCIE-16GB" and workers["wn1"].gpus[0].total == 2
+    assert workers["wn2"].gpus[0].model == "gpu"
+    assert all(0 <= (worker.cpus_allocated or 0) <= (worker.cpus or 0) for worker in workers.values())
+    assert reading.unknown == () and len(reading.queues) == 2
+
+
+def test_draining_workers(version: str) -> None:
+    rows = [json.loads(line) for line in captured("htcondor", version, "machines_draining").splitlines()]
+    unknown: list[Any] = []
+    workers = ads.workers([{name: row.get(name) for name in ads.MACHINES} for row in rows], unknown)
+    draining = [worker.name.partition(".")[0] for worker in workers if WorkerFlag.DRAINING in worker.flags]
+    assert "wn2" in draining and unknown == []
+
+
+def ended(played: Source, version: str, letter: str = "A") -> dict[str, list[Job]]:
+    page = played.read_accounting(feed(Kind.ACCOUNTING, version, letter), None, NOW)
+    assert page.unreadable == () and page.complete
+    by_id: dict[str, list[Job]] = {}
+    for job in page.jobs:
+        by_id.setdefault(job.native_id, []).append(job)
+    return {native_id: merge([], jobs) for native_id, jobs in by_id.items()}
+
+
+def of(jobs: dict[str, list[Job]], cluster: int) -> Job:
+    (job,) = next(
+        found
+        for native_id, found in jobs.items()
+        if native_id.startswith("schedda") and native_id.endswith(f"#{cluster}.0")
+    )
+    return job
+
+
+def test_history_and_runs(played: Source, version: str) -> None:
+    jobs = ended(played, version)
+    assert of(jobs, 1).outcome is Outcome.COMPLETED and len(of(jobs, 1).runs) == 1
+    assert (of(jobs, 2).outcome, of(jobs, 2).exit_code) == (Outcome.FAILED, 3)
+    assert (of(jobs, 3).outcome, of(jobs, 3).exit_code, of(jobs, 3).exit_signal) == (Outcome.FAILED, None, 9)
+    never = of(jobs, 5)
+    assert (never.outcome, never.runs, never.exit_code) == (Outcome.CANCELLED, (), None)
+    removed = of(jobs, 6)
+    assert removed.outcome is Outcome.CANCELLED and removed.runs[-1].outcome is Outcome.CANCELLED
+    held = of(jobs, 8)
+    assert [run.outcome for run in held.runs] == [Outcome.PREEMPTED, Outcome.COMPLETED]
+    assert [run.exit_signal for run in held.runs] == [15, None]  # a stale ExitSignal is not read
+    assert len(of(jobs, 13).runs) == 3 and of(jobs, 13).outcome is Outcome.CANCELLED
+    assert [run.outcome for run in of(jobs, 12).runs] == [Outcome.FAILED] * 3
+    twice = of(jobs, 10)  # two identical epochs of one run
+    assert len(twice.runs) == 1 and twice.state is State.UNKNOWN
+    assert all(
+        run.ended_at is not None and run.ended_at >= run.started_at
+        for found in jobs.values()
+        for job in found
+        for run in job.runs
+    )
+
+
+def test_runs_of_the_other_schedd_are_in_this_ones_file(played: Source, version: str) -> None:
+    of_a = ended(played, version)
+    theirs = [native_id for native_id in of_a if native_id.startswith("scheddb")]
+    assert theirs, "schedd B's epochs are written where schedd A's are"
+    of_b = ended(played, version, "B")
+    both = {native_id: merge(of_a.get(native_id, []), found) for native_id, found in of_b.items()}
+    evicted = both[next(native_id for native_id in of_b if native_id.endswith("#6.0"))][0]
+    assert len(evicted.runs) == 2 and evicted.outcome is Outcome.COMPLETED
+
+
+def test_the_same_in_any_order(played: Source, version: str) -> None:
+    page = played.read_accounting(feed(Kind.ACCOUNTING, version), None, NOW)
+    there: dict[str, list[Job]] = {}
+    back: dict[str, list[Job]] = {}
+    for job in page.jobs:
+        there[job.native_id] = merge(there.get(job.native_id, []), [job])
+    for job in reversed(page.jobs):
+        back[job.native_id] = merge(back.get(job.native_id, []), [job])
+    assert there == back
+
+
+def test_removed_after_it_had_completed() -> None:
+    ad = dict.fromkeys(ads.HISTORY) | {
+        "GlobalJobId": "s@h#1.0#100", "QDate": 100, "Owner": "alice", "JobStatus": 3, "CompletionDate": 150,
+        "EnteredCurrentStatus": 190, "JobCurrentStartDate": 120, "ExitCode": 0, "ExitBySignal": False, "JobUniverse": 5,
+    }  # fmt: skip
+    job = ads.ended(ad)
+    assert job.outcome is Outcome.COMPLETED and job.ended_at == datetime.fromtimestamp(150, UTC)
+
+
+def test_a_routed_job_is_kept_and_has_no_runs() -> None:
+    ad = dict.fromkeys(ads.QUEUE) | {
+        "GlobalJobId": "s@h#1.0#100", "QDate": 100, "Owner": "alice", "JobStatus": 2, "EnteredCurrentStatus": 120,
+        "JobCurrentStartDate": 120, "RoutedToJobId": "2.0", "JobUniverse": 5,
+    }  # fmt: skip
+    job = ads.live(ad, [])
+    assert job.routed_to == "2.0" and job.runs == ()
+
+
+def test_a_status_that_no_release_has_yet() -> None:
+    ad = dict.fromkeys(ads.QUEUE) | {
+        "GlobalJobId": "s@h#1.0#100",
+        "QDate": 100,
+        "Owner": "alice",
+        "JobStatus": 9,
+        "JobUniverse": 5,
+    }
+    unknown: list[Any] = []
+    job = ads.live(ad, unknown)
+    assert job.state is State.UNKNOWN and job.native_state == "9"
+    assert [(value.field, value.value) for value in unknown] == [("htcondor_job_status", "9")]
+
+
+def test_a_hibernating_machine_is_down() -> None:
+    ad = dict.fromkeys(ads.MACHINES) | {
+        "Machine": "w",
+        "State": "Unclaimed",
+        "PartitionableSlot": True,
+        "TotalSlotCpus": 8,
+        "Cpus": 8,
+        "Offline": True,
+    }
+    (worker,) = ads.workers([ad], [])
+    assert worker.state is WorkerState.DOWN and worker.flags == (WorkerFlag.POWERED_DOWN,)
+
+
+def test_watermark_stops_at_the_newest_record(version: str) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def ask(questions: list[dict[str, Any]]) -> list[list[bytes]]:
+        asked.extend(questions)
+        return pool(version)(questions)
+
+    source = Source(settings(), ask=ask)
+    first = source.read_accounting(feed(Kind.ACCOUNTING, version), None, NOW)
+    assert all("since" not in question for question in asked)
+    asked.clear()
+    source.read_accounting(feed(Kind.ACCOUNTING, version), first.watermark, NOW)
+    newest = json.loads(first.watermark)
+    assert asked[0]["since"] == f'GlobalJobId == "{newest["job"]}"'
+    assert asked[1]["since"] == f"EpochWriteDate < {newest['epoch'] - 120}"
+
+
+def test_a_dead_collector_is_told_in_one_line() -> None:
+    source = Source(settings(timeout=Duration(20)))
+    with pytest.raises(CommandFailed, match=r"no collector answers: 127\.0\.0\.1:1: ") as caught:
+        source.feeds()
+    assert "\n" not in str(caught.value)
+
+
+def test_half_an_answer_and_rubbish_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    from exporter.sources import htcondor
+
+    for answer in (b"", b"[1]\n[2]\n", b'[1]\n{"end": 2}\n', b'{"end": 0}\n{"end": 0}\n', b"\xff\xfe\x00rubbish"):
+        monkeypatch.setattr(htcondor, "run", lambda *_, _answer=answer, **__: _answer)
+        with pytest.raises(AnswerUnreadable):
+            Source(settings()).feeds()
+    monkeypatch.setattr(htcondor, "run", lambda *_, **__: b'{"rubbish": 1}\n{"end": 1}\n')
+    with pytest.raises(AnswerUnreadable, match="newer than BBQ"):
+        Source(settings()).read_jobs(Feed(kind=Kind.JOBS, queue="s"))
+
+
+def test_a_collector_that_never_answers_is_given_up(tmp_path: Any) -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        source = Source(
+            Settings(name="grid", scheduler="htcondor", collectors=(f"127.0.0.1:{port}",), timeout=Duration(2))
+        )
+        with pytest.raises((CommandTimeout, CommandFailed)):
+            source.feeds()

@@ -1,0 +1,146 @@
+"""Merging: the same truth in whatever order, however often and in whatever pages a job is observed."""
+
+import random
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from history.merge import merge
+from history.records import Job, Outcome, Run, RunWorker, State
+
+T = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def at(seconds: int) -> datetime:
+    return T + timedelta(seconds=seconds)
+
+
+def live(
+    submit: int, state: State = State.PENDING, start: int | None = None, *, requeued: bool = False, name: str = "name"
+) -> Job:
+    runs = (
+        ()
+        if start is None
+        else (Run(attempt_at=at(submit), started_at=at(start), workers=(RunWorker(worker="n1"),), cpus=2.0),)
+    )
+    return Job(
+        native_id="7", submitted_at=at(submit), attempt_at=at(submit), owner="alice", queue="q", state=state,
+        native_state=state.value.upper(), requeued=requeued, runs=runs, name=name,
+    )  # fmt: skip
+
+
+def accounted(
+    submit: int, start: int | None, end: int, native_state: str = "COMPLETED", outcome: Outcome = Outcome.COMPLETED
+) -> Job:
+    again = native_state == "REQUEUED"
+    runs = ()
+    if start is not None:
+        runs = (
+            Run(
+                attempt_at=at(submit),
+                started_at=at(start),
+                ended_at=at(end),
+                outcome=outcome,
+                workers=(RunWorker(worker="n1"),),
+                cpus=2.0,
+                accounted=True,
+            ),
+        )
+    return Job(
+        native_id="7", submitted_at=at(submit), attempt_at=at(submit), owner="alice", queue="q", accounted=True,
+        state=State.PENDING if again else State.ENDED, native_state=native_state, outcome=None if again else outcome,
+        ended_at=None if again else at(end), runs=runs, name="name",
+    )  # fmt: skip
+
+
+def test_a_requeue_is_another_run_of_the_same_job() -> None:
+    first, second = accounted(0, 10, 20, "REQUEUED", Outcome.PREEMPTED), accounted(20, 140, 150)
+    (job,) = merge([], [first, second])
+    assert job.submitted_at == at(0) and job.attempt_at == at(20) and job.ended_at == at(150)
+    assert [run.outcome for run in job.runs] == [Outcome.PREEMPTED, Outcome.COMPLETED]
+
+
+def test_a_node_failure_and_a_preemption_are_too() -> None:
+    for native_state, outcome in (("NODE_FAIL", Outcome.NODE_FAIL), ("PREEMPTED", Outcome.PREEMPTED)):
+        (job,) = merge([], [accounted(0, 10, 20, native_state, outcome), live(20)])
+        assert job.state is State.PENDING and len(job.runs) == 1 and job.outcome is None and job.ended_at is None
+
+
+def test_after_any_other_end_the_id_is_recycled() -> None:
+    old, new = merge([], [accounted(0, 10, 20), accounted(500, 510, 520, "FAILED", Outcome.FAILED)])
+    assert (old.submitted_at, new.submitted_at) == (at(0), at(500))
+
+
+def test_an_earlier_attempt_that_comes_late_changes_the_jobs_key() -> None:
+    stored = merge([], [live(20, State.RUNNING, 140, requeued=True)])
+    assert stored[0].submitted_at == at(20)
+    (job,) = merge(stored, [accounted(0, 10, 20, "REQUEUED", Outcome.PREEMPTED)])
+    assert job.submitted_at == at(0) and len(job.runs) == 2 and job.state is State.RUNNING
+
+
+def test_a_queue_read_before_the_end_does_not_reopen_a_job() -> None:
+    stored = merge([], [accounted(0, 10, 20)])
+    assert merge(stored, [live(0, State.RUNNING, 10)]) == stored
+
+
+def test_a_recycled_id_closes_what_was_never_seen_to_end() -> None:
+    old, new = merge([live(0, State.RUNNING, 10)], [live(5000)])
+    assert old.state is State.ENDED and old.outcome is Outcome.UNKNOWN and old.runs[0].ended_at is not None
+    assert new.state is State.PENDING
+
+
+def test_the_queues_name_is_kept_when_accounting_cut_it() -> None:
+    whole = "N" * 1000
+    stored = merge([], [live(0, State.RUNNING, 10, name=whole)])
+    cut = accounted(0, 10, 20)
+    (job,) = merge(stored, [cut])
+    assert job.name == whole
+    assert merge([job], [cut]) == [job]
+
+
+def test_a_placeholder_of_accounting_gives_way_to_its_later_word() -> None:
+    import msgspec
+
+    placeholder = msgspec.structs.replace(accounted(0, 10, 20), name="allocation")
+    (job,) = merge(merge([], [placeholder]), [accounted(0, 10, 20)])
+    assert job.name == "name"
+
+
+@st.composite
+def lives(draw: st.DrawFn) -> list[list[Job]]:
+    """Draw every observation of one id: some jobs one after the other, each with some attempts, queue and accounting."""
+    jobs: list[list[Job]] = []
+    clock = 0
+    for _ in range(draw(st.integers(1, 3))):
+        seen: list[Job] = []
+        attempts = draw(st.integers(1, 3))
+        for attempt in range(attempts):
+            submit = clock
+            start, end = submit + draw(st.integers(1, 50)), submit + draw(st.integers(60, 100))
+            again = attempt > 0
+            seen.append(live(submit, requeued=again))
+            seen.append(live(submit, State.RUNNING, start, requeued=again))
+            ends = [("REQUEUED", Outcome.PREEMPTED), ("NODE_FAIL", Outcome.NODE_FAIL)]
+            how = ("COMPLETED", Outcome.COMPLETED) if attempt == attempts - 1 else draw(st.sampled_from(ends))
+            seen.append(accounted(submit, start, end, *how))
+            clock = end
+        clock += 1000
+        jobs.append(seen)
+    return jobs
+
+
+@settings(max_examples=200, deadline=None)
+@given(lives(), st.randoms(use_true_random=False))
+def test_order_repetition_and_pages_do_not_matter(jobs: list[list[Job]], chance: random.Random) -> None:
+    everything = [observation for seen in jobs for observation in seen]
+    together = merge([], everything)
+    assert len(together) == len(jobs)
+    one_by_one: list[Job] = []
+    for seen in jobs:  # an id is recycled long after its last job has ended
+        mixed = [*seen, *chance.sample(seen, len(seen) // 2)]
+        chance.shuffle(mixed)
+        for observation in mixed:
+            one_by_one = merge(one_by_one, [observation])
+    assert one_by_one == together
+    assert merge(together, everything) == together
