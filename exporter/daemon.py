@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Sequence
 
-from cheroot import wsgi
 from sqlalchemy import URL
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -16,7 +15,7 @@ from exporter.page import MetricsPage
 from exporter.poller import ClusterPoller
 from exporter.recorder import Recorder
 from exporter.sources import open_source
-from exporter.web import Application, make_server
+from exporter.web import Application, Server
 from history.database import explain, open_database, shown
 from history.store import History
 
@@ -36,7 +35,7 @@ class Exporter:
         self.page = MetricsPage(self.board, self.history, config.limits.series)
         self._config = config
         self._pollers = []
-        self._servers: list[wsgi.Server] = []
+        self._servers: list[Server] = []
         for cluster in config.clusters:
             self.board.add_cluster(cluster.name, cluster.scheduler, cluster.stale_seconds)
             self._pollers.append(ClusterPoller(cluster, open_source(cluster), self.board, self._recorder))
@@ -57,8 +56,8 @@ class Exporter:
         """Bind the web servers, and give their URLs. Raises AddressError."""
         application = Application(self.board, self.page, self._config.web.telemetry_path, shown(self._url))
         for address in addresses:
-            self._servers.append(make_server(address, application))
-        return [f"http://{_host(server)}:{server.bind_addr[1]}" for server in self._servers]
+            self._servers.append(Server(address, application))
+        return [f"http://{server.host}:{server.port}" for server in self._servers]
 
     def poll_once(self) -> None:
         """Poll every cluster once, one after the other."""
@@ -73,7 +72,7 @@ class Exporter:
         for poller in self._pollers:
             poller.start()
         for server in self._servers:
-            threading.Thread(target=server.serve, name="web", daemon=True).start()
+            server.start()
         while not stop.wait(1.0):
             pass
         log.info("stopping")
@@ -85,10 +84,3 @@ class Exporter:
         self._recorder.stop(max(0.0, deadline - time.monotonic()))
         for server in self._servers:
             server.stop()
-
-
-def _host(server: wsgi.Server) -> str:
-    host = str(server.bind_addr[0])
-    if host in ("::", "0.0.0.0", ""):  # noqa: S104 - compared, not bound
-        return "localhost"
-    return f"[{host}]" if ":" in host else host

@@ -1,33 +1,33 @@
 """The pages: `/`, the metrics, `/-/healthy` and `/-/ready`.
 
 A page reads what is in memory; no request ever asks a scheduler or a database, so none can be slow or fail
-because of one.
+because of one. The server is asyncio's: a client that is slow or silent holds a connection and nothing else.
 """
 
+import asyncio
 import gzip
 import html
 import socket
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Awaitable, Callable, MutableMapping
 from datetime import UTC, datetime
 from typing import Any
 
-from cheroot import wsgi
+import uvicorn
 
 from exporter.board import Board
 from exporter.page import MetricsPage
 from history import __version__
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-THREADS = 8
-CLIENT_SECONDS = 10
-"""How long a client may keep silent in the middle of a request."""
+MOST_CONNECTIONS = 512
+"""Connections at one time; further ones are told to come again (503)."""
 
-Environ = dict[str, Any]
-StartResponse = Callable[[str, list[tuple[str, str]]], object]
+Message = MutableMapping[str, Any]
 
 
 class Application:
-    """BBQ's pages as a WSGI application."""
+    """BBQ's pages as an ASGI application."""
 
     def __init__(self, board: Board, page: MetricsPage, telemetry_path: str, database: str) -> None:
         self._board = board
@@ -35,34 +35,42 @@ class Application:
         self._telemetry_path = telemetry_path
         self._database = database
 
-    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer one request."""
-        status, kind, body = self._answer(environ)
-        headers = [("Content-Type", kind), ("X-Content-Type-Options", "nosniff")]
-        if len(body) > 1000 and "gzip" in environ.get("HTTP_ACCEPT_ENCODING", ""):
-            body = gzip.compress(body, 1)
-            headers.append(("Content-Encoding", "gzip"))
-        headers.append(("Content-Length", str(len(body))))
-        start_response(status, headers)
-        return [b"" if environ["REQUEST_METHOD"] == "HEAD" else body]
+    async def __call__(
+        self, scope: Message, _receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
+    ) -> None:
+        """Answer one request, in a thread, so that a large page does not keep the others waiting."""
+        if scope["type"] != "http":
+            return
+        accepted = dict(scope["headers"]).get(b"accept-encoding", b"")
+        status, headers, body = await asyncio.to_thread(self._respond, scope["method"], scope["path"], accepted)
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
-    def _answer(self, environ: Environ) -> tuple[str, str, bytes]:
+    def _respond(self, method: str, path: str, accepted: bytes) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+        status, kind, body = self._answer(method, path)
+        headers = [(b"content-type", kind.encode()), (b"x-content-type-options", b"nosniff")]
+        if len(body) > 1000 and b"gzip" in accepted:
+            body = gzip.compress(body, 1)
+            headers.append((b"content-encoding", b"gzip"))
+        headers.append((b"content-length", str(len(body)).encode()))
+        return status, headers, body
+
+    def _answer(self, method: str, path: str) -> tuple[int, str, bytes]:
         text = "text/plain; charset=utf-8"
-        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
-            return "405 Method Not Allowed", text, b"only GET and HEAD\n"
-        path = environ.get("PATH_INFO") or "/"
+        if method not in ("GET", "HEAD"):
+            return 405, text, b"only GET and HEAD\n"
         if path == self._telemetry_path:
-            return "200 OK", CONTENT_TYPE, self._page.text()
+            return 200, CONTENT_TYPE, self._page.text()
         if path == "/":
-            return "200 OK", "text/html; charset=utf-8", self._landing().encode()
+            return 200, "text/html; charset=utf-8", self._landing().encode()
         if path == "/-/healthy":
-            return "200 OK", text, b"BBQ is healthy.\n"
+            return 200, text, b"BBQ is healthy.\n"
         if path == "/-/ready":
             if self._board.ready():
-                return "200 OK", text, b"BBQ is ready.\n"
-            return "503 Service Unavailable", text, b"BBQ has not yet asked every source once.\n"
+                return 200, text, b"BBQ is ready.\n"
+            return 503, text, b"BBQ has not yet asked every source once.\n"
         return (
-            "404 Not Found",
+            404,
             text,
             f"no such page; there are /, {self._telemetry_path}, /-/healthy and /-/ready\n".encode(),
         )
@@ -122,16 +130,57 @@ def parse_address(text: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def make_server(address: tuple[str, int], application: Application) -> wsgi.Server:
-    """Bind a server; `prepare()` has been done, `serve()` is the caller's. Raises AddressError."""
-    host, port = address
-    if not host and socket.has_dualstack_ipv6():
-        host = "::"
-    server = wsgi.Server(
-        (host, port), application, numthreads=THREADS, server_name="bbq-exporter", timeout=CLIENT_SECONDS
-    )
-    try:
-        server.prepare()
-    except OSError as error:
-        raise AddressError(f"{address[0]}:{port}: {error}; choose another with --web.listen-address") from error
-    return server
+class Server:
+    """A bound server, and the thread it answers in."""
+
+    def __init__(self, address: tuple[str, int], application: Application) -> None:
+        """Bind an address. Raises AddressError."""
+        host, port = address
+        dual = not host and socket.has_dualstack_ipv6()
+        family = socket.AF_INET6 if dual or ":" in host else socket.AF_INET
+        try:
+            self._socket = socket.create_server((host, port), family=family, dualstack_ipv6=dual, backlog=128)
+        except OSError as error:
+            raise AddressError(
+                f"{host}:{port}: {error.strerror or error}; choose another with --web.listen-address"
+            ) from error
+        config = uvicorn.Config(
+            application,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            limit_concurrency=MOST_CONNECTIONS,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=2,
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._run, name="web", daemon=True)
+
+    @property
+    def port(self) -> int:
+        """The port that was bound, which matters when any was asked for."""
+        port: int = self._socket.getsockname()[1]
+        return port
+
+    @property
+    def host(self) -> str:
+        """A host name under which this machine reaches the server."""
+        host = str(self._socket.getsockname()[0])
+        if host in ("::", "0.0.0.0"):  # noqa: S104 - compared, not bound
+            return "localhost"
+        return f"[{host}]" if ":" in host else host
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish the answers in hand and end."""
+        self._server.should_exit = True
+        if self._thread.is_alive():
+            self._thread.join(5)
+        self._socket.close()
+
+    def _run(self) -> None:
+        self._server.run(sockets=[self._socket])

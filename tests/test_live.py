@@ -337,7 +337,9 @@ def _differences_from_condor(pool: HTCondor, database: URL, since: int) -> list[
             for place in places[(*key, run["number"])]
         }
         if len(starts[key]) != counted or ours_runs != epochs[row["GlobalJobId"]]:
-            said.append(f"{name}: {len(starts[key])} runs {sorted(ours_runs)}, {counted} starts {sorted(epochs[row['GlobalJobId']])}")
+            said.append(
+                f"{name}: {len(starts[key])} runs {sorted(ours_runs)}, {counted} starts {sorted(epochs[row['GlobalJobId']])}"
+            )
     return said
 
 

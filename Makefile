@@ -1,0 +1,26 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Python 3.11 or newer is all they ask for.
+PYTHON ?= python3
+
+.PHONY: demo test packages clean
+
+demo: .venv/installed
+	.venv/bin/bbq-exporter --demo
+
+test: packages .venv/tested
+	.venv/bin/python -m pytest
+
+.venv/installed: setup.cfg pyproject.toml
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install --quiet --editable .
+	touch $@
+
+.venv/tested: .venv/installed
+	.venv/bin/pip install --quiet --editable '.[test]'
+	touch $@
+
+# Real PostgreSQL, Prometheus, Slurm and HTCondor for the tests; as root on Debian, else those tests are skipped.
+packages:
+	sh tests/packages.sh
+
+clean:
+	rm -rf .venv build *.egg-info

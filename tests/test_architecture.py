@@ -1,0 +1,104 @@
+"""Who may import whom, and who may do what: the arrow goes one way."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+MODULES = sorted(path for folder in ("exporter", "history") for path in (ROOT / folder).rglob("*.py"))
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def where(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def using(package: str) -> set[str]:
+    return {
+        where(path)
+        for path in MODULES
+        if any(name == package or name.startswith(f"{package}.") for name in imports(path))
+    }
+
+
+def test_history_never_imports_the_exporter() -> None:
+    assert {name for name in using("exporter") if name.startswith("history/")} == set()
+
+
+def test_sources_know_neither_sql_nor_prometheus() -> None:
+    for package in (
+        "sqlalchemy",
+        "prometheus_client",
+        "history.store",
+        "history.schema",
+        "exporter.gauges",
+        "exporter.board",
+    ):
+        assert {name for name in using(package) if name.startswith("exporter/sources/")} == set(), package
+
+
+def test_gauges_and_the_store_meet_in_one_place() -> None:
+    gauges = {name for name in using("history.store") if name.startswith("exporter/gauges/")}
+    assert gauges == {"exporter/gauges/self.py"}  # which tells of the store itself
+    assert {name for name in using("sqlalchemy") if name.startswith("exporter/gauges/")} == set()
+
+
+def test_only_the_command_files_know_click() -> None:
+    assert using("click") == {"exporter/cli.py", "exporter/check.py", "history/cli.py", "history/care.py"}
+
+
+def test_only_one_file_starts_processes() -> None:
+    assert using("subprocess") == {"exporter/sources/_command.py"}
+
+
+def test_a_sources_own_words_stay_in_its_files() -> None:
+    for scheduler in ("slurm", "htcondor", "demo"):
+        outside = {
+            name for name in using(f"exporter.sources.{scheduler}") | using(f"exporter.sources._{scheduler}_ads")
+        }
+        assert outside <= {"exporter/detect.py", "exporter/cli.py"} | {
+            name
+            for name in outside
+            if name.startswith(f"exporter/sources/{scheduler}") or name.startswith(f"exporter/sources/_{scheduler}")
+        }
+
+
+def test_the_htcondor_reader_stands_alone() -> None:
+    reader = ROOT / "exporter/sources/_htcondor_reader.py"
+    outside = {name.partition(".")[0] for name in imports(reader)} - set(sys.stdlib_module_names)
+    assert outside == {"classad2", "htcondor2"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=where)
+def test_every_public_thing_is_documented(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    assert ast.get_docstring(tree), "the module"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef):
+            inner = [each for each in node.body if isinstance(each, ast.FunctionDef)]
+            assert node.name.startswith("_") or ast.get_docstring(node), node.name
+            public = [] if node.name.startswith("_") or any(_overrides(base) for base in node.bases) else inner
+        elif isinstance(node, ast.Module):
+            public = [each for each in node.body if isinstance(each, ast.FunctionDef)]
+        else:
+            continue
+        for function in public:
+            assert function.name.startswith("_") or ast.get_docstring(function), (
+                f"{getattr(node, 'name', '')}.{function.name}"
+            )
+
+
+def _overrides(base: ast.expr) -> bool:
+    """Tell whether a class takes its methods' documentation from elsewhere."""
+    return "TypeDecorator" in ast.unparse(base)

@@ -1,0 +1,236 @@
+"""The metrics page: whole pages as goldens, sums that agree, and truth about what is not known."""
+
+import os
+import shutil
+import subprocess
+from collections import Counter, defaultdict
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from exporter.board import Board
+from exporter.gauges import families
+from exporter.page import MetricsPage
+from exporter.snapshot import Feed, JobsReading, Kind, Unmade, UnknownValue, WorkersReading
+from exporter.sources import Source
+from exporter.sources.demo import Settings as Demo
+from exporter.sources.demo import Source as DemoSource
+from exporter.sources.htcondor import Settings as HTCondor
+from exporter.sources.htcondor import Source as HTCondorSource
+from exporter.sources.slurm import Settings as Slurm
+from exporter.sources.slurm import Source as SlurmSource
+from history.records import Gpus, Job, State, Waiting, Worker, WorkerFlag, WorkerState
+from tests.conftest import missing
+from tests.replay import commands, pool
+
+GOLDEN = Path(__file__).with_name("golden")
+NOW = datetime(2026, 11, 23, 16, 30, tzinfo=UTC)
+CHANGING = ("bbq_source_last_success", "bbq_source_poll_duration", "bbq_build_info")
+
+
+def read(board: Board, cluster: str, source: Source) -> None:
+    """Publish one reading of every feed."""
+    for feed in source.feeds():
+        board.add_feed(cluster, feed, 60)
+        if feed.kind is Kind.JOBS:
+            board.publish(cluster, feed, source.read_jobs(feed), 0.5)
+        elif feed.kind is Kind.WORKERS:
+            board.publish(cluster, feed, source.read_workers(feed), 0.5)
+
+
+def page_of(cluster: str, source: Source) -> str:
+    board = Board()
+    board.add_cluster(cluster, "any", 1e9)
+    read(board, cluster, source)
+    return MetricsPage(board, None, 50_000).text().decode()
+
+
+def steady(page: str) -> str:
+    return "".join(line for line in page.splitlines(keepends=True) if not line.startswith(CHANGING))
+
+
+def sources(tmp_path: Path) -> dict[str, Source]:
+    found: dict[str, Source] = {}
+    for version in ("22.05", "24.11", "26.05"):
+        settings = Slurm(name="local", scheduler="slurm", commands=commands(tmp_path / version, version))
+        found[f"slurm-{version}"] = SlurmSource(settings)
+    for version in ("23.9", "25.14"):
+        found[f"htcondor-{version}"] = HTCondorSource(HTCondor(name="grid", scheduler="htcondor"), ask=pool(version))
+    return found
+
+
+def test_whole_pages(tmp_path: Path) -> None:
+    for name, source in sources(tmp_path).items():
+        page = steady(page_of(name.partition("-")[0], source))
+        path = GOLDEN / f"{name}.metrics"
+        if os.environ.get("BBQ_TEST_UPDATE_GOLDEN"):
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(page)
+        assert page == path.read_text(), f"{path} differs; BBQ_TEST_UPDATE_GOLDEN=1 writes it anew"
+
+
+@pytest.mark.promtool
+def test_promtool_has_nothing_to_say(tmp_path: Path) -> None:
+    if shutil.which("promtool") is None:
+        missing("no promtool: apt-get install prometheus")
+    demo = DemoSource(Demo(name="local", scheduler="demo", scale=0.01))
+    pages = [path.read_text() for path in sorted(GOLDEN.glob("*.metrics"))] + [page_of("local", demo)]
+    assert len(pages) == 6
+    for page in pages:
+        said = subprocess.run(["promtool", "check", "metrics"], input=page, capture_output=True, text=True)
+        assert (said.returncode, said.stdout, said.stderr) == (0, "", "")
+
+
+def samples(page: str) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
+    found: dict[str, dict[tuple[tuple[str, str], ...], float]] = defaultdict(dict)
+    for family in text_string_to_metric_families(page):
+        for sample in family.samples:
+            found[sample.name][tuple(sorted(sample.labels.items()))] = sample.value
+    return found
+
+
+def test_labels_are_those_of_the_contract() -> None:
+    assert {family.name: family.labels for family in families()} == {
+        **dict.fromkeys(
+            ("bbq_jobs", "bbq_jobs_cpus", "bbq_jobs_gpus", "bbq_jobs_memory_bytes"),
+            ("owner", "account", "vo", "queue", "state"),
+        ),
+        "bbq_pending_jobs": ("queue", "reason"),
+        "bbq_pending_oldest_submit_timestamp_seconds": ("queue",),
+        "bbq_workers": ("queue", "state"),
+        "bbq_worker_state": ("worker", "state"),
+        "bbq_worker_flag": ("worker", "flag"),
+        **dict.fromkeys(
+            (
+                "bbq_worker_cpus",
+                "bbq_worker_cpus_allocated",
+                "bbq_worker_memory_bytes",
+                "bbq_worker_memory_allocated_bytes",
+                "bbq_worker_jobs",
+            ),
+            ("worker",),
+        ),
+        **dict.fromkeys(("bbq_worker_gpus", "bbq_worker_gpus_allocated"), ("worker", "model")),
+        "bbq_worker_state_since_timestamp_seconds": ("worker",),
+        "bbq_worker_reason_info": ("worker", "reason"),
+        **dict.fromkeys(("bbq_queue_cpus", "bbq_queue_cpus_allocated", "bbq_queue_cpus_unusable"), ("queue",)),
+    }
+
+
+def job(number: int, owner: str = "alice", **more: Any) -> Job:
+    usual: dict[str, Any] = {
+        "native_id": str(number),
+        "submitted_at": NOW - timedelta(minutes=number),
+        "owner": owner,
+        "queue": "q",
+        "state": State.PENDING,
+        "waiting": Waiting.PRIORITY,
+        "requested_cpus": 2.0,
+    }
+    return Job(**{**usual, **more})
+
+
+def board_of(
+    *jobs: Job, workers: list[Worker] | None = None, owners: int = 200, **more: Any
+) -> tuple[Board, MetricsPage]:
+    clock = more.pop("clock", lambda: NOW)
+    board = Board(owners=owners, now=clock)
+    board.add_cluster("c", "any", 180)
+    for feed in (Feed(kind=Kind.JOBS), Feed(kind=Kind.WORKERS)):
+        board.add_feed("c", feed, 60)
+    board.publish("c", Feed(kind=Kind.JOBS), JobsReading(taken_at=NOW, jobs=list(jobs), **more), 0.1)
+    if workers is not None:
+        board.publish("c", Feed(kind=Kind.WORKERS), WorkersReading(taken_at=NOW, workers=workers, queues=[]), 0.1)
+    return board, MetricsPage(board, None, 50_000)
+
+
+def test_owners_beyond_the_top_are_put_together_and_sums_stay() -> None:
+    jobs = [job(number, owner=f"user{number % 30:02}", account="a") for number in range(100)]
+    whole = samples(board_of(*jobs)[1].text().decode())["bbq_jobs"]
+    found = samples(board_of(*jobs, owners=5)[1].text().decode())["bbq_jobs"]
+    owners = {dict(labels)["owner"] for labels in found}
+    assert len(owners) == 6 and "(other)" in owners
+    assert sum(found.values()) == sum(whole.values()) == 100
+
+
+def test_unmade_jobs_count_and_bookkeeping_does_not() -> None:
+    unmade = (Unmade(owner="bob", queue="q", count=36, requested_cpus=1.0),)
+    page = board_of(job(1), job(2, routed_to="3.0"), job(3, state=State.ENDED), unmade=unmade)[1].text().decode()
+    counted: Counter[str] = Counter()
+    for labels, value in samples(page)["bbq_jobs"].items():
+        counted[dict(labels)["owner"]] += int(value)
+    assert counted == {"alice": 1, "bob": 36}
+    assert samples(page)["bbq_pending_jobs"][(("cluster", "c"), ("queue", "q"), ("reason", "not_made_yet"))] == 36
+
+
+def test_the_oldest_pending_job_is_one_that_could_start() -> None:
+    jobs = (
+        job(5),
+        job(50, waiting=Waiting.DEPENDENCY),
+        job(60, waiting=Waiting.ARRAY_LIMIT),
+        job(70, state=State.HELD, waiting=None),
+    )
+    (value,) = samples(board_of(*jobs)[1].text().decode())["bbq_pending_oldest_submit_timestamp_seconds"].values()
+    assert value == (NOW - timedelta(minutes=5)).timestamp()
+
+
+def test_stale_series_go_and_come_back() -> None:
+    moment = [NOW]
+    board, page = board_of(
+        job(1), workers=[Worker(name="n1", state=WorkerState.IDLE, cpus=4.0)], clock=lambda: moment[0]
+    )
+    board.failed("c", Feed(kind=Kind.JOBS), "timeout", "no answer", 1.0)
+    found = samples(page.text().decode())
+    assert "bbq_jobs" in found and found["bbq_source_up"][(("cluster", "c"), ("source", "jobs"))] == 0
+    moment[0] = NOW + timedelta(seconds=181)
+    found = samples(page.text().decode())
+    assert "bbq_jobs" not in found and "bbq_worker_cpus" not in found
+    assert found["bbq_source_errors_total"][(("cluster", "c"), ("reason", "timeout"), ("source", "jobs"))] == 1
+    board.publish("c", Feed(kind=Kind.JOBS), JobsReading(taken_at=moment[0], jobs=[job(1)]), 0.1)
+    found = samples(page.text().decode())
+    assert "bbq_jobs" in found and "bbq_worker_cpus" not in found
+
+
+def test_what_a_worker_does_not_say_has_no_series() -> None:
+    workers = [
+        Worker(name="n1", state=WorkerState.UNKNOWN),
+        Worker(
+            name="n2",
+            state=WorkerState.DOWN,
+            flags=(WorkerFlag.DRAINING, WorkerFlag.MAINTENANCE),
+            cpus=8.0,
+            reason='a "b"\nc',
+            queues=("q",),
+        ),
+        Worker(
+            name="n3",
+            state=WorkerState.PARTIAL,
+            cpus=8.0,
+            cpus_allocated=2.0,
+            memory_bytes=100,
+            memory_allocated_bytes=100,
+            queues=("q",),
+            gpus=(Gpus(model="a100", total=4.0),),
+        ),
+    ]
+    found = samples(board_of(workers=workers)[1].text().decode())
+    assert {dict(labels)["worker"] for labels in found["bbq_worker_cpus"]} == {"n2", "n3"}
+    assert len(found["bbq_worker_state"]) == 3 and len(found["bbq_worker_flag"]) == 2
+    assert found["bbq_queue_cpus_unusable"][(("cluster", "c"), ("queue", "q"))] == 14
+    assert "bbq_worker_gpus_allocated" not in found
+    assert (("cluster", "c"), ("reason", 'a "b"\nc'), ("worker", "n2")) in found["bbq_worker_reason_info"]
+
+
+def test_unknown_words_are_counted() -> None:
+    page = board_of(unknown=(UnknownValue("slurm_job_state", "TELEPORTING"),))[1].text().decode()
+    assert samples(page)["bbq_unknown_values_total"] == {(("cluster", "c"), ("field", "slurm_job_state")): 1}
+
+
+def test_the_series_count_is_the_number_of_samples() -> None:
+    page = board_of(job(1), workers=[Worker(name="n1", state=WorkerState.IDLE, cpus=4.0)])[1].text().decode()
+    lines = [line for line in page.splitlines() if not line.startswith("#")]
+    (series,) = samples(page)["bbq_series"].values()
+    assert series == len(lines)

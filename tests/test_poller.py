@@ -1,0 +1,199 @@
+"""Polling: every failure becomes data, and none stops anything else."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
+
+from exporter.board import Board
+from exporter.config import Cluster, Duration
+from exporter.poller import ClusterPoller, pause
+from exporter.recorder import Recorder
+from exporter.snapshot import AccountingPage, Feed, JobsReading, Kind, WorkersReading
+from exporter.sources import CommandTimeout
+from history import schema
+from history.records import Job, Outcome, State
+from history.store import History
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+FEEDS = [Feed(kind=Kind.JOBS), Feed(kind=Kind.WORKERS), Feed(kind=Kind.ACCOUNTING)]
+
+
+def job(native_id: str, state: State = State.PENDING, **more: Any) -> Job:
+    submitted = NOW - timedelta(hours=1)
+    return Job(
+        native_id=native_id, submitted_at=submitted, attempt_at=submitted, owner="alice", queue="q", state=state, **more
+    )
+
+
+class Scripted:
+    """A source that gives what it is told to, and raises what it is told to."""
+
+    def __init__(self) -> None:
+        self.jobs: list[Job] = []
+        self.pages: Iterator[AccountingPage] = iter(())
+        self.errors: dict[str, Exception] = {}
+        self.watermarks: list[str | None] = []
+
+    def _maybe(self, what: str) -> None:
+        if what in self.errors:
+            raise self.errors[what]
+
+    def version(self) -> str | None:
+        self._maybe("version")
+        return "1.0"
+
+    def feeds(self) -> list[Feed]:
+        self._maybe("feeds")
+        return FEEDS
+
+    def read_jobs(self, feed: Feed) -> JobsReading:
+        self._maybe("jobs")
+        return JobsReading(taken_at=NOW, jobs=self.jobs)
+
+    def read_workers(self, feed: Feed) -> WorkersReading:
+        self._maybe("workers")
+        return WorkersReading(taken_at=NOW, workers=[], queues=[])
+
+    def read_accounting(self, feed: Feed, watermark: str | None, now: datetime) -> AccountingPage:
+        self._maybe("accounting")
+        self.watermarks.append(watermark)
+        return next(self.pages, AccountingPage(jobs=[], watermark=watermark or "0", complete=True))
+
+
+@pytest.fixture
+def source() -> Scripted:
+    return Scripted()
+
+
+@pytest.fixture
+def board() -> Board:
+    board = Board()
+    board.add_cluster("c", "slurm", 180)
+    return board
+
+
+@pytest.fixture
+def poller(source: Scripted, board: Board, history: History) -> ClusterPoller:
+    return ClusterPoller(Cluster(name="c", scheduler="slurm", interval=Duration(60)), source, board, Recorder(history))
+
+
+def states(history: History) -> dict[str, tuple[str, str | None]]:
+    with history._engine.connect() as connection:
+        return {row.native_id: (row.state, row.outcome) for row in connection.execute(select(schema.jobs))}
+
+
+def up(board: Board) -> dict[str, bool]:
+    return {status.feed.name: status.up for _, status in board.statuses()}
+
+
+def test_jobs_that_leave_are_closed_and_accounting_corrects_them(
+    source: Scripted, poller: ClusterPoller, history: History
+) -> None:
+    source.jobs = [job("1"), job("2")]
+    poller.poll_once()
+    source.jobs = [job("2", State.RUNNING)]
+    poller.poll_once()
+    assert states(history) == {"1": ("ended", "unknown"), "2": ("running", None)}
+    done = job("1", State.ENDED, outcome=Outcome.COMPLETED, ended_at=NOW, accounted=True)
+    source.pages = iter([AccountingPage(jobs=[done], watermark="5", complete=True)])
+    poller.poll_once()
+    assert states(history)["1"] == ("ended", "completed")
+
+
+def test_after_a_restart_what_left_meanwhile_is_noticed(
+    source: Scripted, poller: ClusterPoller, history: History, board: Board
+) -> None:
+    source.jobs = [job("1"), job("2")]
+    poller.poll_once()
+    source.jobs = [job("2")]
+    again = ClusterPoller(Cluster(name="c", scheduler="slurm"), source, board, Recorder(history))
+    again.poll_once()
+    assert states(history) == {"1": ("ended", "unknown"), "2": ("pending", None)}
+
+
+def test_a_failed_read_takes_no_job_for_ended(
+    source: Scripted, poller: ClusterPoller, history: History, board: Board
+) -> None:
+    source.jobs = [job("1")]
+    poller.poll_once()
+    source.errors["jobs"] = CommandTimeout("squeue: no answer in 30 s, killed")
+    poller.poll_once()
+    assert states(history) == {"1": ("pending", None)}
+    assert up(board) == {"jobs": False, "workers": True, "accounting": True}
+    (status,) = [status for _, status in board.statuses() if status.feed.name == "jobs"]
+    assert status.errors == {"timeout": 1} and status.last_error == "squeue: no answer in 30 s, killed"
+    del source.errors["jobs"]
+    poller.poll_once()
+    assert up(board)["jobs"]
+
+
+def test_a_mistake_of_ours_is_an_error_like_any_other(source: Scripted, poller: ClusterPoller, board: Board) -> None:
+    source.errors["workers"] = ZeroDivisionError("oops")
+    poller.poll_once()
+    assert up(board) == {"jobs": True, "workers": False, "accounting": True}
+
+
+def test_accounting_is_read_page_by_page_until_it_is_complete(
+    source: Scripted, poller: ClusterPoller, history: History
+) -> None:
+    done = replace(job("1", State.ENDED, outcome=Outcome.COMPLETED, ended_at=NOW, accounted=True))
+    source.pages = iter(
+        [
+            AccountingPage(jobs=[done], watermark="1", complete=False),
+            AccountingPage(jobs=[replace(done, native_id="2")], watermark="2", complete=False, unreadable=("rubbish",)),
+            AccountingPage(jobs=[], watermark="3", complete=True),
+        ]
+    )
+    poller.poll_once()
+    assert source.watermarks == [None, "1", "2"] and history.watermark("c", "accounting") == "3"
+    assert set(states(history)) == {"1", "2"}
+
+
+def test_a_source_that_cannot_be_asked_at_all_is_down(source: Scripted, poller: ClusterPoller, board: Board) -> None:
+    source.errors["version"] = CommandTimeout("scontrol: no answer")
+    poller.poll_once()
+    assert up(board) == {"workers": False}
+    del source.errors["version"]
+    poller.poll_once()
+    assert all(up(board).values()) and board.clusters()["c"] == ("slurm", "1.0")
+
+
+def test_the_database_away_does_not_touch_the_gauges(
+    source: Scripted, poller: ClusterPoller, board: Board, history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source.jobs = [job("1")]
+    poller.poll_once()
+
+    def away(*_: Any, **__: Any) -> Any:
+        raise OperationalError("connection refused", None, Exception("away"))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(history, "save_jobs", away)
+        patched.setattr(history, "save_workers", away)
+        source.jobs = [job("2")]
+        poller.poll_once()
+        _, view = board.view("c")
+        assert view is not None and sum(amount.jobs for tally in view.tallies for amount in tally.jobs.values()) == 1
+    poller.poll_once()
+    assert states(history) == {"1": ("ended", "unknown"), "2": ("pending", None)}
+
+
+def test_feeds_of_the_past_are_down_not_forgotten(
+    source: Scripted, poller: ClusterPoller, board: Board, history: History
+) -> None:
+    history.begin_cluster("c", "htcondor", None, NOW)
+    history.save_jobs("c", "jobs:gone.example.org", [], seen_at=NOW)
+    poller.poll_once()
+    assert "jobs:gone.example.org" in up(board)
+
+
+@pytest.mark.parametrize(
+    ("failures", "duration", "expected"), [(0, 1, 60), (0, 29, 60), (0, 45, 90), (1, 1, 120), (2, 1, 240), (9, 1, 600)]
+)
+def test_pauses_grow_with_failures_and_with_slowness(failures: int, duration: float, expected: float) -> None:
+    assert pause(60, failures, duration) == expected

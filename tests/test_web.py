@@ -1,0 +1,87 @@
+"""The pages, over real connections."""
+
+import gzip
+import socket
+from collections.abc import Iterator
+
+import pytest
+import requests
+
+from exporter.board import Board
+from exporter.page import MetricsPage
+from exporter.snapshot import Feed, Kind, WorkersReading
+from exporter.web import AddressError, Application, Server, parse_address
+from history.records import Worker, WorkerState
+from tests.test_metrics import NOW
+
+
+@pytest.fixture
+def board() -> Board:
+    board = Board(now=lambda: NOW)
+    board.add_cluster("c", "slurm", 180)
+    board.add_feed("c", Feed(kind=Kind.WORKERS), 60)
+    return board
+
+
+@pytest.fixture
+def url(board: Board) -> Iterator[str]:
+    application = Application(board, MetricsPage(board, None, 50_000), "/metrics", "sqlite:///somewhere")
+    server = Server(("127.0.0.1", 0), application)
+    server.start()
+    yield f"http://127.0.0.1:{server.port}"
+    server.stop()
+
+
+def test_pages(board: Board, url: str) -> None:
+    assert requests.get(f"{url}/-/healthy").status_code == 200
+    assert requests.get(f"{url}/-/ready").status_code == 503
+    board.failed("c", Feed(kind=Kind.WORKERS), "timeout", "scontrol <hung> & gone", 30.0)
+    assert requests.get(f"{url}/-/ready").status_code == 200
+    landing = requests.get(f"{url}/")
+    assert "scontrol &lt;hung&gt; &amp; gone" in landing.text and 'href="/metrics"' in landing.text
+    metrics = requests.get(f"{url}/metrics")
+    assert metrics.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert 'bbq_source_up{cluster="c",source="workers"} 0.0' in metrics.text
+    assert requests.get(f"{url}/nowhere").status_code == 404
+    assert requests.post(f"{url}/metrics").status_code == 405
+    assert requests.head(f"{url}/metrics").text == ""
+
+
+def test_large_pages_are_compressed_for_who_wants_it(board: Board, url: str) -> None:
+    workers = [Worker(name=f"n{number}", state=WorkerState.IDLE, cpus=1.0) for number in range(200)]
+    board.publish("c", Feed(kind=Kind.WORKERS), WorkersReading(taken_at=NOW, workers=workers, queues=[]), 0.1)
+    plain = requests.get(f"{url}/metrics", headers={"Accept-Encoding": "identity"})
+    packed = requests.get(f"{url}/metrics", headers={"Accept-Encoding": "gzip"}, stream=True)
+    raw = packed.raw.read(decode_content=False)
+    assert packed.headers["Content-Encoding"] == "gzip" and len(raw) < len(plain.content) / 5
+    assert b"bbq_worker_cpus" in gzip.decompress(raw)
+
+
+def test_a_silent_client_does_not_keep_others_waiting(url: str) -> None:
+    port = int(url.rpartition(":")[2])
+    silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(50)]
+    try:
+        assert requests.get(f"{url}/-/healthy", timeout=5).status_code == 200
+    finally:
+        for each in silent:
+            each.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [(":10227", ("", 10227)), ("127.0.0.1:1", ("127.0.0.1", 1)), ("[::1]:80", ("::1", 80))]
+)
+def test_addresses(text: str, expected: tuple[str, int]) -> None:
+    assert parse_address(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "10227", "host:", "host:http", ":70000"])
+def test_addresses_that_are_none(text: str) -> None:
+    with pytest.raises(AddressError, match=r"write :10227, 127\.0\.0\.1:10227"):
+        parse_address(text)
+
+
+def test_an_address_that_is_taken(url: str, board: Board) -> None:
+    port = int(url.rpartition(":")[2])
+    application = Application(board, MetricsPage(board, None, 1), "/metrics", "")
+    with pytest.raises(AddressError, match=f"127.0.0.1:{port}: .*in use.*--web.listen-address"):
+        Server(("127.0.0.1", port), application)
