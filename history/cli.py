@@ -3,7 +3,8 @@
 import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,6 +15,8 @@ from history import __version__
 from history.when import WhenError, parse_when
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from history.questions import Scope
     from history.render import Answer
 
@@ -198,53 +201,38 @@ def status(**options: Any) -> None:
         sys.exit(1)
 
 
-class _asking:
-    """A connection that can only read, and the scope of the question; errors become one line and exit code 1."""
+@contextmanager
+def _asking(options: dict[str, Any], limit: int | None = None) -> "Iterator[tuple[Connection, Scope]]":
+    """Give a connection that can only read, and the scope; errors become one line and exit code 1."""
+    from sqlalchemy.exc import SQLAlchemyError
 
-    def __init__(self, options: dict[str, Any], limit: int | None = None) -> None:
-        self._options = options
-        self._limit = options["limit"] or limit
+    from history.database import HistoryError, explain, parse_url
+    from history.questions import AskError, Scope, reading
 
-    def __enter__(self) -> tuple[Any, "Scope"]:
-        from history.questions import Scope, reading
+    url = options["database"] or _default_database()
+    try:
+        with reading(url) as connection:
+            scope = Scope(clusters=options["clusters"], limit=options["limit"] or limit, statements=[])
+            _check_clusters(connection, scope)
+            yield connection, scope
+    except SQLAlchemyError as error:
+        raise click.ClickException(explain(error, parse_url(url))) from error
+    except (HistoryError, AskError) as error:
+        raise click.ClickException(str(error)) from error
 
-        self._url = self._options["database"] or _default_database()
-        self._reading = reading(self._url)
-        try:
-            connection = self._reading.__enter__()
-            scope = Scope(clusters=self._options["clusters"], limit=self._limit, statements=[])
-            self._check_clusters(connection, scope)
-        except Exception as error:
-            self._explain(error)
-            raise
-        return connection, scope
 
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        self._reading.__exit__(None, None, None)
-        if error is not None:
-            self._explain(error)
+def _check_clusters(connection: "Connection", scope: "Scope") -> None:
+    from sqlalchemy import select
 
-    def _check_clusters(self, connection: Any, scope: "Scope") -> None:
-        from sqlalchemy import select
+    from history.questions import AskError
+    from history.schema import clusters
 
-        from history.questions import AskError
-        from history.schema import clusters
-
-        known = list(connection.scalars(select(clusters.c.cluster)))
-        for name in scope.clusters:
-            if name not in known:
-                raise AskError(f"no cluster called {name!r} is in the history; there are {', '.join(known) or 'none'}")
-
-    def _explain(self, error: BaseException) -> None:
-        from sqlalchemy.exc import SQLAlchemyError
-
-        from history.database import HistoryError, explain, parse_url
-        from history.questions import AskError
-
-        if isinstance(error, SQLAlchemyError):
-            raise click.ClickException(explain(error, parse_url(self._url))) from error
-        if isinstance(error, HistoryError | AskError):
-            raise click.ClickException(str(error)) from error
+    if not scope.clusters:
+        return
+    known = list(connection.scalars(select(clusters.c.cluster)))
+    for name in scope.clusters:
+        if name not in known:
+            raise AskError(f"no cluster called {name!r} is in the history; there are {', '.join(known) or 'none'}")
 
 
 def _default_database() -> str:
@@ -280,7 +268,7 @@ def _say(answers: "Sequence[Answer]", scope: "Scope", options: dict[str, Any], e
         terminal = sys.stdout.isatty()
         width = shutil.get_terminal_size().columns if terminal else 10_000
         text = render.to_table(answers, width=width, headers=headers, pictures=terminal)
-    click.echo(text, nl=False)
+    sys.stdout.write(text)  # click would take escape sequences out of somebody's data
     if empty is not None and not any(answer.rows for answer in answers):
         click.echo(f"bbq: {empty}", err=True)
 

@@ -10,6 +10,7 @@ import json
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 FORMATS = ("table", "json", "csv")
@@ -23,7 +24,8 @@ class Answer:
         self, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None, bar: str | None = None
     ) -> None:
         self.columns = tuple(columns)
-        self.rows = [tuple(row) for row in rows]
+        # PostgreSQL sums whole numbers to Decimal
+        self.rows = [tuple(_number(value) if isinstance(value, Decimal) else value for value in row) for row in rows]
         self.title = title
         self.bar = bar
 
@@ -34,6 +36,10 @@ class Answer:
             raise KeyError(f"no column {missing[0]!r}; there are {', '.join(self.columns)}")
         places = [self.columns.index(column) for column in columns]
         return Answer(columns, [[row[place] for place in places] for row in self.rows], title=self.title, bar=self.bar)
+
+
+def _number(value: Decimal) -> int | float:
+    return int(value) if value == value.to_integral_value() else float(value)
 
 
 def to_json(answers: Sequence[Answer]) -> str:

@@ -64,14 +64,9 @@ def test_only_one_file_starts_processes() -> None:
 
 def test_a_sources_own_words_stay_in_its_files() -> None:
     for scheduler in ("slurm", "htcondor", "demo"):
-        outside = {
-            name for name in using(f"exporter.sources.{scheduler}") | using(f"exporter.sources._{scheduler}_ads")
-        }
-        assert outside <= {"exporter/detect.py", "exporter/cli.py"} | {
-            name
-            for name in outside
-            if name.startswith(f"exporter/sources/{scheduler}") or name.startswith(f"exporter/sources/_{scheduler}")
-        }
+        mine = (f"exporter/sources/{scheduler}", f"exporter/sources/_{scheduler}")
+        users = using(f"exporter.sources.{scheduler}") | using(f"exporter.sources._{scheduler}_ads")
+        assert {name for name in users if not name.startswith(mine)} <= {"exporter/detect.py", "exporter/cli.py"}
 
 
 def test_the_htcondor_reader_stands_alone() -> None:

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from exporter.board import Board
 from exporter.gauges import families
 from exporter.page import MetricsPage
-from exporter.snapshot import Feed, JobsReading, Kind, Unmade, UnknownValue, WorkersReading
+from exporter.snapshot import Feed, JobsReading, Kind, UnknownValue, Unmade, WorkersReading
 from exporter.sources import Source
 from exporter.sources.demo import Settings as Demo
 from exporter.sources.demo import Source as DemoSource

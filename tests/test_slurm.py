@@ -225,7 +225,7 @@ def test_an_empty_queue_is_no_error_and_half_an_answer_is() -> None:
             JobsParser().parse(half.encode(), "@m@")
     with pytest.raises(AnswerUnreadable, match="28 were asked for"):
         JobsParser().parse(b"1@m@2@m@\n", "@m@")
-    with pytest.raises(AnswerUnreadable, match="SubmitTime|job 7"):
+    with pytest.raises(AnswerUnreadable, match=r"SubmitTime|job 7"):
         parse(row(SubmitTime="rubbish"))
 
 

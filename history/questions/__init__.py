@@ -28,6 +28,15 @@ class Scope(msgspec.Struct, kw_only=True):
 
 
 @contextmanager
+def closing_engine(engine: Engine) -> Iterator[None]:
+    """Close an engine's connections at the end."""
+    try:
+        yield
+    finally:
+        engine.dispose()
+
+
+@contextmanager
 def reading(url: str) -> Iterator[Connection]:
     """Open a history database for reading only; the database itself refuses to be written.
 
@@ -35,7 +44,7 @@ def reading(url: str) -> Iterator[Connection]:
         HistoryError: it is not there, empty, or of a newer BBQ.
     """
     engine: Engine = open_database(parse_url(url), readonly=True)
-    with engine.connect() as connection:
+    with closing_engine(engine), engine.connect() as connection:
         there = current(connection)
         if there is None:
             raise HistoryError(

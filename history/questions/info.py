@@ -38,7 +38,7 @@ def info_owner(connection: Connection, scope: Scope, owner: str) -> list[Answer]
         select(jobs.c.cluster, jobs.c.outcome, func.count(), func.sum(jobs.c.used_cpu_seconds))
         .where(*mine, jobs.c.ended_at >= since)
         .group_by(jobs.c.cluster, jobs.c.outcome)
-        .order_by(jobs.c.cluster, func.count().desc())
+        .order_by(jobs.c.cluster, func.count().desc(), jobs.c.outcome)
     )
     waits = (
         select(jobs.c.reason, func.count(), func.min(jobs.c.submitted_at))

@@ -106,7 +106,7 @@ def _workers_now(connection: Connection, scope: Scope, by: str) -> Answer:
         select(run_workers.c.cluster, run_workers.c.worker, *measures.values())
         .where(run_workers.c.span == 99, *scope.among(run_workers))
         .group_by(run_workers.c.cluster, run_workers.c.worker)
-        .order_by(measures[by].desc(), run_workers.c.worker)
+        .order_by(measures[by].desc().nulls_last(), run_workers.c.cluster, run_workers.c.worker)
         .limit(scope.limit)
     )
     columns = ("cluster", "worker", "jobs", "cpus", "gpus", "memory_bytes")

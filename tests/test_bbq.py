@@ -1,0 +1,292 @@
+"""bbq on a history of both kinds of database: right, pleasant, and unable to write."""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from msgspec.structs import replace
+from sqlalchemy import URL
+
+from history.cli import command
+from history.database import open_database
+from history.records import Job, Outcome, Queue, Run, RunWorker, State, Waiting, Worker, WorkerFlag, WorkerState
+from history.render import Answer, human_bytes, human_seconds, printable, to_csv, to_json, to_table
+from history.store import History
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+Ask = Callable[..., Result]
+
+
+def ago(hours: float) -> datetime:
+    return NOW - timedelta(hours=hours)
+
+
+def job(native_id: str, owner: str = "alice", **more: Any) -> Job:
+    usual: dict[str, Any] = {
+        "native_id": native_id, "submitted_at": ago(10), "attempt_at": ago(10), "owner": owner, "account": "physics", "queue": "batch",
+        "name": "analysis", "state": State.PENDING, "native_state": "PENDING", "reason": "Priority", "waiting": Waiting.PRIORITY,
+        "requested_cpus": 4.0, "requested_memory_bytes": 8 << 30, "requested_gpus": 0.0,
+    }  # fmt: skip
+    return Job(**{**usual, **more})
+
+
+def running(native_id: str, owner: str = "alice", worker: str = "n1", start: float = 5, **more: Any) -> Job:
+    run = Run(
+        attempt_at=ago(10),
+        started_at=ago(start),
+        cpus=4.0,
+        gpus=1.0,
+        memory_bytes=8 << 30,
+        workers=(RunWorker(worker=worker, cpus=4.0, gpus=1.0),),
+    )
+    return job(
+        native_id, owner, state=State.RUNNING, native_state="RUNNING", reason=None, waiting=None, runs=(run,), **more
+    )
+
+
+def ended(
+    native_id: str,
+    owner: str = "alice",
+    outcome: Outcome = Outcome.COMPLETED,
+    start: float = 5,
+    end: float = 2,
+    **more: Any,
+) -> Job:
+    job = running(native_id, owner, start=start)
+    run = replace(
+        job.runs[0],
+        ended_at=ago(end),
+        outcome=outcome,
+        exit_code=0 if outcome is Outcome.COMPLETED else 1,
+        accounted=True,
+    )
+    return replace(
+        job,
+        state=State.ENDED,
+        outcome=outcome,
+        ended_at=ago(end),
+        exit_code=run.exit_code,
+        used_cpu_seconds=3600.0,
+        accounted=True,
+        runs=(run,),
+        **more,
+    )
+
+
+@pytest.fixture
+def ask(history: History, database: URL) -> Iterator[Ask]:
+    history.begin_cluster("local", "slurm", "24.11", NOW)
+    history.begin_cluster("grid", "htcondor", "25.14", NOW)
+    array = [job(f"50_{task}", "bob", array_parent="50") for task in range(5)]
+    history.save_jobs(
+        "local",
+        "jobs",
+        [
+            running("1"), running("2", worker="n2"), job("3", state=State.HELD, reason="JobHeldUser", waiting=None), *array,
+            ended("4"), ended("5", "bob", Outcome.FAILED), ended("6", "bob", Outcome.TIMEOUT, start=9, end=8, submitted_at=ago(50), attempt_at=ago(50)),
+            job("7", "carol", name="x\n999|root|\x1b[31m", requested_cpus=100.0), job("8", "dave", routed_to="9"),
+        ],
+        seen_at=NOW,
+        interval_seconds=60,
+    )  # fmt: skip
+    history.save_jobs(
+        "grid",
+        "jobs:s1@h",
+        [replace(running("s1@h#1.0", "atlas", vo="atlas"), attempt_at=None, queue="s1@h")],
+        seen_at=NOW,
+        interval_seconds=60,
+    )
+    workers = [
+        Worker(
+            name="n1",
+            state=WorkerState.PARTIAL,
+            flags=(WorkerFlag.DRAINING,),
+            reason="disk",
+            cpus=16.0,
+            memory_bytes=1 << 36,
+        )
+    ]
+    history.save_workers(
+        "local", "workers", workers, [Queue(name="batch", state="up")], seen_at=NOW, interval_seconds=60
+    )
+    history.save_workers("grid", "workers", [], [Queue(name="s1@h")], seen_at=NOW, interval_seconds=60)
+    url = database.render_as_string(hide_password=False)
+    runner = CliRunner()
+    yield lambda *arguments: runner.invoke(command, [*arguments[:1], *arguments[1:], "--database", url])
+
+
+def answer(result: Result) -> Any:
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_top_owners(ask: Ask) -> None:
+    rows = answer(ask("top", "owners", "--format", "json"))
+    assert [(row["owner"], row["jobs"], row["running"], row["pending"], row["held"], row["cpus"], row["gpus"]) for row in rows] == [
+        ("bob", 5, 0, 5, 0, 0, 0), ("alice", 3, 2, 0, 1, 8, 2), ("atlas", 1, 1, 0, 0, 4, 1), ("carol", 1, 0, 1, 0, 0, 0),
+    ]  # fmt: skip
+    rows = answer(ask("top", "owners", "--format", "json", "--by", "cpus", "--limit", "1"))
+    assert [row["owner"] for row in rows] == ["carol"]  # who asks for 100
+    rows = answer(ask("top", "owners", "--format", "json", "--state", "running", "--by", "cpus"))
+    assert [row["owner"] for row in rows] == ["alice", "atlas"]
+
+
+def test_top_of_other_things(ask: Ask) -> None:
+    assert [row["queue"] for row in answer(ask("top", "queues", "--format", "json"))] == ["batch", "s1@h"]
+    assert [row["vo"] for row in answer(ask("top", "vos", "--format", "json", "--cluster", "grid"))] == ["atlas"]
+    workers = answer(ask("top", "workers", "--format", "json"))
+    assert [(row["cluster"], row["worker"], row["jobs"]) for row in workers] == [
+        ("grid", "n1", 1),
+        ("local", "n1", 1),
+        ("local", "n2", 1),
+    ]
+
+
+def test_top_over_a_period(ask: Ask) -> None:
+    rows = answer(ask("top", "owners", "--since", "24h", "--format", "json", "--by", "wall-time"))
+    assert [(row["owner"], row["jobs"], row["failed"], row["wall_time_seconds"]) for row in rows] == [
+        ("bob", 2, 2, 14400),
+        ("alice", 1, 0, 10800),
+    ]
+    rows = answer(ask("top", "outcomes", "--since", "7d", "--format", "json"))
+    assert {row["outcome"]: row["jobs"] for row in rows} == {"completed": 1, "failed": 1, "timeout": 1}
+    refused = ask("top", "owners", "--by", "cpu-time")
+    assert refused.exit_code == 1 and "say since when, for instance --since 7d" in refused.stderr
+
+
+def test_search(ask: Ask) -> None:
+    def ids(*arguments: str) -> list[str]:
+        return [row["job_id"] for row in answer(ask("search", *arguments, "--format", "json"))]
+
+    assert sorted(ids("--state", "running")) == ["1", "2", "s1@h#1.0"]
+    assert ids("--owner", "bob", "--outcome", "failed") == ["5"]
+    assert sorted(ids("--worker", "n1", "--cluster", "local")) == ["1", "4", "5", "6"]
+    assert ids("--worker", "n1", "--running-at", "8.5h") == ["6"]
+    assert ids("--running-at", "8.5h") == ["6"]
+    assert ids("--running-at", "3h", "--outcome", "completed") == ["4"]
+    assert ids("--name", "x*root*") == ["7"]
+    assert ids("--exit-code", "1", "--ended-between", "3h", "now") == ["5"]
+    assert ids("--submitted-between", "9h", "now") == []
+    assert len(ids("--owner", "bob", "--limit", "3")) == 3
+
+
+def test_names_cannot_steer_the_terminal(ask: Ask) -> None:
+    shown = ask("search", "--owner", "carol").stdout
+    assert "\x1b" not in shown and "x\\n999|root|\\x1b[31m" in shown
+    assert answer(ask("search", "--owner", "carol", "--format", "json"))[0]["name"] == "x\n999|root|\x1b[31m"
+
+
+def test_info_job(ask: Ask) -> None:
+    shown = ask("info", "job", "1").stdout
+    assert "job 1 of local" in shown and "n1" in shown and "alice" in shown
+    assert "atlas" in ask("info", "job", "1.0").stdout  # a proc of whichever schedd
+    parts = answer(ask("info", "job", "50", "--format", "json"))
+    assert [(row["state"], row["jobs"]) for row in parts] == [("pending", 5)]
+    refused = ask("info", "job", "12345")
+    assert refused.exit_code == 1 and "no job '12345' is in the history; `bbq search` finds" in refused.stderr
+
+
+def test_info_owner_and_worker(ask: Ask) -> None:
+    found = answer(ask("info", "owner", "bob", "--format", "json"))
+    assert [(row["queue"], row["state"], row["jobs"]) for row in found["bob now"]] == [("batch", "pending", 5)]
+    assert [(row["outcome"], row["jobs"]) for row in found["ended in the last 24 hours"]] == [
+        ("failed", 1),
+        ("timeout", 1),
+    ]
+    found = answer(ask("info", "worker", "n1", "--cluster", "local", "--format", "json"))
+    assert [(row["state"], row["flags"], row["reason"]) for row in found["n1, newest first"]] == [
+        ("up", "draining", "disk")
+    ]
+    assert [row["job_id"] for row in found["on it now"]] == ["1"]
+    assert {row["job_id"] for row in found["ended on it in the last 24 hours"]} == {"4", "5", "6"}
+    assert "did you mean alice" in ask("info", "owner", "alise").stderr
+    assert "no worker called 'nn1' is in the history; did you mean n1?" in ask("info", "worker", "nn1").stderr
+
+
+def test_status(ask: Ask, history: History) -> None:
+    assert {row["state"] for row in answer(ask("status", "--format", "json"))} == {"fresh"}
+    history.failed("local", "accounting", "sacct: no answer", at=NOW)
+    stale = ask("status")
+    assert stale.exit_code == 1
+    assert "bbq: stale: local accounting" in stale.stderr and "sacct: no answer" in stale.stdout
+
+
+def test_formats(ask: Ask) -> None:
+    rows = list(csv.DictReader(io.StringIO(ask("search", "--owner", "carol", "--format", "csv").stdout)))
+    assert rows[0]["name"] == "x\n999|root|\x1b[31m" and rows[0]["submitted_at"] == ago(10).strftime(
+        "%Y-%m-%dT%H:%M:%SZ"
+    )
+    assert rows[0]["memory_bytes"] == str(8 << 30)
+    only = ask("top", "owners", "--columns", "jobs,owner", "--no-headers", "--format", "csv").stdout
+    assert only.splitlines()[0] == "5,bob"
+    wrong = ask("top", "owners", "--columns", "nonsense")
+    assert wrong.exit_code == 2 and "there are owner, jobs, running" in wrong.stderr
+    assert "SELECT" in ask("top", "owners", "--sql").stderr
+
+
+def test_empty_answers_are_answers(ask: Ask) -> None:
+    empty = ask("search", "--owner", "nobody")
+    assert (
+        empty.exit_code == 0 and empty.stdout.startswith("CLUSTER") and "bbq: no job fits all of this" in empty.stderr
+    )
+    assert answer(ask("search", "--owner", "nobody", "--format", "json")) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "error"),
+    [
+        (("top", "owners", "--cluster", "lokal"), 1, "no cluster called 'lokal' is in the history; there are"),
+        (("top", "nothing"), 2, "is not one of"),
+        (("search", "--running-at", "whenever"), 2, "'whenever' names no moment; write 2026-01-03"),
+        (("search", "--limit", "0"), 2, "not in the range"),
+    ],
+)  # fmt: skip
+def test_mistakes(ask: Ask, arguments: tuple[str, ...], code: int, error: str) -> None:
+    result = ask(*arguments)
+    assert result.exit_code == code and error in result.stderr
+
+
+def test_no_database(tmp_path: Any) -> None:
+    runner = CliRunner()
+    result = runner.invoke(command, ["top", "owners"])
+    assert result.exit_code == 1 and "history.db: no such file; start bbq-exporter first" in result.stderr
+    result = runner.invoke(command, ["top", "owners", "--database", "postgresql://bbq:secret@127.0.0.1:1/x"])
+    assert result.exit_code == 1 and "refused" in result.stderr and "secret" not in result.stderr
+    (tmp_path / "rubbish.db").write_bytes(b"this is no database" * 100)
+    result = runner.invoke(command, ["top", "owners", "--database", str(tmp_path / "rubbish.db")])
+    assert result.exit_code == 1 and "not a database" in result.stderr
+
+
+def test_an_empty_database_says_so(database: URL) -> None:
+    engine = open_database(database)
+    engine.connect().close()
+    engine.dispose()
+    result = CliRunner().invoke(command, ["status", "--database", database.render_as_string(hide_password=False)])
+    assert result.exit_code == 1 and "nothing in it yet; start bbq-exporter on it first" in result.stderr
+
+
+def test_human_units() -> None:
+    assert [human_bytes(value) for value in (0, 1023, 1024, 3 << 30, 200 << 40)] == [
+        "0",
+        "1023",
+        "1.0K",
+        "3.0G",
+        "200T",
+    ]
+    assert [human_seconds(value) for value in (0, 59.4, 200, 14700, 183600)] == ["0s", "59s", "3m20s", "4h05m", "2d03h"]
+    assert printable("a\tb\x1b[0m 日本") == "a\\tb\\x1b[0m 日本"
+
+
+def test_tables_fit_the_terminal() -> None:
+    wide = Answer(("name", "jobs"), [("日本語" * 20, 5), ("x" * 100, 12345)], bar="jobs")
+    for width in (40, 80):
+        for line in to_table([wide], width=width, pictures=True).splitlines():
+            assert sum(2 if ord(char) > 0x2E80 else 1 for char in line) <= width
+    assert "12,345" in to_table([wide], width=40)
+    assert json.loads(to_json([wide]))[1] == {"name": "x" * 100, "jobs": 12345}
+    assert to_csv([Answer(("a",), [('x"y\n',)])]) == 'a\r\n"x""y\n"\r\n'
