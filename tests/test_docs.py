@@ -1,0 +1,47 @@
+"""The documentation says what there is: every metric, option of the configuration, table and command."""
+
+import re
+from pathlib import Path
+
+from exporter.board import Board
+from exporter.config import parse
+from exporter.gauges import families
+from exporter.page import MetricsPage
+from history import cli, schema
+from history.store import History
+from tests.test_metrics import board_of, job, samples
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def documented_metrics() -> set[str]:
+    table = README[README.index("## Metrics") : README.index("## The history")]
+    return set(re.findall(r"`(bbq_[a-z_]+)`", table))
+
+
+def test_every_metric_is_in_the_readme_and_no_other(history: History) -> None:
+    board, _ = board_of(job(1))
+    board.failed("c", next(status.feed for _, status in board.statuses()), "timeout", "x", 1.0)
+    history.rows_written["jobs"] += 1
+    own = set(samples(MetricsPage(board, history, 1).text().decode())) | {"bbq_unknown_values_total"}
+    exported = {name for name in own if not name.endswith("_created")} | {family.name for family in families()}
+    assert documented_metrics() == exported
+    assert isinstance(board, Board)
+
+
+def test_the_configuration_in_the_readme_is_read() -> None:
+    text = re.search(r"```yaml\n(history:.*?)```", README, re.DOTALL)
+    assert text is not None
+    assert [cluster.name for cluster in parse(text[1]).clusters] == ["grid", "local"]
+
+
+def test_every_table_is_named() -> None:
+    section = README[README.index("## The history") :]
+    assert {f"`{name}`" for name in schema.metadata.tables} <= set(re.findall(r"`[a-z_]+`", section))
+
+
+def test_every_command_of_bbq_is_in_the_changelog() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text()
+    for name in cli.command.commands:
+        assert f"`{name}`" in text or f"`{name} " in text, name
