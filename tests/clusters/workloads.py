@@ -77,6 +77,12 @@ def slurm_staying(slurm: Slurm) -> None:
     """Submit jobs that stay as they are: running, pending for many reasons, held, suspended."""
     submit, run = slurm.submit, slurm.run
     long = "sleep 3600"
+    paused = submit("bob", long, "-J", "suspended", "-w", "n2")
+    again = submit("alice", long, "-J", "requeued", "--requeue", "-w", "n3")
+    _until_state(slurm, paused, "RUNNING")
+    _until_state(slurm, again, "RUNNING")
+    run("scontrol", "suspend", paused)
+    run("scontrol", "requeue", again)
     submit("alice", long, "-J", "runs", "-n2", "-w", "n1")
     submit("bob", long, "-J", "runs_on_two", "-N2", "-n4", "-w", "n1,n2", "-A", "physics")
     submit("alice", long, "-J", "runs_gpu", "-p", "gpu", "--gres=gpu:a100:2", "-c", "4")
@@ -89,14 +95,8 @@ def slurm_staying(slurm: Slurm) -> None:
     submit("weird-user.x", long, "-J", "two_partitions", "-p", "batch,gpu", "-N2", "--exclusive", "-w", "n1,n2")
     submit("bob", long, "-J", "het_runs", "-n1", "--mem=100", ":", "-p", "gpu", "-n2")
     submit("bob", long, "-J", "too_many_gpus", "-p", "gpu", "--gpus=a100:8", "-N2")
-    paused = submit("bob", long, "-J", "suspended", "-w", "n2")
-    again = submit("alice", long, "-J", "requeued", "--requeue", "-w", "n3")
     for name in ODD_NAMES.values():
         submit("weird-user.x", long, "--hold", "-J", name)
-    _until_state(slurm, paused, "RUNNING")
-    _until_state(slurm, again, "RUNNING")
-    run("scontrol", "suspend", paused)
-    run("scontrol", "requeue", again)
 
 
 def slurm_clear(slurm: Slurm) -> None:
