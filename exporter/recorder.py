@@ -150,7 +150,11 @@ class Recorder:
             before = self._history.open_jobs(cluster, feed.queue)
         now = {job.native_id: job for job in reading.jobs}
         observed = [job for native_id, job in now.items() if before.get(native_id) != job]
-        observed.extend(left(job, reading.taken_at) for native_id, job in before.items() if native_id not in now)
+        observed.extend(
+            left(job, reading.taken_at)
+            for native_id, job in before.items()
+            if native_id not in now and job.state is not State.ENDED
+        )
         self._history.save_jobs(cluster, feed.name, observed, seen_at=reading.taken_at, interval_seconds=interval)
         self._open[key] = now
 
@@ -168,6 +172,7 @@ def left(job: Job, moment: datetime) -> Job:
         reason=None,
         waiting=None,
         state_since=None,
+        accounted=False,
         ended_at=max(moment, job.submitted_at),
         runs=tuple(_ended(run, moment) for run in job.runs),
     )

@@ -197,3 +197,13 @@ def test_feeds_of_the_past_are_down_not_forgotten(
 )
 def test_pauses_grow_with_failures_and_with_slowness(failures: int, duration: float, expected: float) -> None:
     assert pause(60, failures, duration) == expected
+
+
+def test_a_job_left_in_the_queue_after_its_end_keeps_its_outcome(
+    source: Scripted, poller: ClusterPoller, history: History
+) -> None:
+    source.jobs = [job("1", State.ENDED, outcome=Outcome.COMPLETED, ended_at=NOW, accounted=True)]
+    poller.poll_once()
+    source.jobs = []
+    poller.poll_once()
+    assert states(history) == {"1": ("ended", "completed")}

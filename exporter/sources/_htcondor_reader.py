@@ -13,6 +13,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from typing import Any
 
 _ESCAPE = re.compile(rb"\\([0-7]{3}|.)", re.DOTALL)
@@ -36,13 +37,14 @@ def _collector(h: Any, hosts: list[str], ask: Callable[[Any], Any]) -> Any:
     return None
 
 
-def _locate(h: Any, hosts: list[str], name: str) -> Any:
-    """Give a schedd by its name. It is located anew each time: its address changes with a restart."""
+@cache
+def _locate(h: Any, hosts: tuple[str, ...], name: str) -> Any:
+    """Give a schedd by its name, located anew by each process: its address changes with a restart."""
 
     def ask(collector: Any) -> Any:
         return [ad for ad in collector.locateAll(h.DaemonTypes.Schedd) if ad.get("Name") == name]
 
-    found = _collector(h, hosts, ask)
+    found = _collector(h, list(hosts), ask)
     if not found:
         _fail(f"schedd {name} is not in the collector: it is stopped, or has not been heard of for long")
     return h.Schedd(found[0])
@@ -56,7 +58,7 @@ def _answer(h: Any, question: dict[str, Any]) -> Iterable[Any]:
         kind = {"machines": h.AdTypes.Startd, "schedds": h.AdTypes.Schedd, "collectors": h.AdTypes.Collector}[what]
         pool: Iterable[Any] = _collector(h, hosts, lambda collector: collector.query(kind, constraint, wanted))
         return pool
-    schedd = _locate(h, hosts, question["schedd"])
+    schedd = _locate(h, tuple(hosts), question["schedd"])
     if what == "jobs":
         jobs: Iterable[Any] = schedd.query(constraint, wanted, opts=h.QueryOpt.IncludeClusterAd)
         return jobs

@@ -74,10 +74,9 @@ class Source:
         """Give the workers, and jobs and accounting of every schedd that was ever seen."""
         names = self._settings.schedds
         if isinstance(names, str):
-            names = (names,) if names != "all" else tuple(row[0] for row in self._schedd_rows())
-        with self._lock:
-            self._schedds.update(dict.fromkeys(names))
-            known = list(self._schedds)
+            # every workers poll tells which schedds there are; only the first time it must be asked for itself
+            names = (names,) if names != "all" else () if self._schedds else self._schedd_names()
+        known = self._know(names)
         each = [Feed(kind=kind, queue=name) for name in known for kind in (Kind.JOBS, Kind.ACCOUNTING)]
         return [Feed(kind=Kind.WORKERS), *each]
 
@@ -131,6 +130,8 @@ class Source:
             raise AnswerUnreadable(
                 f"machines of pool {self._settings.name}: {error!r}; is this HTCondor newer than BBQ?"
             ) from error
+        if self._settings.schedds == "all":
+            self._know([queue.name for queue in queues])
         return WorkersReading(taken_at=taken_at, workers=workers, queues=queues, unknown=tuple(unknown), calls=2)
 
     def read_accounting(self, feed: Feed, watermark: str | None, now: datetime) -> AccountingPage:
@@ -184,8 +185,14 @@ class Source:
         self._read_wide_at.setdefault(feed.name, now)
         return False
 
-    def _schedd_rows(self) -> list[list[Any]]:
-        return self._ask([{"what": "schedds", "attributes": ["Name"]}])[0]
+    def _schedd_names(self) -> tuple[str, ...]:
+        return tuple(row[0] for row in self._ask([{"what": "schedds", "attributes": ["Name"]}])[0])
+
+    def _know(self, names: Sequence[str]) -> list[str]:
+        """Add schedds to those that were ever seen, and give all of them: one that is gone is down, not forgotten."""
+        with self._lock:
+            self._schedds.update(dict.fromkeys(names))
+            return list(self._schedds)
 
     def _ask(self, questions: list[dict[str, Any]]) -> list[list[list[Any]]]:
         return [[json.loads(line) for line in lines] for lines in self._ask_lines(questions)]
