@@ -40,12 +40,13 @@ def rows(answer: bytes, mark: str) -> tuple[list[list[Row]], list[str]]:
     Raises:
         AnswerUnreadable: the answer is cut off.
     """
-    parts = answer.decode("utf-8", "backslashreplace").replace("\0", "\\x00").split(f"{mark}\n")
-    if parts.pop() != "":
+    parts = answer.split(mark.encode() + b"\n")
+    if parts.pop() != b"":
         raise AnswerUnreadable("sacct: the answer ends in the middle of a row; was slurmdbd stopped meanwhile?")
     found: list[list[Row]] = []
     unreadable: list[str] = []
-    for part in parts:
+    for raw in parts:
+        part = raw.decode("utf-8", "backslashreplace").replace("\0", "\\x00")
         values = part.split(mark)
         if len(values) != len(FIELDS):
             unreadable.append(part.replace(mark, "|"))

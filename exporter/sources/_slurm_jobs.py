@@ -39,7 +39,7 @@ class JobsParser:
     """Reads squeue's answers; remembers the rows of the last one, for most of them come again unchanged."""
 
     def __init__(self) -> None:
-        self._memory: dict[str, tuple[Job | None, UnknownValue | None]] = {}
+        self._memory: dict[bytes, tuple[Job | None, UnknownValue | None]] = {}
 
     def parse(self, answer: bytes, mark: str) -> tuple[list[Job], list[UnknownValue]]:
         """Read a whole answer.
@@ -50,16 +50,25 @@ class JobsParser:
         Raises:
             AnswerUnreadable: it is cut off or of another shape; nothing of it is used.
         """
-        rows = answer.decode("utf-8", "backslashreplace").replace("\0", "\\x00").split(f"{mark}\n")
-        if rows.pop() != "":
+        between = mark.encode()
+        rows = answer.split(between + b"\n")
+        if rows.pop() != b"":
             raise AnswerUnreadable("squeue: the answer ends in the middle of a row; was slurmctld stopped meanwhile?")
         before, now = self._memory, {}
         for row in rows:
-            known = before.get(row)
-            now[row] = known if known is not None else _job(row.split(mark))
+            # the mark is another one each time; a job's row without it is the same again
+            key = row.replace(between, b"\x1f")
+            known = before.get(key)
+            now[key] = known if known is not None else _job([_text(value) for value in row.split(between)])
         self._memory = now
         unknown = [value for _, value in now.values() if value is not None]
         return [job for job, _ in now.values() if job is not None], unknown
+
+
+def _text(value: bytes) -> str:
+    """Decode one field; bytes that are no UTF-8 stay visible as \\xNN. Field by field, for one emoji in a decoded
+    text of all rows would make every character of it take four bytes."""
+    return value.decode("utf-8", "backslashreplace").replace("\0", "\\x00")
 
 
 def _job(values: Sequence[str]) -> tuple[Job | None, UnknownValue | None]:

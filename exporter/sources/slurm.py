@@ -205,7 +205,8 @@ class Source:
 
 def _mark() -> str:
     """Draw a mark that nobody can have put into a job's name."""
-    return f"@{secrets.token_hex(8)}@"
+    # short, for it stands after each of three million fields of a large queue; 48 bits, for one call
+    return f"@{secrets.token_urlsafe(6)}"
 
 
 def _now() -> datetime:
