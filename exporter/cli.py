@@ -149,17 +149,23 @@ def _tell(exporter: Exporter, metrics: str, database: str, stop: threading.Event
     """Tell a newcomer where things are, and some numbers, every few seconds as they change."""
     from exporter.glance import glance
 
-    path = database.removeprefix("sqlite:///")
+    path = database.removeprefix("sqlite:///").replace(str(Path.home()), "~", 1)
+    # bbq asks the demo's history by itself where there is no other
+    flag = "" if database.endswith("/demo.db") and not _real_history() else f" --database {path}"
     while not exporter.board.ready() and not stop.wait(0.2):
         pass
-    click.echo(f"\nMetrics: {metrics}\nHistory: {path}\n", err=True)
     click.echo(
-        f"Ask it:  bbq --database {path} top owners\n         bbq --database {path} search --state running --limit 5\n",
+        f"\nMetrics: {metrics}\nHistory: {path}\n"
+        f"Ask it:  bbq top owners{flag}\n         bbq search --state running --limit 5{flag}\n",
         err=True,
     )
     while not stop.is_set():
         click.echo(f"{time.strftime('%H:%M:%S')}  {glance(exporter.board)}")
         stop.wait(10)
+
+
+def _real_history() -> bool:
+    return Path(default_url().removeprefix("sqlite:///")).exists()
 
 
 def main() -> None:
