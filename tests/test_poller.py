@@ -30,6 +30,10 @@ def job(native_id: str, state: State = State.PENDING, **more: Any) -> Job:
     )
 
 
+def _now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)
+
+
 class Scripted:
     """A source that gives what it is told to, and raises what it is told to."""
 
@@ -53,11 +57,11 @@ class Scripted:
 
     def read_jobs(self, feed: Feed) -> JobsReading:
         self._maybe("jobs")
-        return JobsReading(taken_at=NOW, jobs=self.jobs)
+        return JobsReading(taken_at=_now(), jobs=self.jobs)
 
     def read_workers(self, feed: Feed) -> WorkersReading:
         self._maybe("workers")
-        return WorkersReading(taken_at=NOW, workers=[], queues=[])
+        return WorkersReading(taken_at=_now(), workers=[], queues=[])
 
     def read_accounting(self, feed: Feed, watermark: str | None, now: datetime) -> AccountingPage:
         self._maybe("accounting")
