@@ -102,8 +102,11 @@ class ClusterPoller:
             return known
         feeds = {feed.name: feed for feed in (*known, *found)}
         for feed in feeds.values():
-            self._board.add_feed(self._cluster.name, feed, self._cluster.interval)
+            self._board.add_feed(self._cluster.name, feed, self._interval(feed))
         return list(feeds.values())
+
+    def _interval(self, feed: Feed) -> float:
+        return feed.interval_seconds or self._cluster.interval
 
     def _note_version(self) -> str | None:
         known = self._board.clusters()[self._cluster.name][1]
@@ -120,7 +123,7 @@ class ClusterPoller:
             began = time.monotonic()
             failures = 0 if self._poll(feed) else failures + 1
             taken = time.monotonic() - began
-            self._stop.wait(max(0.0, pause(self._cluster.interval, failures, taken) - taken))
+            self._stop.wait(max(0.0, pause(self._interval(feed), failures, taken) - taken))
 
     def _poll(self, feed: Feed) -> bool:
         """Read a feed once; tell whether it could be read."""
@@ -137,7 +140,7 @@ class ClusterPoller:
                 reading = read(feed)
                 self._board.publish(name, feed, reading, time.monotonic() - began)
                 if self._recorder is not None:
-                    self._recorder.offer(name, feed, reading, self._cluster.interval)
+                    self._recorder.offer(name, feed, reading, self._interval(feed))
                 self._log_unknown(reading.unknown)
         except SourceError as error:
             self._failed(feed, error.reason, str(error), time.monotonic() - began)
@@ -162,7 +165,7 @@ class ClusterPoller:
         while True:
             now = datetime.now(UTC).replace(microsecond=0)
             page = self._source.read_accounting(feed, recorder.watermark(name, feed), now)
-            recorder.save_ended(name, feed, page, now, self._cluster.interval)
+            recorder.save_ended(name, feed, page, now, self._interval(feed))
             calls += page.calls
             for text in page.unreadable:
                 log.warning(

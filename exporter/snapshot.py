@@ -22,6 +22,8 @@ class Feed(msgspec.Struct, frozen=True, kw_only=True):
     kind: Kind
     queue: str | None = None
     """The one queue (schedd) this feed speaks for; None when it speaks for the whole cluster."""
+    interval_seconds: float | None = None
+    """How often it is read; as its cluster when None."""
 
     @property
     def name(self) -> str:

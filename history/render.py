@@ -18,16 +18,26 @@ _BAR = "█"
 
 
 class Answer:
-    """Named columns and rows; a ranking also says which column is worth a bar."""
+    """Named columns and rows; a ranking also says which column is worth a bar.
+
+    Where `named` is set, each row is a name and a value, and the name says the unit as a column's does.
+    """
 
     def __init__(
-        self, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None, bar: str | None = None
+        self,
+        columns: Sequence[str],
+        rows: Iterable[Sequence[Any]],
+        *,
+        title: str | None = None,
+        bar: str | None = None,
+        named: bool = False,
     ) -> None:
         self.columns = tuple(columns)
         # PostgreSQL sums whole numbers to Decimal
         self.rows = [tuple(_number(value) if isinstance(value, Decimal) else value for value in row) for row in rows]
         self.title = title
         self.bar = bar
+        self.named = named
 
     def only(self, columns: Sequence[str]) -> "Answer":
         """Give the answer with just these columns. Raises KeyError with the ones there are."""
@@ -82,7 +92,11 @@ def _lines(answer: Answer, width: int, headers: bool, pictures: bool) -> Iterato
         if headers:
             yield "  ".join(_heading(column) for column in answer.columns)
         return
-    cells = [[_human(column, value) for column, value in zip(answer.columns, row, strict=True)] for row in answer.rows]
+    if answer.named:
+        cells = [[_heading(str(name)).lower(), _human(str(name), value)] for name, value in answer.rows]
+    else:
+        names = answer.columns
+        cells = [[_human(name, value) for name, value in zip(names, row, strict=True)] for row in answer.rows]
     right = [all(_is_number(row[place]) for row in answer.rows) for place in range(len(answer.columns))]
     titles = [_heading(column) for column in answer.columns] if headers else [""] * len(answer.columns)
     sizes = [

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -182,8 +183,16 @@ def test_names_cannot_steer_the_terminal(ask: Ask) -> None:
 
 
 def test_info_job(ask: Ask) -> None:
-    shown = ask("info", "job", "1").stdout
+    shown = ask("info", "job", "1", "--cluster", "local").stdout
     assert "job 1 of local" in shown and "n1" in shown and "alice" in shown
+    assert re.search(r"requested memory +8\.0G", shown)
+    facts = {
+        row["what"]: row["value"]
+        for row in answer(ask("info", "job", "1", "--cluster", "local", "--format", "json"))["job 1 of local"]
+    }
+    assert facts["requested_memory_bytes"] == 8 << 30 and facts["submitted_at"] == ago(10).strftime(
+        "%Y-%m-%dT%H:%M:%SZ"
+    )
     assert "atlas" in ask("info", "job", "1.0").stdout  # a proc of whichever schedd
     parts = answer(ask("info", "job", "50", "--format", "json"))
     assert [(row["state"], row["jobs"]) for row in parts] == [("pending", 5)]

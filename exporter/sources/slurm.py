@@ -75,7 +75,8 @@ class Source:
 
     def feeds(self) -> Sequence[Feed]:
         """Give the three feeds that every Slurm cluster has."""
-        return [Feed(kind=Kind.JOBS), Feed(kind=Kind.WORKERS), Feed(kind=Kind.ACCOUNTING)]
+        accounting = Feed(kind=Kind.ACCOUNTING, interval_seconds=self._settings.accounting.interval)
+        return [Feed(kind=Kind.JOBS), Feed(kind=Kind.WORKERS), accounting]
 
     def read_jobs(self, feed: Feed) -> JobsReading:
         """Read every job in the queue, arrays written out."""

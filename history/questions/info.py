@@ -130,11 +130,13 @@ def info_job(connection: Connection, scope: Scope, job_id: str) -> list[Answer]:
         return [_tasks(connection, scope, job_id)]
     answers: list[Answer] = []
     for row in found:
-        answers.extend(_life(connection, scope, row._mapping))
+        # an id that was recycled is several jobs
+        which = f", submitted {row.submitted_at:%Y-%m-%dT%H:%M:%SZ}" if len(found) > 1 else ""
+        answers.extend(_life(connection, scope, row._mapping, which))
     return answers
 
 
-def _life(connection: Connection, scope: Scope, row: Mapping[str, Any]) -> list[Answer]:
+def _life(connection: Connection, scope: Scope, row: Mapping[str, Any], which: str) -> list[Answer]:
     key = {name: row[name] for name in ("native_id", "submitted_at", "cluster")}
 
     def mine(table: Any) -> list[Any]:
@@ -152,8 +154,9 @@ def _life(connection: Connection, scope: Scope, row: Mapping[str, Any]) -> list[
     answers = [
         Answer(
             ("what", "value"),
-            [(_label(name), _fact(name, value)) for name, value in facts],
-            title=f"job {row['native_id']} of {row['cluster']}",
+            facts,
+            title=f"job {row['native_id']} of {row['cluster']}{which}",
+            named=True,
         )
     ]
     answers.append(
@@ -189,7 +192,7 @@ def _life(connection: Connection, scope: Scope, row: Mapping[str, Any]) -> list[
                 )
                 for each in its_runs
             ],
-            title="runs",
+            title=f"runs{which}",
         )
     )
     if pauses:
@@ -197,7 +200,7 @@ def _life(connection: Connection, scope: Scope, row: Mapping[str, Any]) -> list[
             Answer(
                 ("pause", "started_at", "ended_at", "reason"),
                 [(each.kind, each.started_at, each.ended_at, each.reason) for each in pauses],
-                title="held or suspended",
+                title=f"held or suspended{which}",
             )
         )
     return answers
@@ -239,34 +242,6 @@ _FACTS = (
     "run_count", "array_parent",
     "het_parent", "dag_parent", "routed_from", "routed_to", "seen_at",
 )  # fmt: skip
-
-
-def _label(name: str) -> str:
-    for suffix in ("_seconds", "_bytes", "_at"):
-        name = name.removesuffix(suffix)
-    return name.replace("_", " ")
-
-
-class Fact(str):
-    """A value already written for people, with the plain one for machines."""
-
-    plain: Any
-
-    __slots__ = ("plain",)
-
-
-def _fact(name: str, value: Any) -> Any:
-    from history.render import human_bytes, human_seconds
-
-    if name.endswith("_bytes"):
-        text = human_bytes(value)
-    elif name.endswith("_seconds"):
-        text = human_seconds(value)
-    else:
-        return value
-    fact = Fact(text)
-    fact.plain = value
-    return fact
 
 
 def _near(connection: Connection, column: Any, name: str) -> str:
