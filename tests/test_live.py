@@ -521,8 +521,8 @@ def test_what_goes_and_what_stays_when_a_part_is_away(
         assert _series("bbq_jobs", "local") > 0
         slurm.start_slurmdbd()
         assert wait_for(lambda: _up("accounting", "local") == 1, 60, 0.3)
+        assert wait_for(lambda: len(_sacct(slurm, since)) == 5, 60, 0.5)  # slurmctld had kept them
         assert _settled(lambda: _differences_from_sacct(slurm, database, since)) == []
-        assert len(_sacct(slurm, since)) == 5
 
         if pool is not None:
             _one_schedd_hangs(pool)
