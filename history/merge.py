@@ -32,10 +32,10 @@ def merge(stored: Sequence[Job], observed: Iterable[Job]) -> list[Job]:
     for seen in sorted(observed, key=_order):
         place = _find(known, seen)
         if place is None:
-            known.append(seen)
+            known.append(_only_runs_known(seen) if _tells_only_runs(seen) else _tidy(seen))
             known.sort(key=_submitted)
         else:
-            known[place] = _fold(known[place], seen)
+            known[place] = _tidy(_fold(known[place], seen))
     return _link(known)
 
 
@@ -58,11 +58,37 @@ def _find(known: Sequence[Job], seen: Job) -> int | None:
     return None
 
 
+def _tells_only_runs(seen: Job) -> bool:
+    """Tell a record of a run (an HTCondor epoch) from one of a job."""
+    return seen.state is State.UNKNOWN and seen.native_state is None
+
+
+def _only_runs_known(seen: Job) -> Job:
+    """Make a job of a run whose job is nowhere: as far as is known, it ended with it."""
+    ended_at = max((run.ended_at for run in seen.runs if run.ended_at is not None), default=None)
+    return replace(seen, state=State.ENDED, outcome=Outcome.UNKNOWN, ended_at=ended_at or seen.submitted_at)
+
+
+def _tidy(job: Job) -> Job:
+    """End the runs that cannot be going on: those before another run, and all of a job that has ended."""
+    if all(run.ended_at is not None for run in job.runs):
+        return job
+    runs = list(job.runs)
+    for place, run in enumerate(runs):
+        later = runs[place + 1].started_at if place + 1 < len(runs) else job.ended_at
+        if run.ended_at is None and later is not None:
+            runs[place] = replace(run, ended_at=max(later, run.started_at), outcome=Outcome.UNKNOWN)
+    return replace(job, runs=tuple(runs))
+
+
 def _fold(job: Job, seen: Job) -> Job:
     """Add one observation of a job to what is known of it."""
-    if seen.state is State.UNKNOWN and seen.native_state is None:
-        # told of its runs only
-        return replace(job, runs=_fold_runs(job.runs, seen.runs))
+    if _tells_only_runs(seen):
+        told = replace(job, runs=_fold_runs(job.runs, seen.runs))
+        ends = [run.ended_at for run in told.runs if run.ended_at is not None]
+        if job.ended_at is not None and not job.accounted and ends:
+            return replace(told, ended_at=max(job.ended_at, *ends))
+        return told
     if seen.attempt_at is not None and job.attempt_at is not None and seen.attempt_at < job.attempt_at:
         # an earlier attempt: the job is further by now
         return replace(job, runs=_fold_runs(job.runs, seen.runs))

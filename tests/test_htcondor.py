@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -116,7 +116,7 @@ def test_history_and_runs(played: Source, version: str) -> None:
     assert len(of(jobs, 13).runs) == 3 and of(jobs, 13).outcome is Outcome.CANCELLED
     assert [run.outcome for run in of(jobs, 12).runs] == [Outcome.FAILED] * 3
     twice = of(jobs, 10)  # two identical epochs of one run
-    assert len(twice.runs) == 1 and twice.state is State.UNKNOWN
+    assert len(twice.runs) == 1 and (twice.state, twice.outcome) == (State.ENDED, Outcome.UNKNOWN)
     assert all(
         run.ended_at is not None and run.ended_at >= run.started_at
         for found in jobs.values()
@@ -200,12 +200,71 @@ def test_watermark_stops_at_the_newest_record(version: str) -> None:
 
     source = Source(settings(), ask=ask)
     first = source.read_accounting(feed(Kind.ACCOUNTING, version), None, NOW)
-    assert all("since" not in question for question in asked)
+    ago = int(NOW.timestamp()) - 7200
+    assert [question["since"] for question in asked] == [
+        f"EnteredCurrentStatus < {ago} && CompletionDate < {ago} && QDate < {ago}",
+        f"EpochWriteDate < {ago}",
+    ]
     asked.clear()
     source.read_accounting(feed(Kind.ACCOUNTING, version), first.watermark, NOW)
     newest = json.loads(first.watermark)
     assert asked[0]["since"] == f'GlobalJobId == "{newest["job"]}"'
     assert asked[1]["since"] == f"EpochWriteDate < {newest['epoch'] - 120}"
+
+
+def test_a_wide_read_begins_where_the_last_one_ended_and_loses_nothing(version: str) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def ask(questions: list[dict[str, Any]]) -> list[list[bytes]]:
+        asked.extend(questions)
+        return [[] for _ in questions]
+
+    source = Source(settings(), ask=ask)
+    there = feed(Kind.ACCOUNTING, version)
+    source.read_accounting(there, '{"job":"s#2.0#2","epoch":5,"wide_job":"s#1.0#1"}', NOW)
+    assert asked[0]["since"] == 'GlobalJobId == "s#2.0#2"'
+    asked.clear()
+    later = NOW + timedelta(hours=5)
+    page = source.read_accounting(there, '{"job":"s#2.0#2","epoch":5,"wide_job":"s#1.0#1"}', later)
+    assert asked[0]["since"] == 'GlobalJobId == "s#1.0#1"'
+    assert json.loads(page.watermark) == {"job": "s#2.0#2", "epoch": 5, "wide_job": "s#2.0#2"}
+
+
+def test_absurd_numbers_are_not_said_and_an_odd_job_stops_nothing() -> None:
+    good = dict.fromkeys(ads.QUEUE) | {
+        "GlobalJobId": "s@h#1.0#100",
+        "ProcId": 0,
+        "QDate": 100,
+        "Owner": "alice",
+        "JobStatus": 1,
+        "JobUniverse": 5,
+    }
+    absurd = good | {
+        "GlobalJobId": "s@h#2.0#100",
+        "RequestMemory": 1e19,
+        "RequestCpus": 1 << 70,
+        "AcctGroup": "x" * 5000,
+        "ExitCode": 1 << 40,
+    }
+    broken = good | {"GlobalJobId": "s@h#3.0#100", "JobStatus": "soon"}
+    lines = [
+        json.dumps(list(ad.values())).encode()
+        for ad in (*({**good, "GlobalJobId": f"s@h#9.{proc}#100"} for proc in range(200)), absurd, broken)
+    ]
+    reading = Source(settings(), ask=lambda _: [lines]).read_jobs(Feed(kind=Kind.JOBS, queue="s"))
+    assert len(reading.jobs) == 201
+    (odd,) = [job for job in reading.jobs if job.native_id == "s@h#2.0"]
+    assert (odd.requested_memory_bytes, odd.requested_cpus, len(odd.account or "")) == (None, None, 250)
+    assert [value.field for value in reading.unknown] == ["htcondor_job"]
+
+
+def test_a_job_removed_while_it_was_held_did_not_run_until_then() -> None:
+    ad = dict.fromkeys(ads.HISTORY) | {
+        "GlobalJobId": "s@h#1.0#100", "QDate": 100, "Owner": "alice", "JobStatus": 3, "LastJobStatus": 5, "EnteredCurrentStatus": 90_000,
+        "JobCurrentStartDate": 120, "LastRemoteHost": "slot1@w", "LastRemoteWallClockTime": 80.0, "JobUniverse": 5,
+    }  # fmt: skip
+    (run,) = ads.ended(ad).runs
+    assert (run.ended_at, run.outcome) == (datetime.fromtimestamp(200, UTC), Outcome.PREEMPTED)
 
 
 def test_a_dead_collector_is_told_in_one_line() -> None:

@@ -18,7 +18,7 @@ from importlib import import_module
 from typing import Protocol
 
 from exporter.config import Cluster
-from exporter.snapshot import AccountingPage, Feed, JobsReading, WorkersReading
+from exporter.snapshot import AccountingPage, Feed, JobsReading, UnknownValue, WorkersReading
 
 
 class SourceError(Exception):
@@ -59,6 +59,19 @@ class NotAllowed(SourceError):
     """The scheduler hides what BBQ needs from the user it runs as."""
 
     reason = "not_allowed"
+
+
+def refuse_rubbish(what: str, rows: int, unreadable: Sequence[UnknownValue]) -> None:
+    """Let a few odd rows among many pass, which their source has left out and told of; refuse an answer full of them.
+
+    Raises:
+        AnswerUnreadable: more than one row in a hundred, so that it is not the rows that are odd.
+    """
+    if len(unreadable) > max(1, rows // 100) or (unreadable and len(unreadable) == rows):
+        raise AnswerUnreadable(
+            f"{what}: {len(unreadable)} of {rows} rows were not understood; is the scheduler newer than BBQ? "
+            f"The first: {unreadable[0].value}"
+        )
 
 
 class Source(Protocol):

@@ -5,9 +5,11 @@ Arguments and environments are never asked for: they may hold secrets.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
 from typing import Any
+
+from msgspec.structs import replace
 
 from exporter.snapshot import UnknownValue, Unmade
 from history.records import Gpus, Job, Outcome, Queue, Run, RunWorker, State, Waiting, Worker, WorkerFlag, WorkerState
@@ -23,7 +25,10 @@ _RUN = (
     "JobCurrentStartDate", "RemoteHost", "LastRemoteHost", "CpusProvisioned", "MemoryProvisioned", "GPUsProvisioned",
     "ExitCode", "ExitBySignal", "ExitSignal", "VacateReason", "VacateReasonCode", "HoldReasonCode",
 )  # fmt: skip
-_STATE = ("JobStatus", "EnteredCurrentStatus", "CompletionDate", "HoldReason", "RemoveReason")
+_STATE = (
+    "JobStatus", "LastJobStatus", "EnteredCurrentStatus", "CompletionDate", "HoldReason", "RemoveReason",
+    "LastRemoteWallClockTime",
+)  # fmt: skip
 _USED = (
     "RemoteUserCpu",
     "RemoteSysCpu",
@@ -123,7 +128,12 @@ def ended(ad: Ad) -> Job:
     runs: tuple[Run, ...] = ()
     if ad["RoutedToJobId"] is None and ad["JobCurrentStartDate"]:
         run = _run(ad, running=False, ended_at=end, outcome=outcome)
-        if run.attempt_at <= end:
+        if status == 3 and completed is None and ad["LastJobStatus"] not in (2, 6, 7):
+            # removed while it was idle or held: its last run had ended before, and not because of that
+            lasted = _real(ad["LastRemoteWallClockTime"])
+            ran_until = None if lasted is None else run.started_at + timedelta(seconds=round(lasted))
+            run = replace(run, ended_at=ran_until, outcome=Outcome.PREEMPTED, exit_code=None, exit_signal=None)
+        if run.ended_at is not None and run.attempt_at <= end:
             runs = (run,)
     used = _sum(ad.get("CumulativeRemoteUserCpu"), ad.get("CumulativeRemoteSysCpu"))
     return _job(
@@ -134,8 +144,8 @@ def ended(ad: Ad) -> Job:
         outcome=outcome,
         reason=_text(ad["RemoveReason"]) if status == 3 else None,
         ended_at=end,
-        exit_code=None if ad["ExitBySignal"] else _whole(ad["ExitCode"]),
-        exit_signal=_whole(ad["ExitSignal"]) if ad["ExitBySignal"] else None,
+        exit_code=None if ad["ExitBySignal"] else _code(ad["ExitCode"]),
+        exit_signal=_code(ad["ExitSignal"]) if ad["ExitBySignal"] else None,
         used_cpu_seconds=used,
         used_memory_bytes=_bytes(ad.get("MemoryUsage")),
         accounted=True,
@@ -163,8 +173,8 @@ def _job(ad: Ad, **fields: Any) -> Job:
     return Job(
         native_id=native_id,
         submitted_at=submitted,
-        owner=str(ad["Owner"] or "(unknown)"),
-        account=_text(ad["AcctGroup"]),
+        owner=_key(ad["Owner"]) or "(unknown)",
+        account=_key(ad["AcctGroup"]),
         vo=_vo(ad),
         queue=schedd,
         name=_text(ad["JobBatchName"]) or (PurePosixPath(str(ad["Cmd"])).name if ad["Cmd"] else None),
@@ -174,8 +184,8 @@ def _job(ad: Ad, **fields: Any) -> Job:
         requested_gpus=_real(ad["RequestGPUs"]),
         requested_wall_seconds=wall,
         dag_parent=f"{schedd}#{dag}.0" if dag is not None else None,
-        routed_from=_text(ad["RoutedFromJobId"]),
-        routed_to=_text(ad["RoutedToJobId"]),
+        routed_from=_key(ad["RoutedFromJobId"]),
+        routed_to=_key(ad["RoutedToJobId"]),
         details={"universe": universe} if universe not in (None, 5) else None,
         **fields,
     )
@@ -203,8 +213,8 @@ def _run(
         started_at=started,
         ended_at=max(ended_at, started) if ended_at is not None else None,
         outcome=outcome,
-        exit_code=_whole(ad["ExitCode"]) if over and not by_signal else None,
-        exit_signal=_whole(ad["ExitSignal"]) if over and by_signal else None,
+        exit_code=_code(ad["ExitCode"]) if over and not by_signal else None,
+        exit_signal=_code(ad["ExitSignal"]) if over and by_signal else None,
         cpus=cpus,
         gpus=gpus,
         memory_bytes=memory,
@@ -224,7 +234,7 @@ def _exit_outcome(ad: Ad) -> Outcome:
     """Tell how a job that came to its own end did. ExitStatus is always 0 and ExitSignal is stale: neither is read."""
     if ad["ExitBySignal"]:
         return Outcome.FAILED
-    code = _whole(ad["ExitCode"])
+    code = _code(ad["ExitCode"])
     if code is None:
         return Outcome.UNKNOWN
     return Outcome.COMPLETED if code == 0 else Outcome.FAILED
@@ -253,8 +263,8 @@ def unmade(ad: Ad) -> Unmade | None:
     if total is None or made is None or total <= made:
         return None
     return Unmade(
-        owner=str(ad["Owner"] or "(unknown)"),
-        account=_text(ad["AcctGroup"]),
+        owner=_key(ad["Owner"]) or "(unknown)",
+        account=_key(ad["AcctGroup"]),
         vo=_vo(ad),
         count=total - made,
         requested_cpus=_real(ad["RequestCpus"]),
@@ -361,27 +371,37 @@ def version(ad: Ad) -> str | None:
 def _vo(ad: Ad) -> str | None:
     """Give the VO of the proxy, or else the first group of the token (`/atlas/production`)."""
     if ad["x509UserProxyVOName"]:
-        return str(ad["x509UserProxyVOName"])
+        return _key(ad["x509UserProxyVOName"])
     groups = str(ad["AuthTokenGroups"] or "").split(",")[0].strip("/")
-    return groups.partition("/")[0] or None
+    return _key(groups.partition("/")[0])
+
+
+_LARGEST = 1 << 62
+"""Numbers beyond this are somebody's joke: no database keeps them."""
 
 
 def _moment(value: Any) -> datetime | None:
-    return datetime.fromtimestamp(int(value), UTC) if value else None
+    number = _whole(value)
+    return datetime.fromtimestamp(number, UTC) if number and 0 < number < 1 << 35 else None
 
 
 def _whole(value: Any) -> int | None:
-    return None if value is None or isinstance(value, str) else int(value)
+    return None if value is None or isinstance(value, str) or abs(value) >= _LARGEST else int(value)
+
+
+def _code(value: Any) -> int | None:
+    number = _whole(value)
+    return None if number is None or abs(number) >= 1 << 31 else number
 
 
 def _real(value: Any) -> float | None:
-    return None if value is None or isinstance(value, str) else float(value)
+    return None if value is None or isinstance(value, str) or abs(value) >= _LARGEST else float(value)
 
 
 def _bytes(value: Any) -> int | None:
     """Read HTCondor's memory, which is in MiB."""
     number = _real(value)
-    return None if number is None else round(number * MIB)
+    return None if number is None or number * MIB >= _LARGEST else round(number * MIB)
 
 
 def _sum(*values: Any) -> float | None:
@@ -391,3 +411,9 @@ def _sum(*values: Any) -> float | None:
 
 def _text(value: Any) -> str | None:
     return str(value).replace("\0", "\\x00").strip() or None if value is not None else None
+
+
+def _key(value: Any) -> str | None:
+    """Read a text that is indexed, which must not be endless."""
+    text = _text(value)
+    return None if text is None else text[:250]

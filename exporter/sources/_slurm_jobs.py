@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from exporter.snapshot import UnknownValue
-from exporter.sources import AnswerUnreadable
+from exporter.sources import AnswerUnreadable, refuse_rubbish
 from exporter.sources._hostlist import hosts
 from exporter.sources._slurm_tres import asked_gpus, tres
 from exporter.sources._slurm_words import OUTCOMES, STATES, is_held, waiting
@@ -62,6 +62,7 @@ class JobsParser:
             now[key] = known if known is not None else _job([_text(value) for value in row.split(between)])
         self._memory = now
         unknown = [value for _, value in now.values() if value is not None]
+        refuse_rubbish("squeue", len(rows), [value for value in unknown if value.field == "slurm_job"])
         return [job for job, _ in now.values() if job is not None], unknown
 
 
@@ -79,8 +80,8 @@ def _job(values: Sequence[str]) -> tuple[Job | None, UnknownValue | None]:
     row = dict(zip(FIELDS, values, strict=True))
     try:
         return _translate(row)
-    except ValueError as error:
-        raise AnswerUnreadable(f"squeue: job {row['JobID']}: {error}; is this Slurm newer than BBQ?") from error
+    except (ValueError, OverflowError) as error:
+        return None, UnknownValue("slurm_job", f"job {row['JobID']}: {error}"[:300])
 
 
 def _translate(row: dict[str, str]) -> tuple[Job | None, UnknownValue | None]:

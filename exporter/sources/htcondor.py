@@ -19,7 +19,7 @@ import msgspec
 
 from exporter.config import Cluster
 from exporter.snapshot import AccountingPage, Feed, JobsReading, Kind, UnknownValue, Unmade, WorkersReading
-from exporter.sources import AnswerUnreadable, CommandFailed
+from exporter.sources import AnswerUnreadable, CommandFailed, refuse_rubbish
 from exporter.sources import _htcondor_ads as ads
 from exporter.sources._command import run
 from history.records import Job
@@ -27,8 +27,12 @@ from history.records import Job
 READER = Path(__file__).with_name("_htcondor_reader.py")
 EPOCH_OVERLAP_SECONDS = 120
 WIDE_EVERY_SECONDS = 900
-WIDE_SECONDS = 7200
-"""How far back the history is read again every quarter of an hour, for records that came late."""
+"""How often what was read since the last such time is read again: a schedd that crashes writes the record of a job a
+second time, and a read since that job would begin behind the second one."""
+FIRST_SECONDS = 7200
+"""How far back the first read of a schedd's history goes."""
+MOST_RECORDS = 50_000
+"""What a schedd of 23.x gives at most (HISTORY_HELPER_MAX_HISTORY), without a word about the rest."""
 
 
 Ask = Callable[[list[dict[str, Any]]], list[list[bytes]]]
@@ -51,6 +55,8 @@ class Watermark(msgspec.Struct, frozen=True):
     """GlobalJobId of the newest record."""
     epoch: int | None = None
     """EpochWriteDate of the newest run."""
+    wide_job: str | None = None
+    """The newest record at the last wide read: where the next one begins."""
 
 
 class Source:
@@ -97,25 +103,26 @@ class Source:
                 jobs.append(read)
             elif read is not None:
                 unmade.append(msgspec.structs.replace(read, queue=feed.queue))
+        unknown = tuple(value for _, values in now.values() for value in values)
+        refuse_rubbish(
+            f"queue of {feed.queue}", len(lines), [value for value in unknown if value.field == "htcondor_job"]
+        )
         return JobsReading(
             taken_at=taken_at,
             jobs=jobs,
             unmade=tuple(unmade),
-            unknown=tuple(value for _, values in now.values() for value in values),
+            unknown=unknown,
             calls=2,
         )
 
     def _read_ad(self, line: bytes) -> tuple[Job | Unmade | None, list[UnknownValue]]:
+        """Read one ad of the queue; one that cannot be understood is left out, and told as an unknown value."""
         unknown: list[UnknownValue] = []
         try:
             ad = ads.ad_of(ads.QUEUE, json.loads(line))
-            if ad["ProcId"] is None:
-                return ads.unmade(ad), unknown
-            return ads.live(ad, unknown), unknown
-        except (KeyError, ValueError, TypeError) as error:
-            raise AnswerUnreadable(
-                f"queue of a schedd: {error!r} in {line[:300]!r}; is this HTCondor newer than BBQ?"
-            ) from error
+            return ads.unmade(ad) if ad["ProcId"] is None else ads.live(ad, unknown), unknown
+        except (KeyError, ValueError, TypeError, OverflowError, OSError) as error:
+            return None, [UnknownValue("htcondor_job", f"{error!r}: {line[:300]!r}")]
 
     def read_workers(self, feed: Feed) -> WorkersReading:
         """Read every machine and schedd of the pool."""
@@ -140,13 +147,14 @@ class Source:
         wide = self._wide(feed, now)
         history: dict[str, Any] = {"what": "history", "schedd": feed.queue, "attributes": ads.HISTORY}
         epochs: dict[str, Any] = {"what": "epochs", "schedd": feed.queue, "attributes": ads.EPOCHS}
-        if mark.job is not None and not wide:
-            # that very record: ids alone repeat after a spool is lost
-            history["since"] = f'GlobalJobId == "{mark.job}"'
-        elif mark.job is not None:
-            # records of jobs that were left in the queue come late, with old dates: stop at what is old by both
-            old = int(now.timestamp()) - WIDE_SECONDS
-            history["since"] = f"EnteredCurrentStatus < {old} && CompletionDate < {old} && QDate < {old}"
+        since = (mark.wide_job or mark.job) if wide else mark.job
+        first = int(now.timestamp()) - FIRST_SECONDS
+        if since is not None:
+            # that very record, for ids alone repeat after a spool is lost; records are only ever appended behind it
+            history["since"] = f'GlobalJobId == "{since}"'
+        else:
+            history["since"] = f"EnteredCurrentStatus < {first} && CompletionDate < {first} && QDate < {first}"
+            epochs["since"] = f"EpochWriteDate < {first}"
         if mark.epoch is not None:
             epochs["since"] = f"EpochWriteDate < {mark.epoch - EPOCH_OVERLAP_SECONDS}"
         ended_lines, epoch_lines = self._ask_lines([history, epochs])
@@ -166,11 +174,18 @@ class Source:
                 continue  # on_exit_hold writes a run's record twice, the second time some seconds later
             told.add(run_of)
             _keep(ads.epoch, ad, line, jobs, unreadable)
+        if len(ended_lines) >= MOST_RECORDS:
+            unreadable.append(
+                f"{len(ended_lines)} records of history at once: HTCondor 23 gives no more, there may be a gap"
+            )
         if wide:
             self._read_wide_at[feed.name] = now
+        reached = Watermark(
+            job=newest_job, epoch=newest_epoch, wide_job=mark.job if wide or mark.wide_job is None else mark.wide_job
+        )
         return AccountingPage(
             jobs=jobs,
-            watermark=msgspec.json.encode(Watermark(job=newest_job, epoch=newest_epoch)).decode(),
+            watermark=msgspec.json.encode(reached).decode(),
             complete=True,
             unreadable=tuple(unreadable),
             calls=3,
@@ -253,7 +268,7 @@ def _split(name: str, answer: bytes, questions: int) -> list[list[bytes]]:
 def _keep(read: Any, ad: ads.Ad, line: bytes, jobs: list[Job], unreadable: list[str]) -> None:
     try:
         jobs.append(read(ad))
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, OverflowError, OSError) as error:
         unreadable.append(f"{error!r}: {line.decode()}")
 
 

@@ -63,10 +63,10 @@ class Source:
         self._settings = settings
         self._parser = _slurm_jobs.JobsParser()
         self._parsing = threading.Lock()
-        self._window = 3600.0
+        self._window = max(3600.0, settings.accounting.lookback)
         self._read_wide_at: datetime | None = None
         self._stored: dict[str, None] = {}
-        self._offered: tuple[str, list[str]] | None = None
+        self._offered: tuple[str | None, str, list[str]] | None = None
         self._checked_empty = False
 
     def version(self) -> str | None:
@@ -104,11 +104,12 @@ class Source:
         self._settle(watermark)
         until = int(now.timestamp())
         lookback = self._settings.accounting.lookback
-        since = until - int(lookback) if watermark is None else int(watermark) - OVERLAP_SECONDS
+        read_until = until - int(lookback) if watermark is None else int(watermark)
         wide = self._read_wide_at is None or (now - self._read_wide_at).total_seconds() >= WIDE_EVERY_SECONDS
-        if wide and watermark is not None:
-            since = min(since, int(watermark) - int(lookback))
-        end = min(until, since + int(max(self._window, lookback if wide else 0)))
+        behind = 0 if watermark is None else int(lookback) if wide else OVERLAP_SECONDS
+        since = read_until - behind
+        # the window is counted from the watermark, so that each page moves it
+        end = min(until, read_until + int(self._window))
         try:
             answer, mark = self._sacct(since, end)
         except SourceError:
@@ -122,10 +123,11 @@ class Source:
         complete = end >= until
         if wide and complete:
             self._read_wide_at = now
-        jobs, unknown = self._new_jobs(attempts, unreadable, str(end))
+        reached = str(max(end, read_until))
+        jobs, unknown = self._new_jobs(attempts, unreadable, watermark, reached)
         return AccountingPage(
             jobs=jobs,
-            watermark=str(max(end, int(watermark or 0))),
+            watermark=reached,
             complete=complete,
             unknown=tuple(unknown),
             unreadable=tuple(unreadable),
@@ -136,7 +138,7 @@ class Source:
         return self._run("sacct", *_slurm_accounting.arguments(mark, since, until)), mark
 
     def _new_jobs(
-        self, attempts: Sequence[list[dict[str, str]]], unreadable: list[str], watermark: str
+        self, attempts: Sequence[list[dict[str, str]]], unreadable: list[str], before: str | None, reached: str
     ) -> tuple[list[Job], list[UnknownValue]]:
         """Translate the attempts that were not stored before as they are now."""
         jobs: list[Job] = []
@@ -152,17 +154,19 @@ class Source:
                 jobs.extend(self._with_vo(job) for job in _slurm_accounting.jobs(attempt, unknown))
             except ValueError as error:
                 unreadable.append(f"{error}: {attempt[0]}")
-        self._offered = watermark, offered
+        self._offered = before, reached, offered
         return jobs, unknown
 
     def _settle(self, watermark: str | None) -> None:
         """Remember the rows of the last page as stored, once its watermark proves that they are."""
-        if self._offered is not None and watermark is not None and int(watermark) >= int(self._offered[0]):
-            for digest in self._offered[1]:
-                self._stored.pop(digest, None)
-                self._stored[digest] = None
-            while len(self._stored) > 4 * MANY_ROWS:
-                del self._stored[next(iter(self._stored))]
+        if self._offered is not None:
+            before, reached, digests = self._offered
+            if watermark == reached != before:
+                for digest in digests:
+                    self._stored.pop(digest, None)
+                    self._stored[digest] = None
+                while len(self._stored) > 4 * MANY_ROWS:
+                    del self._stored[next(iter(self._stored))]
         self._offered = None
 
     def _with_vo(self, job: Job) -> Job:
