@@ -34,8 +34,7 @@ _CONTEXT = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "BBQ_EX
 )
 @click.option(
     "--database",
-    envvar="BBQ_DATABASE",
-    help="History database; the configuration and then $XDG_STATE_HOME/bbq/history.db when not said.",
+    help="History database; else the configuration's, $BBQ_DATABASE, $XDG_STATE_HOME/bbq/history.db.",
 )
 @click.option(
     "--web.listen-address",
@@ -102,8 +101,9 @@ def command(
 
 def _default_database(demo: bool) -> str:
     """Give the place of the history; the demo's own, so that made-up jobs never get among real ones."""
-    url = default_url()
-    return url.replace("history.db", "demo.db") if demo else url
+    if demo:
+        return default_url().replace("history.db", "demo.db")
+    return os.environ.get("BBQ_DATABASE") or default_url()
 
 
 def _configuration(config_file: Path | None, demo: bool, scale: float, seed: int) -> Config:

@@ -183,7 +183,10 @@ def _decode(kind: type, value: Any) -> Any:
         match = _DURATION.match(str(value)) if isinstance(value, str | int | float) else None
         if match is None or isinstance(value, bool):
             raise ValueError(f"Expected a duration such as 60s, 2h or 3y, read {value!r}")
-        return Duration(float(match[1]) * _SECONDS[match[2] or "s"])
+        seconds = float(match[1]) * _SECONDS[match[2] or "s"]
+        if seconds <= 0:
+            raise ValueError(f"Expected a duration of more than nothing, read {value!r}")
+        return Duration(seconds)
     if kind is Path:
         if not isinstance(value, str):
             raise ValueError(f"Expected a path, read {_kind(value)}")

@@ -23,6 +23,8 @@ from history.database import HistoryError
 log = logging.getLogger(__name__)
 
 LONGEST_PAUSE_SECONDS = 600.0
+MISSING_EVERY_SECONDS = 600.0
+"""How often accounting is asked by name for jobs of whose end it has not told."""
 
 
 def pause(interval: float, failures: int, duration: float) -> float:
@@ -45,6 +47,7 @@ class ClusterPoller:
         self._recorder = recorder
         self._stop = threading.Event()
         self._threads: dict[str, threading.Thread] = {}
+        self._next_missing: dict[str, float] = {}
 
     def start(self) -> None:
         """Begin to poll."""
@@ -74,7 +77,11 @@ class ClusterPoller:
         failures = 0
         while not self._stop.is_set():
             began = time.monotonic()
-            feeds = self._find_feeds()
+            try:
+                feeds = self._find_feeds()
+            except Exception:
+                log.exception("discovery failed in BBQ itself", extra={"cluster": self._cluster.name})
+                feeds = []
             failures = failures + 1 if not feeds else 0
             for feed in feeds:
                 if feed.name not in self._threads:
@@ -86,10 +93,10 @@ class ClusterPoller:
             self._stop.wait(pause(self._cluster.interval, failures, time.monotonic() - began))
 
     def _find_feeds(self) -> Sequence[Feed]:
-        known = self._recorder.known_feeds(self._cluster.name) if self._recorder is not None else []
+        past = self._recorder.known_queues(self._cluster.name) if self._recorder is not None else []
         try:
             self._board.set_version(self._cluster.name, self._note_version())
-            found = list(self._source.feeds())
+            feeds = self._source.feeds(past)
         except SourceError as error:
             log.warning(
                 "cluster cannot be asked what it has", extra={"cluster": self._cluster.name, "error": str(error)}
@@ -99,11 +106,10 @@ class ClusterPoller:
             self._board.add_feed(self._cluster.name, workers, self._cluster.interval)
             if "workers" not in self._threads:
                 self._board.failed(self._cluster.name, workers, error.reason, str(error), 0.0)
-            return known
-        feeds = {feed.name: feed for feed in (*known, *found)}
-        for feed in feeds.values():
+            return []
+        for feed in feeds:
             self._board.add_feed(self._cluster.name, feed, self._interval(feed))
-        return list(feeds.values())
+        return feeds
 
     def _interval(self, feed: Feed) -> float:
         return feed.interval_seconds or self._cluster.interval
@@ -121,7 +127,11 @@ class ClusterPoller:
         failures = 0
         while not self._stop.is_set():
             began = time.monotonic()
-            failures = 0 if self._poll(feed) else failures + 1
+            try:
+                failures = 0 if self._poll(feed) else failures + 1
+            except Exception:  # while telling of another failure; the thread must go on
+                failures += 1
+                log.exception("poll failed in BBQ itself", extra={"cluster": self._cluster.name, "source": feed.name})
             taken = time.monotonic() - began
             self._stop.wait(max(0.0, pause(self._interval(feed), failures, taken) - taken))
 
@@ -147,7 +157,9 @@ class ClusterPoller:
             return False
         except (SQLAlchemyError, HistoryError) as error:
             # only accounting waits for the database: what it has read is not stored, so it will be read again
-            log.warning("history cannot be written", extra={**extra, "error": " ".join(str(error).split())[:500]})
+            said = " ".join(str(error).split())[:500]
+            log.warning("history cannot be written", extra={**extra, "error": said})
+            self._board.failed(name, feed, "history", f"read, but not stored: {said}", time.monotonic() - began)
             return False
         except Exception as error:
             log.exception("poll failed in BBQ itself", extra=extra)
@@ -175,6 +187,13 @@ class ClusterPoller:
             self._log_unknown(page.unknown)
             if page.complete or self._stop.is_set():
                 break
+        if began >= self._next_missing.get(feed.name, 0.0):
+            self._next_missing[feed.name] = began + MISSING_EVERY_SECONDS
+            missing = recorder.missing(name, now)
+            if missing:
+                page = self._source.read_missing(feed, missing, now)
+                recorder.save_ended(name, feed, page, now, self._interval(feed))
+                calls += page.calls
         self._board.succeeded(name, feed, now, time.monotonic() - began, calls, page.unknown)
 
     def _failed(self, feed: Feed, reason: str, said: str, duration: float) -> None:

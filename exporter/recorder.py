@@ -12,13 +12,17 @@ from datetime import UTC, datetime, timedelta
 from msgspec.structs import replace
 from sqlalchemy.exc import SQLAlchemyError
 
-from exporter.snapshot import AccountingPage, Feed, JobsReading, Kind, Reading
+from exporter.snapshot import AccountingPage, Feed, JobsReading, Reading
 from history.database import HistoryError
 from history.records import Job, Outcome, Run, State
 from history.store import History
 
 log = logging.getLogger(__name__)
 
+MISSING_AFTER = timedelta(minutes=2)
+MISSING_FOR = timedelta(days=7)
+MOST_MISSING = 500
+"""When a job is asked for by name, for how long, and how many at a time."""
 FORGET_AFTER = timedelta(days=30)
 """A feed that has not been read for so long is no longer expected to come back."""
 
@@ -61,18 +65,13 @@ class Recorder:
             self._history.begin_cluster(cluster, scheduler, version, _now())
             self._begun.add(cluster)
 
-    def known_feeds(self, cluster: str) -> list[Feed]:
-        """Give the feeds that were read in the past: one that is gone today is down, not forgotten."""
+    def known_queues(self, cluster: str) -> list[str]:
+        """Give the queues that had feeds of their own in the past."""
         try:
             names = self._history.sources(cluster, since=_now() - FORGET_AFTER)
         except SQLAlchemyError:
             return []
-        found = []
-        for name in names:
-            kind, _, queue = name.partition(":")
-            if kind in set(Kind):
-                found.append(Feed(kind=Kind(kind), queue=queue or None))
-        return found
+        return sorted({queue for queue in (name.partition(":")[2] for name in names) if queue})
 
     def offer(self, cluster: str, feed: Feed, reading: Reading, interval: float) -> None:
         """Have a reading stored soon; it takes the place of an older one of the same feed."""
@@ -96,6 +95,10 @@ class Recorder:
         self._history.save_jobs(
             cluster, feed.name, page.jobs, seen_at=now, watermark=page.watermark, interval_seconds=interval
         )
+
+    def missing(self, cluster: str, now: datetime) -> list[str]:
+        """Give the jobs that left a cluster's queue some time ago and of whose end accounting has not told."""
+        return self._history.unaccounted(cluster, now - MISSING_FOR, now - MISSING_AFTER, MOST_MISSING)
 
     def failed(self, cluster: str, feed: Feed, said: str) -> None:
         """Note that a feed could not be read."""

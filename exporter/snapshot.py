@@ -77,7 +77,8 @@ class AccountingPage(msgspec.Struct, frozen=True, kw_only=True):
     """Ended jobs and runs, with the watermark that may be stored in the transaction that stores them."""
 
     jobs: list[Job]
-    watermark: str
+    watermark: str | None
+    """None leaves it where it is."""
     complete: bool
     """Whether everything up to now has been read; False asks for the next page at once."""
     unknown: tuple[UnknownValue, ...] = ()

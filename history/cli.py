@@ -256,7 +256,7 @@ def _say(answers: "Sequence[Answer]", scope: "Scope", options: dict[str, Any], e
             click.echo(f"{statement};\n", err=True)
     if options["columns"]:
         try:
-            answers = [answer.only([each.strip() for each in options["columns"].split(",")]) for answer in answers]
+            answers = _only(answers, [each.strip() for each in options["columns"].split(",")])
         except KeyError as error:
             raise click.UsageError(str(error.args[0])) from error
     headers = not options["no_headers"]
@@ -271,6 +271,12 @@ def _say(answers: "Sequence[Answer]", scope: "Scope", options: dict[str, Any], e
     sys.stdout.write(text)  # click would take escape sequences out of somebody's data
     if empty is not None and not any(answer.rows for answer in answers):
         click.echo(f"bbq: {empty}", err=True)
+
+
+def _only(answers: "Sequence[Answer]", columns: list[str]) -> "list[Answer]":
+    """Keep these columns; an answer of several parts is kept to the parts that have them. Raises KeyError."""
+    having = [answer for answer in answers if set(columns) <= set(answer.columns)]
+    return [answer.only(columns) for answer in having or answers]
 
 
 def main() -> None:

@@ -41,7 +41,7 @@ def parse_url(url: str, password_file: Path | None = None) -> URL:
         parsed = parsed.set(drivername="postgresql+psycopg2")
     if parsed.get_backend_name() not in ("sqlite", "postgresql"):
         raise HistoryError(f"database {shown(parsed)}: only sqlite and postgresql are supported")
-    if password_file is not None:
+    if password_file is not None and parsed.get_backend_name() == "postgresql":
         try:
             parsed = parsed.set(password=password_file.read_text().strip())
         except (OSError, UnicodeDecodeError) as error:
@@ -65,7 +65,7 @@ def open_database(url: URL, *, readonly: bool = False) -> Engine:
     """
     if url.get_backend_name() == "sqlite":
         return _open_sqlite(url, readonly=readonly)
-    options = "-c timezone=UTC"
+    options = "-c timezone=UTC -c lock_timeout=60s"
     if readonly:
         options += f" -c default_transaction_read_only=on -c statement_timeout={READ_TIMEOUT_SECONDS}s"
     return create_engine(
@@ -73,6 +73,11 @@ def open_database(url: URL, *, readonly: bool = False) -> Engine:
         pool_pre_ping=True,
         pool_size=8,
         connect_args={
+            # a server that is gone without a word is noticed in a minute, not in the kernel's two hours
+            "keepalives_idle": 20,
+            "keepalives_interval": 10,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 60_000,
             "application_name": "bbq" if readonly else "bbq-exporter",
             "options": options,
             "connect_timeout": 10,
@@ -106,7 +111,9 @@ def _open_sqlite(url: URL, *, readonly: bool) -> Engine:
         cursor.execute("PRAGMA busy_timeout = 30000")
         cursor.execute("PRAGMA cache_size = -65536")
         cursor.execute("PRAGMA temp_store = MEMORY")
-        if not readonly:
+        if readonly:
+            cursor.execute("PRAGMA case_sensitive_like = ON")  # as on PostgreSQL
+        else:
             cursor.execute("PRAGMA journal_mode = WAL")
             # WAL with NORMAL survives a kill of the process at any instant; a power cut can lose the newest
             # transactions as a whole, and the watermark with them, so they are read again.

@@ -177,6 +177,13 @@ Index(
     sqlite_where=text("ended_at IS NULL"),
     postgresql_where=text("ended_at IS NULL"),
 )
+Index(
+    "ix_jobs_unaccounted",
+    jobs.c.cluster,
+    jobs.c.ended_at,
+    sqlite_where=text("NOT accounted"),
+    postgresql_where=text("NOT accounted"),
+)
 
 runs = Table(
     "runs",

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import msgspec
 from msgspec.structs import replace
-from sqlalchemy import Connection, Engine, Table, select, update
+from sqlalchemy import Connection, Engine, Table, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from history import bulk, schema
@@ -109,6 +109,18 @@ class History:
                 for native_id, jobs in stored_jobs(connection, cluster, page).items():
                     found[native_id] = max(jobs, key=lambda job: job.submitted_at)
         return found
+
+    def unaccounted(self, cluster: str, since: datetime, until: datetime, most: int) -> list[str]:
+        """Give the native ids of jobs that left the queue in a period and of whose end accounting has not told."""
+        table = schema.jobs
+        query = (
+            select(table.c.native_id)
+            .where(table.c.cluster == cluster, text("NOT accounted"), table.c.ended_at.between(since, until))
+            .order_by(table.c.ended_at)
+            .limit(most)
+        )
+        with self._engine.connect() as connection:
+            return list(connection.scalars(query))
 
     def save_jobs(
         self,

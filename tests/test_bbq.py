@@ -160,6 +160,42 @@ def test_top_over_a_period(ask: Ask) -> None:
     assert refused.exit_code == 1 and "say since when, for instance --since 7d" in refused.stderr
 
 
+def test_top_workers_over_a_period_counts_runs_each_by_its_own_end(ask: Ask, history: History) -> None:
+    bad = Run(
+        attempt_at=ago(4),
+        started_at=ago(4),
+        ended_at=ago(3.5),
+        outcome=Outcome.NODE_FAIL,
+        cpus=2.0,
+        workers=(RunWorker(worker="bad", cpus=2.0),),
+        accounted=True,
+    )
+    good = Run(
+        attempt_at=ago(3),
+        started_at=ago(3),
+        ended_at=ago(1),
+        outcome=Outcome.COMPLETED,
+        cpus=20.0,
+        workers=tuple(RunWorker(worker=f"g{number}") for number in range(10)),
+        accounted=True,
+    )
+    twice = job(
+        "90",
+        state=State.ENDED,
+        outcome=Outcome.COMPLETED,
+        ended_at=ago(1),
+        attempt_at=ago(3),
+        accounted=True,
+        runs=(bad, good),
+    )
+    history.save_jobs("local", "accounting", [twice], seen_at=NOW)
+    rows = answer(ask("top", "workers", "--since", "5h", "--by", "wall-time", "--limit", "100", "--format", "json"))
+    found = {row["worker"]: (row["runs"], row["failed"], row["wall_time_seconds"]) for row in rows}
+    assert found["bad"] == (1, 1, 1800) and found["g0"] == (1, 0, 7200) and len(found) == 12
+    assert ask("top", "workers", "--since", "5h", "--by", "cpu-time").exit_code == 1
+    assert "leave it out" in ask("top", "owners", "--state", "running", "--since", "5h").stderr
+
+
 def test_search(ask: Ask) -> None:
     def ids(*arguments: str) -> list[str]:
         return [row["job_id"] for row in answer(ask("search", *arguments, "--format", "json"))]

@@ -211,6 +211,17 @@ def test_debians_prometheus_scrapes_it(exporter: Callable[..., Process], tmp_pat
         server.wait(20)
 
 
+def test_the_demo_never_writes_into_the_history_that_the_environment_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BBQ_DATABASE", str(tmp_path / "production.db"))
+    done = CliRunner().invoke(command, ["--demo", "--demo-scale", "0.002", "--once"])
+    assert done.exit_code == 0 and not (tmp_path / "production.db").exists()
+    path = configuration(tmp_path, "  - {name: c, scheduler: demo, scale: 0.002}\n")
+    assert CliRunner().invoke(command, ["--config.file", path, "--once"]).exit_code == 0
+    assert (tmp_path / "history.db").exists() and not (tmp_path / "production.db").exists()
+
+
 def test_logs_are_logfmt_or_json(tmp_path: Path) -> None:
     path = configuration(tmp_path, "  - {name: bad, scheduler: slurm, commands: /nowhere}\n")
     run = [sys.executable, "-c", "from exporter.cli import main; main()", "--config.file", path, "--once"]

@@ -107,6 +107,19 @@ def test_a_placeholder_of_accounting_gives_way_to_its_later_word() -> None:
     assert job.name == "name"
 
 
+def test_a_run_that_another_run_follows_has_ended_and_so_have_all_of_an_ended_job() -> None:
+    def condor(state: State, *starts: int, **more: object) -> Job:
+        runs = tuple(Run(attempt_at=at(start), started_at=at(start)) for start in starts)
+        return Job(
+            native_id="s#1.0", submitted_at=at(0), owner="alice", state=state, native_state="X", runs=runs, **more
+        )  # type: ignore[arg-type]
+
+    (evicted,) = merge(merge([], [condor(State.RUNNING, 100)]), [condor(State.RUNNING, 160)])
+    assert [(run.ended_at, run.outcome) for run in evicted.runs] == [(at(160), Outcome.UNKNOWN), (None, None)]
+    (ended,) = merge([evicted], [condor(State.ENDED, ended_at=at(300), outcome=Outcome.COMPLETED, accounted=True)])
+    assert ended.runs[1].ended_at == at(300)
+
+
 @st.composite
 def lives(draw: st.DrawFn) -> list[list[Job]]:
     """Draw every observation of one id: some jobs one after the other, each with some attempts, queue and accounting."""

@@ -1,6 +1,6 @@
 """Polling: every failure becomes data, and none stops anything else."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -42,6 +42,8 @@ class Scripted:
         self.pages: Iterator[AccountingPage] = iter(())
         self.errors: dict[str, Exception] = {}
         self.watermarks: list[str | None] = []
+        self.asked_for: list[list[str]] = []
+        self.late: list[Job] = []
 
     def _maybe(self, what: str) -> None:
         if what in self.errors:
@@ -51,9 +53,9 @@ class Scripted:
         self._maybe("version")
         return "1.0"
 
-    def feeds(self) -> list[Feed]:
+    def feeds(self, known: Sequence[str] = ()) -> list[Feed]:
         self._maybe("feeds")
-        return FEEDS
+        return [*FEEDS, *(Feed(kind=Kind.JOBS, queue=name) for name in known)]
 
     def read_jobs(self, feed: Feed) -> JobsReading:
         self._maybe("jobs")
@@ -67,6 +69,10 @@ class Scripted:
         self._maybe("accounting")
         self.watermarks.append(watermark)
         return next(self.pages, AccountingPage(jobs=[], watermark=watermark or "0", complete=True))
+
+    def read_missing(self, feed: Feed, native_ids: Sequence[str], now: datetime) -> AccountingPage:
+        self.asked_for.append(sorted(native_ids))
+        return AccountingPage(jobs=self.late, watermark=None, complete=True)
 
 
 @pytest.fixture
@@ -107,6 +113,24 @@ def test_jobs_that_leave_are_closed_and_accounting_corrects_them(
     source.pages = iter([AccountingPage(jobs=[done], watermark="5", complete=True)])
     poller.poll_once()
     assert states(history)["1"] == ("ended", "completed")
+
+
+def test_a_job_of_which_accounting_does_not_tell_is_asked_for_by_name(
+    source: Scripted, poller: ClusterPoller, history: History, board: Board
+) -> None:
+    source.jobs = [job("1"), job("2")]
+    poller.poll_once()
+    gone = job("1", State.ENDED, outcome=Outcome.UNKNOWN, ended_at=_now() - timedelta(minutes=30))
+    history.save_jobs("c", "jobs", [gone], seen_at=_now())
+    source.late = [
+        job("1", State.ENDED, outcome=Outcome.FAILED, ended_at=_now() - timedelta(minutes=31), accounted=True)
+    ]
+    again = ClusterPoller(Cluster(name="c", scheduler="slurm"), source, board, Recorder(history))
+    source.jobs = [job("2")]
+    again.poll_once()
+    again.poll_once()
+    assert source.asked_for == [["1"]]  # not at every poll
+    assert states(history)["1"] == ("ended", "failed")
 
 
 def test_after_a_restart_what_left_meanwhile_is_noticed(

@@ -18,7 +18,7 @@ from exporter.sources import (
     _slurm_accounting,
 )
 from exporter.sources._slurm_jobs import FIELDS, JobsParser
-from exporter.sources.slurm import Settings, Source, Vo
+from exporter.sources.slurm import Accounting, Settings, Source, Vo
 from history.records import Job, Outcome, State, Waiting, WorkerFlag, WorkerState
 from tests.replay import SLURM, commands
 
@@ -320,3 +320,62 @@ def test_no_jobs_and_not_allowed_to_see_them_are_told_apart(tmp_path: Path, monk
     assert source(folder).read_jobs(JOBS).jobs == []
     script(folder, "scontrol", "echo 'PrivateData             = none'")
     assert source(folder).read_jobs(JOBS).jobs == []
+
+
+class Counting(Source):
+    """A source whose sacct knows a row for each minute, and counts how it is asked."""
+
+    def __init__(self, lookback: float) -> None:
+        super().__init__(Settings(name="local", scheduler="slurm", accounting=Accounting(lookback=Duration(lookback))))
+        self.windows: list[tuple[int, int]] = []
+
+    def _sacct(self, since: int, until: int) -> tuple[bytes, str]:
+        self.windows.append((since, until))
+        fields = dict.fromkeys(_slurm_accounting.FIELDS, "")
+        answer = ""
+        for end in range(since - since % 60 + 60, until + 1, 60):
+            row = {
+                **fields,
+                "JobIDRaw": str(end),
+                "JobID": str(end),
+                "User": "a",
+                "State": "COMPLETED",
+                "Submit": str(end - 9),
+                "Start": str(end - 5),
+                "End": str(end),
+            }
+            answer += "".join(f"{value}@m@" for value in row.values()) + "\n"
+        return answer.encode(), "@m@"
+
+
+@pytest.mark.parametrize("lookback", [600, 7200, 6 * 3600, 24 * 3600])
+@pytest.mark.parametrize("away", [0, 60, 5 * 3600, 3 * 86400])
+def test_every_page_moves_the_watermark_until_now_and_skips_nothing(lookback: float, away: int) -> None:
+    now = int(NOW.timestamp())
+    counting = Counting(lookback)
+    watermark: str | None = str(now - away)
+    seen: set[str] = set()
+    for _ in range(40):
+        page = counting.read_accounting(ACCOUNTING, watermark, NOW)
+        seen |= {job.native_id for job in page.jobs}
+        assert page.complete or int(page.watermark or 0) > int(watermark or 0)
+        watermark = page.watermark
+        if page.complete:
+            break
+    assert watermark == str(now) and len(counting.windows) < 20
+    assert {str(end) for end in range(now - away - (now - away) % 60 + 60, now + 1, 60)} <= seen
+
+
+def test_rows_count_as_stored_only_when_their_page_was() -> None:
+    counting = Counting(600)
+    first = counting.read_accounting(ACCOUNTING, str(int(NOW.timestamp()) - 300), NOW)
+    again = counting.read_accounting(ACCOUNTING, str(int(NOW.timestamp()) - 300), NOW)  # saving the first had failed
+    assert {job.native_id for job in again.jobs} <= {job.native_id for job in first.jobs} and again.jobs
+    assert counting.read_accounting(ACCOUNTING, again.watermark, NOW).jobs == []
+
+
+def test_missing_jobs_are_asked_for_by_id(tmp_path: Path) -> None:
+    folder = script(tmp_path / "bin", "sacct", f'echo "$@" > {tmp_path}/asked')
+    page = source(folder).read_missing(ACCOUNTING, ["12", "13_4", "20+1", "20+0"], NOW)
+    assert "--jobs=12,13_4,20" in (tmp_path / "asked").read_text()
+    assert (page.jobs, page.watermark) == ([], None)

@@ -80,8 +80,12 @@ class Source(Protocol):
     def version(self) -> str | None:
         """Give the scheduler's version, or None when it does not say. Raises SourceError."""
 
-    def feeds(self) -> Sequence[Feed]:
-        """Give what can be read now; may grow between calls. Raises SourceError."""
+    def feeds(self, known: Sequence[str] = ()) -> Sequence[Feed]:
+        """Give what can be read now; may grow between calls. Raises SourceError.
+
+        Args:
+            known: queues that were read in the past: one that is gone today is down, not forgotten.
+        """
 
     def read_jobs(self, feed: Feed) -> JobsReading:
         """Read every job that is in the queue. Raises SourceError."""
@@ -91,6 +95,12 @@ class Source(Protocol):
 
     def read_accounting(self, feed: Feed, watermark: str | None, now: datetime) -> AccountingPage:
         """Read what ended since a watermark, oldest first; None begins at the look-back. Raises SourceError."""
+
+    def read_missing(self, feed: Feed, native_ids: Sequence[str], now: datetime) -> AccountingPage:
+        """Ask accounting by name for jobs that left the queue and that no page has told of. Raises SourceError.
+
+        A source whose accounting is never late gives an empty page, without a call.
+        """
 
 
 def kinds() -> list[str]:

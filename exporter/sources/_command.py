@@ -74,7 +74,10 @@ def run(
         finally:
             _kill(process)
     if process.returncode != 0:
-        said = " ".join(errors.decode("utf-8", "backslashreplace").split())[-500:] or "nothing on stderr"
+        said = (
+            " ".join(errors.decode("utf-8", "backslashreplace").replace("\0", "\\x00").split())[-500:]
+            or "nothing on stderr"
+        )
         raise CommandFailed(f"{name}: exit code {process.returncode}: {said}", output)
     return output
 

@@ -68,6 +68,7 @@ class Source:
         self._ask_lines = ask or self._ask_reader
         self._lock = threading.Lock()
         self._schedds: dict[str, None] = {}
+        self._asked = False
         self._memory: dict[str, dict[bytes, tuple[Job | Unmade | None, list[UnknownValue]]]] = {}
         self._read_wide_at: dict[str, datetime] = {}
 
@@ -76,14 +77,16 @@ class Source:
         found = self._ask([{"what": "collectors", "attributes": ["CondorVersion"]}])[0]
         return ads.version({"CondorVersion": found[0][0]}) if found else None
 
-    def feeds(self) -> Sequence[Feed]:
+    def feeds(self, known: Sequence[str] = ()) -> Sequence[Feed]:
         """Give the workers, and jobs and accounting of every schedd that was ever seen."""
         names = self._settings.schedds
         if isinstance(names, str):
             # every workers poll tells which schedds there are; only the first time it must be asked for itself
-            names = (names,) if names != "all" else () if self._schedds else self._schedd_names()
-        known = self._know(names)
-        each = [Feed(kind=kind, queue=name) for name in known for kind in (Kind.JOBS, Kind.ACCOUNTING)]
+            if names == "all":
+                self._know(known)
+            names = (names,) if names != "all" else () if self._asked else self._schedd_names()
+        everyone = self._know(names)
+        each = [Feed(kind=kind, queue=name) for name in everyone for kind in (Kind.JOBS, Kind.ACCOUNTING)]
         return [Feed(kind=Kind.WORKERS), *each]
 
     def read_jobs(self, feed: Feed) -> JobsReading:
@@ -191,6 +194,10 @@ class Source:
             calls=3,
         )
 
+    def read_missing(self, feed: Feed, native_ids: Sequence[str], now: datetime) -> AccountingPage:
+        """Give nothing: a history file is only appended to, so that no record comes late."""
+        return AccountingPage(jobs=[], watermark=None, complete=True, calls=0)
+
     def _wide(self, feed: Feed, now: datetime) -> bool:
         last = self._read_wide_at.get(feed.name)
         return (last is not None and (now - last).total_seconds() >= WIDE_EVERY_SECONDS) or self._start_wide(feed, now)
@@ -201,7 +208,9 @@ class Source:
         return False
 
     def _schedd_names(self) -> tuple[str, ...]:
-        return tuple(row[0] for row in self._ask([{"what": "schedds", "attributes": ["Name"]}])[0])
+        names = tuple(row[0] for row in self._ask([{"what": "schedds", "attributes": ["Name"]}])[0])
+        self._asked = True
+        return names
 
     def _know(self, names: Sequence[str]) -> list[str]:
         """Add schedds to those that were ever seen, and give all of them: one that is gone is down, not forgotten."""

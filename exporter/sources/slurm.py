@@ -30,6 +30,8 @@ OVERLAP_SECONDS = 120
 """What every accounting poll reads again: rows come some seconds after the end they tell of."""
 WIDE_EVERY_SECONDS = 900
 """How often the whole look-back is read again, for rows that slurmctld had to keep while slurmdbd was away."""
+MISSING_SECONDS = 30 * 86400
+"""How far back a job is looked for by its id."""
 MANY_ROWS = 50_000
 """Rows above which the next window is made shorter."""
 
@@ -73,7 +75,7 @@ class Source:
         """Give Slurm's version, from slurmctld itself."""
         return self._configuration().get("SLURM_VERSION")
 
-    def feeds(self) -> Sequence[Feed]:
+    def feeds(self, known: Sequence[str] = ()) -> Sequence[Feed]:
         """Give the three feeds that every Slurm cluster has."""
         accounting = Feed(kind=Kind.ACCOUNTING, interval_seconds=self._settings.accounting.interval)
         return [Feed(kind=Kind.JOBS), Feed(kind=Kind.WORKERS), accounting]
@@ -131,6 +133,25 @@ class Source:
             complete=complete,
             unknown=tuple(unknown),
             unreadable=tuple(unreadable),
+        )
+
+    def read_missing(self, feed: Feed, native_ids: Sequence[str], now: datetime) -> AccountingPage:
+        """Ask for jobs by id: slurmctld may have kept their rows for hours while it could not reach slurmdbd."""
+        mark = _mark()
+        until = int(now.timestamp())
+        arguments = _slurm_accounting.arguments(mark, until - MISSING_SECONDS, until)
+        ids = sorted({native_id.partition("+")[0] for native_id in native_ids})
+        answer = self._run("sacct", *arguments, f"--jobs={','.join(ids)}")
+        attempts, unreadable = _slurm_accounting.rows(answer, mark)
+        jobs: list[Job] = []
+        unknown: list[UnknownValue] = []
+        for attempt in attempts:
+            try:
+                jobs.extend(self._with_vo(job) for job in _slurm_accounting.jobs(attempt, unknown))
+            except ValueError as error:
+                unreadable.append(f"{error}: {attempt[0]}")
+        return AccountingPage(
+            jobs=jobs, watermark=None, complete=True, unknown=tuple(unknown), unreadable=tuple(unreadable)
         )
 
     def _sacct(self, since: int, until: int) -> tuple[bytes, str]:

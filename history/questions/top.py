@@ -21,6 +21,17 @@ THINGS = {
     "outcomes": "outcome",
 }
 MEASURES = ("jobs", "cpus", "gpus", "memory", "cpu-time", "wall-time")
+NOT_FAILED = ("completed", "cancelled", "preempted", "unknown")
+"""Outcomes that are nobody's failure, or of which it is not known."""
+_COLUMNS = {
+    "jobs": "jobs",
+    "failed": "failed",
+    "cpus": "cpus",
+    "gpus": "gpus",
+    "memory": "memory_bytes",
+    "cpu-time": "cpu_time_seconds",
+    "wall-time": "wall_time_seconds",
+}
 _STATES = (State.RUNNING, State.PENDING, State.HELD, State.SUSPENDED, State.FINISHING)
 _HOLDING = (State.RUNNING.value, State.SUSPENDED.value, State.FINISHING.value)
 
@@ -36,7 +47,12 @@ def top(
     until: datetime | None = None,
 ) -> Answer:
     """Rank things by a measure: of the jobs that are in the queues now, or of those that ended in a period."""
-    if since is not None or until is not None or thing == "outcomes":
+    over_a_period = since is not None or until is not None or thing == "outcomes"
+    if state is not None and (over_a_period or thing == "workers"):
+        raise AskError("--state is about the jobs in the queues now, of owners, accounts, VOs or queues; leave it out")
+    if over_a_period and thing == "workers":
+        return _ended_on_workers(connection, scope, by, since, until)
+    if over_a_period:
         return _ended(connection, scope, thing, by, since, until)
     if by in ("cpu-time", "wall-time"):
         raise AskError(f"--by {by} is of jobs that have ended; say since when, for instance --since 7d")
@@ -117,39 +133,68 @@ def _ended(
     connection: Connection, scope: Scope, thing: str, by: str, since: datetime | None, until: datetime | None
 ) -> Answer:
     """Rank by the jobs that ended in a period."""
-    on_workers = thing == "workers"
-    name = run_workers.c.worker if on_workers else jobs.c[THINGS[thing]]
-    source = (
-        jobs.join(
-            run_workers,
-            (jobs.c.native_id == run_workers.c.native_id)
-            & (jobs.c.submitted_at == run_workers.c.submitted_at)
-            & (jobs.c.cluster == run_workers.c.cluster),
-        )
-        if on_workers
-        else jobs
-    )
-    failed = func.sum(_one(jobs.c.outcome.not_in(("completed", "cancelled"))))
+    name = jobs.c[THINGS[thing]]
     measures: dict[str, Any] = {
         "jobs": func.count(),
-        "failed": failed,
+        "failed": func.sum(_one(jobs.c.outcome.not_in(NOT_FAILED))),
         "cpus": func.sum(jobs.c.requested_cpus),
         "gpus": func.sum(jobs.c.requested_gpus),
         "memory": func.sum(jobs.c.requested_memory_bytes),
         "cpu-time": func.sum(jobs.c.used_cpu_seconds),
-        "wall-time": func.sum(_seconds(connection)),
+        "wall-time": func.sum(_seconds(connection, jobs.c.first_started_at, jobs.c.ended_at)),
     }
     query = (
         select(name, *measures.values())
-        .select_from(source)
-        .where(jobs.c.ended_at.is_not(None), jobs.c.routed_to.is_(None), *scope.among(jobs), *_between(since, until))
+        .where(
+            jobs.c.ended_at.is_not(None),
+            jobs.c.routed_to.is_(None),
+            *scope.among(jobs),
+            *_between(jobs.c.ended_at, since, until),
+        )
         .group_by(name)
         .order_by(measures[by].desc().nulls_last(), name)
         .limit(scope.limit)
     )
-    columns = (THINGS[thing], "jobs", "failed", "cpus", "gpus", "memory_bytes", "cpu_time_seconds", "wall_time_seconds")
-    bar = {"memory": "memory_bytes", "cpu-time": "cpu_time_seconds", "wall-time": "wall_time_seconds"}.get(by, by)
-    return Answer(columns, run(connection, scope, query), bar=bar)
+    columns = (THINGS[thing], *(_COLUMNS[measure] for measure in measures))
+    return Answer(columns, run(connection, scope, query), bar=_COLUMNS[by])
+
+
+def _ended_on_workers(
+    connection: Connection, scope: Scope, by: str, since: datetime | None, until: datetime | None
+) -> Answer:
+    """Rank workers by the runs that ended on them in a period: each by its own outcome, with what it held there."""
+    if by == "cpu-time":
+        raise AskError("--by cpu-time: how a run spreads its CPU time over its workers is not known; try wall-time")
+    together = run_workers.join(
+        runs,
+        (runs.c.native_id == run_workers.c.native_id)
+        & (runs.c.submitted_at == run_workers.c.submitted_at)
+        & (runs.c.cluster == run_workers.c.cluster)
+        & (runs.c.number == run_workers.c.number),
+    )
+    measures: dict[str, Any] = {
+        "jobs": func.count(),
+        "failed": func.sum(_one(runs.c.outcome.not_in(NOT_FAILED))),
+        "cpus": func.sum(run_workers.c.cpus),
+        "gpus": func.sum(run_workers.c.gpus),
+        "memory": func.sum(run_workers.c.memory_bytes),
+        "wall-time": func.sum(_seconds(connection, runs.c.started_at, runs.c.ended_at)),
+    }
+    names = (run_workers.c.cluster, run_workers.c.worker)
+    query = (
+        select(*names, *measures.values())
+        .select_from(together)
+        .where(
+            run_workers.c.ended_at.is_not(None),
+            *scope.among(run_workers),
+            *_between(run_workers.c.ended_at, since, until),
+        )
+        .group_by(*names)
+        .order_by(measures[by].desc().nulls_last(), *names)
+        .limit(scope.limit)
+    )
+    columns = ("cluster", "worker", "runs", *(_COLUMNS[measure] for measure in list(measures)[1:]))
+    return Answer(columns, run(connection, scope, query), bar="runs" if by == "jobs" else _COLUMNS[by])
 
 
 def _one(condition: Any) -> Any:
@@ -158,17 +203,17 @@ def _one(condition: Any) -> Any:
     return case((condition, 1), else_=0)
 
 
-def _seconds(connection: Connection) -> Any:
-    """Give the seconds from a job's first start to its end."""
+def _seconds(connection: Connection, start: Any, end: Any) -> Any:
+    """Give the seconds between two columns."""
     if connection.dialect.name == "sqlite":
         from sqlalchemy import Integer, type_coerce
 
-        return type_coerce(jobs.c.ended_at, Integer) - type_coerce(jobs.c.first_started_at, Integer)
-    return func.extract("epoch", jobs.c.ended_at - jobs.c.first_started_at)
+        return type_coerce(end, Integer) - type_coerce(start, Integer)
+    return func.extract("epoch", end - start)
 
 
-def _between(since: datetime | None, until: datetime | None) -> Iterator[Any]:
+def _between(column: Any, since: datetime | None, until: datetime | None) -> Iterator[Any]:
     if since is not None:
-        yield jobs.c.ended_at >= since
+        yield column >= since
     if until is not None:
-        yield jobs.c.ended_at < until
+        yield column < until

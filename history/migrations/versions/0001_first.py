@@ -73,6 +73,13 @@ def upgrade() -> None:
         sqlite_where=sa.text("ended_at IS NULL"),
         postgresql_where=sa.text("ended_at IS NULL"),
     )
+    op.create_index(
+        "ix_jobs_unaccounted",
+        "jobs",
+        ["cluster", "ended_at"],
+        sqlite_where=sa.text("NOT accounted"),
+        postgresql_where=sa.text("NOT accounted"),
+    )
     op.create_index("ix_jobs_owner_submitted_at", "jobs", ["owner", "submitted_at"])
     op.create_index("ix_jobs_submitted_at", "jobs", ["submitted_at"])
     op.create_index(
