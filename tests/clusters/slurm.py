@@ -141,7 +141,11 @@ class Slurm:
             for line in states
             if line and not line.split()[1].startswith(("unk", "down")) and "*" not in line
         }
-        return len(ready) == len(NODES)
+        if len(ready) == len(NODES):
+            return True
+        # nodes that were down when everything was last ended the hard way
+        self.run("scontrol", "update", "nodename=n[1-6]", "state=resume", check=False)
+        return False
 
     def _configure(self) -> None:
         chroot, port = self.chroot, self._port
