@@ -11,6 +11,7 @@ from exporter.config import Duration
 from exporter.snapshot import Feed, Kind
 from exporter.sources import AnswerUnreadable, CommandFailed, CommandTimeout
 from exporter.sources import _htcondor_ads as ads
+from exporter.sources import _htcondor_machines as machines
 from exporter.sources.htcondor import Settings, Source
 from history.merge import merge
 from history.records import Job, Outcome, State, Waiting, WorkerFlag, WorkerState
@@ -78,7 +79,7 @@ def test_workers(played: Source) -> None:
 def test_draining_workers(version: str) -> None:
     rows = [json.loads(line) for line in captured("htcondor", version, "machines_draining").splitlines()]
     unknown: list[Any] = []
-    workers = ads.workers([{name: row.get(name) for name in ads.MACHINES} for row in rows], unknown)
+    workers = machines.workers([{name: row.get(name) for name in machines.MACHINES} for row in rows], unknown)
     draining = [worker.name.partition(".")[0] for worker in workers if WorkerFlag.DRAINING in worker.flags]
     assert "wn2" in draining and unknown == []
 
@@ -179,7 +180,7 @@ def test_a_status_that_no_release_has_yet() -> None:
 
 
 def test_a_hibernating_machine_is_down() -> None:
-    ad = dict.fromkeys(ads.MACHINES) | {
+    ad = dict.fromkeys(machines.MACHINES) | {
         "Machine": "w",
         "State": "Unclaimed",
         "PartitionableSlot": True,
@@ -187,7 +188,7 @@ def test_a_hibernating_machine_is_down() -> None:
         "Cpus": 8,
         "Offline": True,
     }
-    (worker,) = ads.workers([ad], [])
+    (worker,) = machines.workers([ad], [])
     assert worker.state is WorkerState.DOWN and worker.flags == (WorkerFlag.POWERED_DOWN,)
 
 

@@ -21,7 +21,9 @@ from exporter.config import Cluster
 from exporter.snapshot import AccountingPage, Feed, JobsReading, Kind, UnknownValue, Unmade, WorkersReading
 from exporter.sources import AnswerUnreadable, CommandFailed, refuse_rubbish
 from exporter.sources import _htcondor_ads as ads
+from exporter.sources import _htcondor_machines as machines
 from exporter.sources._command import run
+from exporter.sources._htcondor_values import Ad, ad_of, version
 from history.records import Job
 
 READER = Path(__file__).with_name("_htcondor_reader.py")
@@ -75,7 +77,7 @@ class Source:
     def version(self) -> str | None:
         """Give the collector's version."""
         found = self._ask([{"what": "collectors", "attributes": ["CondorVersion"]}])[0]
-        return ads.version({"CondorVersion": found[0][0]}) if found else None
+        return version({"CondorVersion": found[0][0]}) if found else None
 
     def feeds(self, known: Sequence[str] = ()) -> Sequence[Feed]:
         """Give the workers, and jobs and accounting of every schedd that was ever seen."""
@@ -122,7 +124,7 @@ class Source:
         """Read one ad of the queue; one that cannot be understood is left out, and told as an unknown value."""
         unknown: list[UnknownValue] = []
         try:
-            ad = ads.ad_of(ads.QUEUE, json.loads(line))
+            ad = ad_of(ads.QUEUE, json.loads(line))
             return ads.unmade(ad) if ad["ProcId"] is None else ads.live(ad, unknown), unknown
         except (KeyError, ValueError, TypeError, OverflowError, OSError) as error:
             return None, [UnknownValue("htcondor_job", f"{error!r}: {line[:300]!r}")]
@@ -130,12 +132,12 @@ class Source:
     def read_workers(self, feed: Feed) -> WorkersReading:
         """Read every machine and schedd of the pool."""
         taken_at = _now()
-        machines = {"what": "machines", "attributes": ads.MACHINES, "constraint": ads.MACHINES_CONSTRAINT}
-        slots, schedds = self._ask([machines, {"what": "schedds", "attributes": ads.SCHEDDS}])
+        asked = {"what": "machines", "attributes": machines.MACHINES, "constraint": machines.MACHINES_CONSTRAINT}
+        slots, schedds = self._ask([asked, {"what": "schedds", "attributes": machines.SCHEDDS}])
         unknown: list[UnknownValue] = []
         try:
-            workers = ads.workers([ads.ad_of(ads.MACHINES, row) for row in slots], unknown)
-            queues = [ads.queue(ads.ad_of(ads.SCHEDDS, row)) for row in schedds]
+            workers = machines.workers([ad_of(machines.MACHINES, row) for row in slots], unknown)
+            queues = [machines.queue(ad_of(machines.SCHEDDS, row)) for row in schedds]
         except (KeyError, ValueError, TypeError) as error:
             raise AnswerUnreadable(
                 f"machines of pool {self._settings.name}: {error!r}; is this HTCondor newer than BBQ?"
@@ -165,12 +167,12 @@ class Source:
         unreadable: list[str] = []
         newest_job, newest_epoch = mark.job, mark.epoch
         for line in ended_lines:
-            ad = ads.ad_of(ads.HISTORY, json.loads(line))
+            ad = ad_of(ads.HISTORY, json.loads(line))
             newest_job = ad["GlobalJobId"] or newest_job
             _keep(ads.ended, ad, line, jobs, unreadable)
         told: set[tuple[str, int]] = set()
         for line in epoch_lines:
-            ad = ads.ad_of(ads.EPOCHS, json.loads(line))
+            ad = ad_of(ads.EPOCHS, json.loads(line))
             newest_epoch = max(newest_epoch or 0, int(ad["EpochWriteDate"] or 0)) or None
             run_of = ad["GlobalJobId"], ad["JobCurrentStartDate"]
             if run_of in told:
@@ -274,7 +276,7 @@ def _split(name: str, answer: bytes, questions: int) -> list[list[bytes]]:
     return found
 
 
-def _keep(read: Any, ad: ads.Ad, line: bytes, jobs: list[Job], unreadable: list[str]) -> None:
+def _keep(read: Any, ad: Ad, line: bytes, jobs: list[Job], unreadable: list[str]) -> None:
     try:
         jobs.append(read(ad))
     except (KeyError, ValueError, TypeError, OverflowError, OSError) as error:
