@@ -50,8 +50,6 @@ class _ClusterBoard:
         self.statuses: dict[str, FeedStatus] = {}
         self.tallies: dict[str, Tally] = {}
         self.workers: WorkersReading | None = None
-        self.shown: tuple[frozenset[str], int] | None = None
-        self.generation = 0
 
 
 class Board:
@@ -62,6 +60,8 @@ class Board:
         self._now = now
         self._lock = threading.Lock()
         self._clusters: dict[str, _ClusterBoard] = {}
+        self.on_change: Callable[[str], None] = lambda _cluster: None
+        """Called with the cluster's name, by the thread that published, after a reading has been taken in."""
         self.unknown: Counter[tuple[str, str]] = Counter()
         """How often a word of a scheduler's was not known, by (cluster, field)."""
         self.started = time.time()
@@ -92,8 +92,8 @@ class Board:
                 board.tallies[feed.name] = added
             elif isinstance(reading, WorkersReading):
                 board.workers = reading
-            board.generation += 1
         self.succeeded(cluster, feed, reading.taken_at, duration_seconds, reading.calls, reading.unknown)
+        self.on_change(cluster)
 
     def succeeded(
         self,
@@ -138,27 +138,27 @@ class Board:
         with self._lock:
             return {name: (board.scheduler, board.version) for name, board in self._clusters.items()}
 
-    def view(self, cluster: str, shown: object = None) -> tuple[object, ClusterView | None]:
-        """Give what may be shown of a cluster now, and a token of it.
+    def fresh(self, cluster: str) -> frozenset[str]:
+        """Give the names of the feeds whose reading may be shown now."""
+        with self._lock:
+            return self._fresh(self._clusters[cluster])
 
-        Args:
-            shown: the token of an earlier call; while it is still the same, no view is made.
-        """
+    def _fresh(self, board: _ClusterBoard) -> frozenset[str]:
         now = self._now()
+        return frozenset(
+            name
+            for name, status in board.statuses.items()
+            if status.last_success is not None and (now - status.last_success).total_seconds() <= board.stale_seconds
+        )
+
+    def view(self, cluster: str) -> tuple[frozenset[str], ClusterView]:
+        """Give the fresh feeds of a cluster, and what may be shown of them."""
         with self._lock:
             board = self._clusters[cluster]
-            fresh = frozenset(
-                name
-                for name, status in board.statuses.items()
-                if status.last_success is not None
-                and (now - status.last_success).total_seconds() <= board.stale_seconds
-            )
-            token = (fresh, board.generation)
-            if token == shown:
-                return token, None
+            fresh = self._fresh(board)
             feeds = [status.feed for status in board.statuses.values() if status.feed.kind is Kind.JOBS]
             workers_fresh = any(board.statuses[name].feed.kind is Kind.WORKERS for name in fresh)
-            return token, ClusterView(
+            return fresh, ClusterView(
                 cluster=cluster,
                 tallies=tuple(board.tallies[name] for name in sorted(fresh & board.tallies.keys())),
                 jobs_complete=bool(feeds) and all(feed.name in fresh for feed in feeds),

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -68,6 +69,8 @@ class Exporter:
         """Poll and serve until `stop` is set, then finish what is in hand."""
         if os.geteuid() == 0:
             log.warning("running as root, which BBQ does not need")
+        # a scrape must not wait for long behind a poll that is being read or stored
+        sys.setswitchinterval(0.001)
         self._recorder.start()
         for poller in self._pollers:
             poller.start()

@@ -10,8 +10,6 @@ def glance(board: Board) -> str:
     parts = []
     for cluster in board.clusters():
         _, view = board.view(cluster)
-        if view is None:
-            continue
         states: Counter[str] = Counter()
         for tally in view.tallies:
             for (*_, state), amount in tally.jobs.items():

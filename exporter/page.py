@@ -4,9 +4,8 @@ Twenty thousand samples take a tenth of a second to write in Python; so each clu
 reading, and a request only joins texts.
 """
 
-import threading
 from collections.abc import Iterable, Iterator
-from typing import cast
+from typing import NamedTuple, cast
 
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -17,6 +16,14 @@ from exporter.gauges.self import self_metrics
 from history.store import History
 
 
+class _Written(NamedTuple):
+    """A cluster's samples as text, by family, and the feeds they are made of."""
+
+    fresh: frozenset[str]
+    bodies: dict[str, bytes]
+    series: int
+
+
 class MetricsPage:
     """Thread-safe."""
 
@@ -24,24 +31,25 @@ class MetricsPage:
         self._board = board
         self._history = history
         self._series_limit = series_limit
-        self._lock = threading.Lock()
-        self._tokens: dict[str, object] = {}
-        self._bodies: dict[str, dict[str, bytes]] = {}
-        self._series: dict[str, int] = {}
+        self._written: dict[str, _Written] = {}
+        board.on_change = self.write
 
     def text(self) -> bytes:
         """Give the exposition text, version 0.0.4."""
-        with self._lock:
-            for cluster in self._board.clusters():
-                self._refresh(cluster)
-            parts: list[bytes] = []
-            for family in families():
-                bodies = [body[family.name] for body in self._bodies.values() if family.name in body]
-                if bodies:
-                    parts.append(f"# HELP {family.name} {_escape(family.help)}\n# TYPE {family.name} gauge\n".encode())
-                    parts.extend(bodies)
-            own = list(self_metrics(self._board, self._history))
-            series = sum(self._series.values()) + sum(len(metric.samples) for metric in own) + 2
+        clusters = list(self._board.clusters())
+        for cluster in clusters:
+            # a reading that has become too old is withdrawn by whoever asks first
+            if cluster not in self._written or self._written[cluster].fresh != self._board.fresh(cluster):
+                self.write(cluster)
+        written = [self._written[cluster] for cluster in clusters]
+        parts: list[bytes] = []
+        for family in families():
+            bodies = [each.bodies[family.name] for each in written if family.name in each.bodies]
+            if bodies:
+                parts.append(f"# HELP {family.name} {_escape(family.help)}\n# TYPE {family.name} gauge\n".encode())
+                parts.extend(bodies)
+        own = list(self_metrics(self._board, self._history))
+        series = sum(each.series for each in written) + sum(len(metric.samples) for metric in own) + 2
         limits = (
             GaugeMetricFamily("bbq_series", "Series on this page.", value=series),
             GaugeMetricFamily("bbq_series_limit", "Series that the configuration allows.", value=self._series_limit),
@@ -49,11 +57,9 @@ class MetricsPage:
         parts.append(_write((*own, *limits)))
         return b"".join(parts)
 
-    def _refresh(self, cluster: str) -> None:
-        """Write a cluster's samples anew if its readings have changed, or one of them has become too old."""
-        token, view = self._board.view(cluster, self._tokens.get(cluster))
-        if view is None:
-            return
+    def write(self, cluster: str) -> None:
+        """Write a cluster's samples anew: its readings have changed, or one of them has become too old."""
+        fresh, view = self._board.view(cluster)
         bodies: dict[str, bytes] = {}
         series = 0
         for family in families():
@@ -63,9 +69,7 @@ class MetricsPage:
             if metric.samples:
                 series += len(metric.samples)
                 bodies[family.name] = _write((metric,)).split(b"\n", 2)[2]
-        self._bodies[cluster] = bodies
-        self._series[cluster] = series
-        self._tokens[cluster] = token
+        self._written[cluster] = _Written(fresh, bodies, series)
 
 
 class _Registry:

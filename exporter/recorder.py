@@ -148,10 +148,11 @@ class Recorder:
     def _store_jobs(self, cluster: str, feed: Feed, reading: JobsReading, interval: float) -> None:
         """Store the jobs that are new, different or gone since this feed's last stored reading."""
         key = cluster, feed.name
-        before = self._open.get(key)
-        if before is None:
-            before = self._history.open_jobs(cluster, feed.queue)
         now = {job.native_id: job for job in reading.jobs}
+        before = self._open.get(key)
+        if before is None:  # the first time, all that is read is compared with what is stored
+            gone = [native_id for native_id in self._history.open_ids(cluster, feed.queue) if native_id not in now]
+            before = self._history.newest_jobs(cluster, gone)
         observed = [job for native_id, job in now.items() if before.get(native_id) != job]
         observed.extend(
             left(job, reading.taken_at)

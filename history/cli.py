@@ -41,37 +41,33 @@ class When(click.ParamType[datetime]):
             self.fail(str(error), param, ctx)
 
 
+_SHARED: dict[str, dict[str, Any]] = {
+    "--database": {"help": "History database: a URL or an SQLite file.  [env var: BBQ_DATABASE]"},
+    "--cluster": {"multiple": True, "metavar": "NAME", "help": "Only this cluster; may be repeated."},
+    "--format": {
+        "type": click.Choice(["table", "json", "csv"]),
+        "help": "How the answer is written; a table if not said.",
+    },
+    "--columns": {"metavar": "A,B,C", "help": "Only these columns, in this order."},
+    "--limit": {"type": click.IntRange(1), "help": "At most so many rows."},
+    "--no-headers": {"is_flag": True, "help": "Leave the column names out."},
+    "--sql": {"is_flag": True, "help": "Show the queries used, on stderr."},
+}
+"""Options of every question. They may stand before its name or behind it; what stands behind wins."""
+
+
 def shared(command: _F) -> _F:
     """Add the options that every question has."""
-    for option in reversed(
-        (
-            click.option(
-                "--database", envvar="BBQ_DATABASE", show_envvar=True, help="History database: a URL or an SQLite file."
-            ),
-            click.option(
-                "--cluster", "clusters", multiple=True, metavar="NAME", help="Only this cluster; may be repeated."
-            ),
-            click.option(
-                "--format",
-                "form",
-                type=click.Choice(["table", "json", "csv"]),
-                default="table",
-                help="How the answer is written.",
-            ),
-            click.option("--columns", metavar="A,B,C", help="Only these columns, in this order."),
-            click.option("--limit", type=click.IntRange(1), help="At most so many rows."),
-            click.option("--no-headers", is_flag=True, help="Leave the column names out."),
-            click.option("--sql", "show_sql", is_flag=True, help="Show the queries used, on stderr."),
-        )
-    ):
-        command = option(command)
+    for name, settings in reversed(_SHARED.items()):
+        command = click.option(name, name.strip("-").replace("-", "_"), **settings)(command)
     return command
 
 
 @click.group(context_settings=_CONTEXT)
 @click.version_option(__version__, prog_name="bbq")
+@shared
 @click.pass_context
-def command(context: click.Context) -> None:
+def command(context: click.Context, /, **options: Any) -> None:
     """Ask the history of batch clusters: who has what, where, since when and why.
 
     \b
@@ -81,6 +77,7 @@ def command(context: click.Context) -> None:
     """
     if os.environ.get("NO_COLOR"):
         context.color = False
+    context.obj = options
 
 
 @command.command()
@@ -176,7 +173,7 @@ def search(pattern: str | None, **options: Any) -> None:
             )
         }
         answer = ask(connection, scope, Filters(name=pattern, **chosen))
-    if options["form"] == "table" and not options["columns"]:
+    if options["format"] == "table" and not options["columns"]:
         answer = answer.only(SHORT)
     _say([answer], scope, options, empty="no job fits all of this")
 
@@ -209,10 +206,12 @@ def _asking(options: dict[str, Any], limit: int | None = None) -> "Iterator[tupl
     from history.database import HistoryError, explain, parse_url
     from history.questions import AskError, Scope, reading
 
-    url = options["database"] or _default_database()
+    for name, value in (click.get_current_context().obj or {}).items():
+        options[name] = options[name] or value
+    url = options["database"] or os.environ.get("BBQ_DATABASE") or _default_database()
     try:
         with reading(url) as connection:
-            scope = Scope(clusters=options["clusters"], limit=options["limit"] or limit, statements=[])
+            scope = Scope(clusters=options["cluster"], limit=options["limit"] or limit, statements=[])
             _check_clusters(connection, scope)
             yield connection, scope
     except SQLAlchemyError as error:
@@ -251,7 +250,7 @@ def _say(answers: "Sequence[Answer]", scope: "Scope", options: dict[str, Any], e
     """Write answers in the format asked for: stdout has them and nothing else."""
     from history import render
 
-    if options["show_sql"]:
+    if options["sql"]:
         for statement in scope.statements:
             click.echo(f"{statement};\n", err=True)
     if options["columns"]:
@@ -260,9 +259,9 @@ def _say(answers: "Sequence[Answer]", scope: "Scope", options: dict[str, Any], e
         except KeyError as error:
             raise click.UsageError(str(error.args[0])) from error
     headers = not options["no_headers"]
-    if options["form"] == "json":
+    if options["format"] == "json":
         text = render.to_json(answers)
-    elif options["form"] == "csv":
+    elif options["format"] == "csv":
         text = render.to_csv(answers, headers=headers)
     else:
         terminal = sys.stdout.isatty()

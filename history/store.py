@@ -23,7 +23,7 @@ from history.records import Job, Queue, State, Worker, WorkerState
 from history.rows import Rows, no_rows, rows_of, stored_jobs
 from history.upgrade import upgrade
 
-PAGE = 5_000
+PAGE = 2_000
 """Jobs in one transaction."""
 
 _T = TypeVar("_T")
@@ -96,16 +96,20 @@ class History:
         with self._engine.connect() as connection:
             return list(connection.scalars(query))
 
-    def open_jobs(self, cluster: str, queue: str | None = None) -> dict[str, Job]:
-        """Give the jobs that have not ended as far as is known, by native id."""
+    def open_ids(self, cluster: str, queue: str | None = None) -> list[str]:
+        """Give the native ids of the jobs that have not ended as far as is known."""
         table = schema.jobs
-        query = select(table).where(table.c.cluster == cluster, table.c.ended_at.is_(None))
+        query = select(table.c.native_id).where(table.c.cluster == cluster, table.c.ended_at.is_(None))
         if queue is not None:
             query = query.where(table.c.queue == queue)
         with self._engine.connect() as connection:
-            ids = [row.native_id for row in connection.execute(query.with_only_columns(table.c.native_id))]
-            found: dict[str, Job] = {}
-            for page in _pages(ids):
+            return list(connection.scalars(query))
+
+    def newest_jobs(self, cluster: str, native_ids: Iterable[str]) -> dict[str, Job]:
+        """Give the newest job of each of these ids, with all its runs."""
+        found: dict[str, Job] = {}
+        with self._engine.connect() as connection:
+            for page in _pages(list(native_ids)):
                 for native_id, jobs in stored_jobs(connection, cluster, page).items():
                     found[native_id] = max(jobs, key=lambda job: job.submitted_at)
         return found

@@ -274,6 +274,16 @@ def test_formats(ask: Ask) -> None:
     assert "SELECT" in ask("top", "owners", "--sql").stderr
 
 
+def test_options_may_stand_before_the_question(ask: Ask, database: URL) -> None:
+    url = database.render_as_string(hide_password=False)
+    before = CliRunner().invoke(command, ["--database", url, "--cluster", "grid", "--format", "json", "top", "owners"])
+    assert [row["owner"] for row in answer(before)] == ["atlas"]
+    both = CliRunner().invoke(
+        command, ["--database", "nowhere.db", "--format", "json", "top", "owners", "--database", url]
+    )
+    assert len(answer(both)) == 4
+
+
 def test_empty_answers_are_answers(ask: Ask) -> None:
     empty = ask("search", "--owner", "nobody")
     assert (

@@ -206,7 +206,7 @@ def test_the_database_away_does_not_touch_the_gauges(
         source.jobs = [job("2")]
         poller.poll_once()
         _, view = board.view("c")
-        assert view is not None and sum(amount.jobs for tally in view.tallies for amount in tally.jobs.values()) == 1
+        assert sum(amount.jobs for tally in view.tallies for amount in tally.jobs.values()) == 1
     poller.poll_once()
     assert states(history) == {"1": ("ended", "unknown"), "2": ("pending", None)}
 

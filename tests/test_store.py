@@ -78,8 +78,8 @@ def save(history: History, *jobs: Job, minutes: float = 0, watermark: str | None
 def test_a_job_comes_back_as_it_was_saved(history: History) -> None:
     for job in (pending("1"), running("2"), replace(ended("3"), exit_signal=9, het_parent="3", routed_to="4")):
         save(history, job)
-    stored = history.open_jobs("local")
-    assert stored == {"1": pending("1"), "2": running("2")}
+    assert sorted(history.open_ids("local")) == ["1", "2"] and history.open_ids("local", "other") == []
+    assert history.newest_jobs("local", ["1", "2", "9"]) == {"1": pending("1"), "2": running("2")}
     (row,) = [row for row in rows(history, schema.jobs) if row["native_id"] == "3"]
     assert row["first_started_at"] == at(10) and row["run_count"] == 1 and row["wait_span"] == 9
     assert row["details"] == {"qos": "normal", "partitions": ["a", "b"]}
@@ -121,7 +121,7 @@ def test_a_requeue_moves_the_rows_to_the_jobs_first_submission(history: History)
 
 def test_a_job_that_left_is_closed_until_accounting_tells(history: History) -> None:
     save(history, running())
-    save(history, left(history.open_jobs("local")["7"], at(15)))
+    save(history, left(history.newest_jobs("local", ["7"])["7"], at(15)))
     (job,) = rows(history, schema.jobs)
     assert (job["state"], job["outcome"], job["ended_at"], job["accounted"]) == ("ended", "unknown", at(15), False)
     assert rows(history, schema.runs)[0]["ended_at"] == at(15)
