@@ -20,13 +20,13 @@ Line = tuple[str, str, bool, float, str]
 def check_table(config: Config, url: URL) -> int:
     """Try the database and every source, print what came of it, and give the exit code."""
     failed = False
-    click.echo(f"{'':2} {'CLUSTER':<16} {'SOURCE':<28} {'SECONDS':>8}  RESULT")
+    click.echo(f"{'':2} {'CLUSTER':<16} {'SOURCE':<44} {'SECONDS':>8}  RESULT")
     for cluster, what, worked, seconds, said in (
         *_history(url),
         *(line for each in config.clusters for line in _cluster(each)),
     ):
         failed = failed or not worked
-        click.echo(f"{'ok' if worked else '!!':2} {cluster:<16} {what:<28} {seconds:>8.2f}  {said}")
+        click.echo(f"{'ok' if worked else '!!':2} {cluster:<16} {what:<44} {seconds:>8.2f}  {said}")
     return 1 if failed else 0
 
 
