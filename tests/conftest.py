@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -25,6 +26,13 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         if name.startswith(("BBQ_", "SLURM_", "SQUEUE_", "SACCT_", "_CONDOR_")) and not name.startswith("BBQ_TEST"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+def free_port() -> int:
+    """Give a port that nobody listens on, so that two runs on one machine do not meet."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
 
 
 def missing(what: str) -> None:
@@ -112,8 +120,12 @@ class Process:
         """Send a signal, wait for the end, and give the exit code."""
         self.process.send_signal(number)
         code = self.process.wait(seconds)
-        self._file.close()
+        self.close()
         return code
+
+    def close(self) -> None:
+        """Close the log."""
+        self._file.close()
 
     def text(self) -> str:
         """Give what it has logged."""
@@ -133,3 +145,4 @@ def exporter(tmp_path: Path) -> Iterator[Callable[..., Process]]:
     for each in started:
         if each.process.poll() is None:
             each.stop(signal.SIGKILL)
+        each.close()

@@ -19,10 +19,10 @@ from exporter.cli import command
 from history import schema
 from history.database import open_database
 from tests.clusters.chroot import wait_for
-from tests.conftest import Process, missing
+from tests.conftest import Process, free_port, missing
 from tests.replay import commands
 
-ADDRESS = "127.0.0.1:20228"
+ADDRESS = f"127.0.0.1:{free_port()}"
 DEMO = ("--demo", "--demo-scale", "0.005", "--web.listen-address", ADDRESS)
 
 
@@ -176,6 +176,7 @@ def test_a_password_is_read_from_its_file_and_never_shown(tmp_path: Path) -> Non
 def test_debians_prometheus_scrapes_it(exporter: Callable[..., Process], tmp_path: Path) -> None:
     if shutil.which("prometheus") is None:
         missing("no Prometheus: apt-get install prometheus")
+    port = free_port()
     process = exporter(*DEMO, "--database", str(tmp_path / "h.db"))
     assert wait_for(serving, 30), process.text()
     (tmp_path / "prometheus.yml").write_text(
@@ -188,7 +189,7 @@ def test_debians_prometheus_scrapes_it(exporter: Callable[..., Process], tmp_pat
                 "prometheus",
                 f"--config.file={tmp_path}/prometheus.yml",
                 f"--storage.tsdb.path={tmp_path}/tsdb",
-                "--web.listen-address=127.0.0.1:20290",
+                f"--web.listen-address=127.0.0.1:{port}",
             ],
             stdout=log,
             stderr=log,
@@ -196,7 +197,7 @@ def test_debians_prometheus_scrapes_it(exporter: Callable[..., Process], tmp_pat
 
     def ask(query: str) -> list[dict[str, object]]:
         try:
-            answer = requests.get("http://127.0.0.1:20290/api/v1/query", params={"query": query}, timeout=2)
+            answer = requests.get(f"http://127.0.0.1:{port}/api/v1/query", params={"query": query}, timeout=2)
             found: list[dict[str, object]] = answer.json()["data"]["result"]
             return found
         except (requests.RequestException, ValueError):

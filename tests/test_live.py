@@ -21,12 +21,13 @@ from tests.clusters import workloads
 from tests.clusters.chroot import wait_for
 from tests.clusters.htcondor import HTCondor
 from tests.clusters.slurm import Slurm
-from tests.conftest import Process, missing
+from tests.conftest import Process, free_port, missing
 
 pytestmark = [pytest.mark.slurm, pytest.mark.htcondor]
 
 SUITE = os.environ.get("BBQ_TEST_SUITE", "trixie")
-PAGE = "http://127.0.0.1:20227"
+PORT = free_port()
+PAGE = f"http://127.0.0.1:{PORT}"
 
 
 def _needs_root() -> None:
@@ -62,7 +63,7 @@ def configuration(tmp_path: Path, slurm: Slurm, pool: HTCondor | None, database:
     text = f"""
 history:
   database: "{database.set(drivername=database.get_backend_name()).render_as_string(hide_password=False)}"
-web: {{listen_address: "127.0.0.1:20227"}}
+web: {{listen_address: "127.0.0.1:{PORT}"}}
 clusters:
   - name: local
     scheduler: slurm
