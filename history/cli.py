@@ -208,6 +208,7 @@ def _asking(options: dict[str, Any], limit: int | None = None) -> "Iterator[tupl
 
     for name, value in (click.get_current_context().obj or {}).items():
         options[name] = options[name] or value
+    options["format"] = options["format"] or "table"
     url = options["database"] or os.environ.get("BBQ_DATABASE") or _default_database()
     try:
         with reading(url) as connection:

@@ -274,6 +274,14 @@ def test_formats(ask: Ask) -> None:
     assert "SELECT" in ask("top", "owners", "--sql").stderr
 
 
+def test_a_table_of_jobs_shows_what_fits_and_the_other_formats_everything(ask: Ask) -> None:
+    assert ask("search", "--owner", "carol").stdout.split("\n")[0].split("  ")[0] == "CLUSTER"
+    assert (
+        "ACCOUNT" not in ask("search", "--owner", "carol").stdout
+        and "account" in ask("search", "--format", "csv").stdout
+    )
+
+
 def test_options_may_stand_before_the_question(ask: Ask, database: URL) -> None:
     url = database.render_as_string(hide_password=False)
     before = CliRunner().invoke(command, ["--database", url, "--cluster", "grid", "--format", "json", "top", "owners"])

@@ -112,7 +112,7 @@ def test_a_run_that_another_run_follows_has_ended_and_so_have_all_of_an_ended_jo
         runs = tuple(Run(attempt_at=at(start), started_at=at(start)) for start in starts)
         return Job(
             native_id="s#1.0", submitted_at=at(0), owner="alice", state=state, native_state="X", runs=runs, **more
-        )  # type: ignore[arg-type]
+        )  # type: ignore[arg-type]  # the keywords are Job's own
 
     (evicted,) = merge(merge([], [condor(State.RUNNING, 100)]), [condor(State.RUNNING, 160)])
     assert [(run.ended_at, run.outcome) for run in evicted.runs] == [(at(160), Outcome.UNKNOWN), (None, None)]

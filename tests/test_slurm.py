@@ -27,7 +27,7 @@ NOW = datetime(2026, 11, 23, 16, 30, tzinfo=UTC)
 
 
 def source(folder: Path, **settings: object) -> Source:
-    return Source(Settings(name="local", scheduler="slurm", commands=folder, **settings))  # type: ignore[arg-type]
+    return Source(Settings(name="local", scheduler="slurm", commands=folder, **settings))  # type: ignore[arg-type]  # the keywords are Settings' own
 
 
 @pytest.fixture(params=SLURM)

@@ -5,9 +5,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Engine, Select, Table
+from sqlalchemy import ColumnElement, Connection, Engine, Join, Select, Table
 
 from history.database import HistoryError, open_database, parse_url, shown
+from history.schema import run_workers, runs
 from history.upgrade import current, newest
 
 
@@ -59,6 +60,17 @@ def reading(url: str) -> Iterator[Connection]:
                 f"history database {shown(engine.url)}: schema {there} is of an older BBQ; run `bbq-history upgrade`"
             )
         yield connection
+
+
+def placed_runs() -> Join:
+    """Join each worker of a run with that run, on the whole key."""
+    return run_workers.join(
+        runs,
+        (runs.c.native_id == run_workers.c.native_id)
+        & (runs.c.submitted_at == run_workers.c.submitted_at)
+        & (runs.c.cluster == run_workers.c.cluster)
+        & (runs.c.number == run_workers.c.number),
+    )
 
 
 def run(connection: Connection, scope: Scope, query: Select[Any]) -> Sequence[Any]:

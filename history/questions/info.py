@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
-from history.questions import AskError, Scope, run
+from history.questions import AskError, Scope, placed_runs, run
 from history.questions.search import ids_of
 from history.render import Answer
 from history.schema import OPEN_SPAN, job_pauses, jobs, run_workers, runs, worker_states
@@ -80,23 +80,16 @@ def info_worker(connection: Connection, scope: Scope, worker: str) -> list[Answe
         raise AskError(
             f"no worker called {worker!r} is in the history{_near(connection, worker_states.c.worker, worker)}"
         )
-    together = run_workers.join(
-        runs,
-        (runs.c.native_id == run_workers.c.native_id)
-        & (runs.c.submitted_at == run_workers.c.submitted_at)
-        & (runs.c.cluster == run_workers.c.cluster)
-        & (runs.c.number == run_workers.c.number),
-    )
     columns = (run_workers.c.native_id, runs.c.owner, runs.c.queue, run_workers.c.started_at)
     on_it = (
         select(*columns, run_workers.c.cpus, run_workers.c.gpus, run_workers.c.memory_bytes)
-        .select_from(together)
+        .select_from(placed_runs())
         .where(*here, run_workers.c.span == OPEN_SPAN)
         .order_by(run_workers.c.started_at)
     )
     ended = (
         select(*columns, run_workers.c.ended_at, runs.c.outcome, runs.c.exit_code, runs.c.exit_signal)
-        .select_from(together)
+        .select_from(placed_runs())
         .where(*here, run_workers.c.ended_at >= _lately())
         .order_by(run_workers.c.ended_at.desc())
         .limit(scope.limit or _SHOWN)

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
-from history.questions import AskError, Scope, run
+from history.questions import AskError, Scope, placed_runs, run
 from history.records import State
 from history.render import Answer
 from history.schema import jobs, run_workers, runs
@@ -81,9 +81,9 @@ def _now(connection: Connection, scope: Scope, thing: str, by: str, state: str |
     )
     counts: dict[str | None, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     asked: dict[tuple[str | None, str], tuple[float, float, float]] = {}
-    for name, its_state, count, *sums in run(connection, scope, waiting):
+    for name, its_state, count, cpus, gpus, memory in run(connection, scope, waiting):
         counts[name][its_state] += count
-        asked[name, its_state] = tuple(float(value or 0) for value in sums)  # type: ignore[assignment]
+        asked[name, its_state] = float(cpus or 0), float(gpus or 0), float(memory or 0)
     held = {name: tuple(float(value or 0) for value in sums) for name, *sums in run(connection, scope, holding)}
     place = {"cpus": 0, "gpus": 1, "memory": 2}
 
@@ -165,13 +165,6 @@ def _ended_on_workers(
     """Rank workers by the runs that ended on them in a period: each by its own outcome, with what it held there."""
     if by == "cpu-time":
         raise AskError("--by cpu-time: how a run spreads its CPU time over its workers is not known; try wall-time")
-    together = run_workers.join(
-        runs,
-        (runs.c.native_id == run_workers.c.native_id)
-        & (runs.c.submitted_at == run_workers.c.submitted_at)
-        & (runs.c.cluster == run_workers.c.cluster)
-        & (runs.c.number == run_workers.c.number),
-    )
     measures: dict[str, Any] = {
         "jobs": func.count(),
         "failed": func.sum(_one(runs.c.outcome.not_in(NOT_FAILED))),
@@ -183,7 +176,7 @@ def _ended_on_workers(
     names = (run_workers.c.cluster, run_workers.c.worker)
     query = (
         select(*names, *measures.values())
-        .select_from(together)
+        .select_from(placed_runs())
         .where(
             run_workers.c.ended_at.is_not(None),
             *scope.among(run_workers),
