@@ -5,7 +5,7 @@ driver's row-by-row executemany); SQLite gets executemany inside its own process
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, date, datetime
 from functools import lru_cache
 from typing import Any
 
@@ -32,6 +32,22 @@ def upsert(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
         connection.exec_driver_sql(_sqlite_upsert(table), [_sqlite_row(table.columns, row) for row in rows])
     else:
         connection.exec_driver_sql(_postgresql_upsert(table), {"page": _page(rows)})
+
+
+def add(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
+    """Insert rows, or add their figures (every column but the key) to those of the rows that are there.
+
+    Args:
+        rows: one mapping a row with every column of the table; no key twice.
+    """
+    if not rows:
+        return
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(
+            _sqlite_upsert(table, adding=True), [_sqlite_row(table.columns, row) for row in rows]
+        )
+    else:
+        connection.exec_driver_sql(_postgresql_upsert(table, adding=True), {"page": _page(rows)})
 
 
 def delete(connection: Connection, table: Table, keys: Sequence[Row]) -> None:
@@ -68,6 +84,27 @@ def fetch(connection: Connection, table: Table, cluster: str, native_ids: Iterab
     return rows_of(connection, table, result)
 
 
+def fetch_jobs(connection: Connection, table: Table, jobs: Sequence[Row]) -> list[dict[str, Any]]:
+    """Give every row of a big table that belongs to these jobs, each named by its whole identity.
+
+    On PostgreSQL each is looked for in its own month only.
+    """
+    if not jobs:
+        return []
+    if connection.dialect.name == "sqlite":
+        wanted = {(job["native_id"], job["submitted_at"], job["cluster"]) for job in jobs}
+        found: list[dict[str, Any]] = []
+        for cluster in {job["cluster"] for job in jobs}:
+            found += fetch(connection, table, cluster, [job["native_id"] for job in jobs if job["cluster"] == cluster])
+        return [row for row in found if (row["native_id"], row["submitted_at"], row["cluster"]) in wanted]
+    names = ", ".join(f"t.{column.name}" for column in table.columns)
+    columns = list(table.primary_key.columns)[:3]
+    match = " AND ".join(f"t.{column.name} = k.{column.name}" for column in columns)
+    keys = [{column.name: job[column.name] for column in columns} for job in jobs]
+    statement = f"SELECT {names} FROM {_recordset('k', columns)} JOIN {table.name} t ON {match}"
+    return rows_of(connection, table, connection.exec_driver_sql(statement, {"page": _page(keys)}))
+
+
 def rows_of(connection: Connection, table: Table, result: Iterable[Sequence[Any]]) -> list[dict[str, Any]]:
     """Turn the driver's rows of all columns of a table into mappings of Python values."""
     names = [column.name for column in table.columns]
@@ -86,8 +123,6 @@ def rows_of(connection: Connection, table: Table, result: Iterable[Sequence[Any]
 def _result_fixes(table: Table, dialect: str) -> list[tuple[str, Any]]:
     if dialect != "sqlite":
         return []  # the connection's time zone is UTC, and the driver decodes jsonb by itself
-    from datetime import UTC
-
     fixes: list[tuple[str, Any]] = []
     for column in table.columns:
         if isinstance(column.type, UtcDateTime):
@@ -96,6 +131,8 @@ def _result_fixes(table: Table, dialect: str) -> list[tuple[str, Any]]:
             fixes.append((column.name, msgspec.json.decode))
         elif str(column.type) == "BOOLEAN":
             fixes.append((column.name, bool))
+        elif str(column.type) == "DATE":
+            fixes.append((column.name, date.fromisoformat))
     return fixes
 
 
@@ -113,31 +150,35 @@ def _sqlite_row(columns: Iterable[Column[Any]], row: Row) -> tuple[Any, ...]:
         value = row[column.name]
         if isinstance(value, datetime):
             value = int(value.timestamp())
+        elif isinstance(value, date):
+            value = value.isoformat()
         elif isinstance(value, dict | list | tuple):
             value = _encode(value).decode()
         values.append(value)
     return tuple(values)
 
 
-def _on_conflict(table: Table) -> str:
+def _on_conflict(table: Table, *, adding: bool) -> str:
     key = [column.name for column in table.primary_key.columns]
     rest = [column.name for column in table.columns if column.name not in key]
-    action = "UPDATE SET " + ", ".join(f"{name} = excluded.{name}" for name in rest) if rest else "NOTHING"
+    new = "{0} = {1}.{0} + excluded.{0}" if adding else "{0} = excluded.{0}"
+    action = "UPDATE SET " + ", ".join(new.format(name, table.name) for name in rest) if rest else "NOTHING"
     return f"ON CONFLICT ({', '.join(key)}) DO {action}"
 
 
 @lru_cache
-def _sqlite_upsert(table: Table) -> str:
+def _sqlite_upsert(table: Table, *, adding: bool = False) -> str:
     names = [column.name for column in table.columns]
     marks = ", ".join("?" * len(names))
-    return f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({marks}) {_on_conflict(table)}"
+    conflict = _on_conflict(table, adding=adding)
+    return f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({marks}) {conflict}"
 
 
 @lru_cache
-def _postgresql_upsert(table: Table) -> str:
+def _postgresql_upsert(table: Table, *, adding: bool = False) -> str:
     names = ", ".join(column.name for column in table.columns)
     page = _recordset("r", list(table.columns))
-    return f"INSERT INTO {table.name} ({names}) SELECT {names} FROM {page} {_on_conflict(table)}"
+    return f"INSERT INTO {table.name} ({names}) SELECT {names} FROM {page} {_on_conflict(table, adding=adding)}"
 
 
 def _recordset(alias: str, columns: Sequence[Column[Any]]) -> str:

@@ -72,15 +72,21 @@ def no_rows() -> Rows:
     return {schema.jobs: {}, schema.runs: {}, schema.run_workers: {}}
 
 
-def stored_jobs(connection: Connection, cluster: str, native_ids: Iterable[str]) -> dict[str, list[Job]]:
-    """Read the jobs with these ids, with all their runs, by id."""
-    wanted = list(native_ids)
-    found = bulk.fetch(connection, schema.jobs, cluster, wanted)
-    if not found:
-        return {}
-    there = [row["native_id"] for row in found]
-    runs = bulk.fetch(connection, schema.runs, cluster, there)
-    workers = bulk.fetch(connection, schema.run_workers, cluster, there) if runs else []
+def stored_jobs(
+    connection: Connection, cluster: str, native_ids: Iterable[str], exact: Iterable[tuple[str, datetime]] = ()
+) -> dict[str, list[Job]]:
+    """Read jobs with all their runs, by id.
+
+    Args:
+        native_ids: ids of which every job is read, whenever it was submitted.
+        exact: (native id, submitted at) of jobs of which only that very one is read.
+    """
+    keys = [
+        {"native_id": native_id, "submitted_at": submitted_at, "cluster": cluster} for native_id, submitted_at in exact
+    ]
+    found = bulk.fetch(connection, schema.jobs, cluster, native_ids) + bulk.fetch_jobs(connection, schema.jobs, keys)
+    runs = bulk.fetch_jobs(connection, schema.runs, [row for row in found if row["run_count"]])
+    workers = bulk.fetch_jobs(connection, schema.run_workers, [row for row in found if row["run_count"]])
     return assemble(found, runs, workers)
 
 

@@ -4,7 +4,7 @@ The rules that keep the schema distributable: every key of a big table starts wi
 cluster`, the big tables are joined on all three, and they have no serial, trigger or foreign key.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,6 +13,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Date,
     DateTime,
     Dialect,
     Double,
@@ -28,6 +29,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import BigInteger, TypeEngine
+
+from history.rollup import MEASURES
 
 OPEN_SPAN = 99
 """Span class of a period that has not ended."""
@@ -262,10 +265,10 @@ MONTHLY = (jobs, runs, run_workers, job_pauses)
 """The tables that PostgreSQL keeps in months of submission; retention is dropping months."""
 
 
-def _thing(name: str, *own: Column[Any]) -> Table:
+def _thing(name: str, *own: Column[Any], more: Sequence[Column[Any]] = ()) -> Table:
     """Make the table of the clusters, workers or queues ever seen."""
     return Table(
-        name, metadata, *own, _moment("first_seen_at", nullable=False), _moment("last_seen_at", nullable=False)
+        name, metadata, *own, _moment("first_seen_at", nullable=False), _moment("last_seen_at", nullable=False), *more
     )
 
 
@@ -273,7 +276,13 @@ def _cluster() -> Column[Any]:
     return Column("cluster", _key_text(), primary_key=True)
 
 
-clusters = _thing("clusters", _cluster(), Column("scheduler", _key_text(), nullable=False), Column("version", Text))
+clusters = _thing(
+    "clusters",
+    _cluster(),
+    Column("scheduler", _key_text(), nullable=False),
+    Column("version", Text),
+    more=[_moment("pruned_before")],
+)
 workers = _thing("workers", _cluster(), Column("worker", _key_text(), primary_key=True))
 queues = _thing("queues", _cluster(), Column("queue", _key_text(), primary_key=True))
 
@@ -319,6 +328,56 @@ collections = Table(
     Column("last_error", Text),
     Column("interval_seconds", Double),
     Column("gaps", _json()),
+)
+
+usage_daily = Table(
+    "usage_daily",
+    metadata,
+    Column("day", Date, primary_key=True),
+    *(
+        Column(name, _key_text(), primary_key=True)
+        for name in ("cluster", "queue", "owner", "account", "vo", "outcome")
+    ),
+    *(Column(name, BigInteger, nullable=False) for name in MEASURES),
+)
+
+set_aside = Table(
+    "set_aside",
+    metadata,
+    _cluster(),
+    Column("source", _key_text(), primary_key=True),
+    Column("digest", _key_text(), primary_key=True),
+    Column("kind", _key_text(), nullable=False),
+    Column("said", Text),
+    Column("content", Text, nullable=False),
+    Column("times", Integer, nullable=False),
+    _moment("first_seen_at", nullable=False),
+    _moment("last_seen_at", nullable=False),
+)
+
+verifications = Table(
+    "verifications",
+    metadata,
+    _cluster(),
+    Column("day", Date, primary_key=True),
+    _moment("finished_at", nullable=False),
+    Column("checked", Integer, nullable=False),
+    Column("missing", Integer, nullable=False),
+    Column("extra", Integer, nullable=False),
+    Column("different", Integer, nullable=False),
+    Column("remembered_since", UtcDateTime),
+)
+
+tasks = Table(
+    "tasks",
+    metadata,
+    _cluster(),
+    Column("task", _key_text(), primary_key=True),
+    Column("source", _key_text(), primary_key=True),
+    _moment("since", nullable=False),
+    _moment("until", nullable=False),
+    _moment("reached", nullable=False),
+    _moment("touched_at", nullable=False),
 )
 
 

@@ -19,7 +19,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from history import bulk, schema
 from history.merge import merge
 from history.months import make_months
+from history.rebuild import usage_rows
 from history.records import Job, Queue, State, Worker, WorkerState
+from history.rollup import add_job, no_usage
 from history.rows import Rows, no_rows, rows_of, stored_jobs
 from history.upgrade import upgrade
 
@@ -70,15 +72,15 @@ class History:
     def begin_cluster(self, cluster: str, scheduler: str, version: str | None, now: datetime) -> None:
         """Note that a cluster exists; needed before anything of it can be saved."""
         with self._transaction(cluster) as connection:
-            first = connection.scalar(
-                select(schema.clusters.c.first_seen_at).where(schema.clusters.c.cluster == cluster)
-            )
+            query = select(schema.clusters).where(schema.clusters.c.cluster == cluster)
+            known = connection.execute(query).mappings().one_or_none()
             row = {
                 "cluster": cluster,
                 "scheduler": scheduler,
                 "version": version,
-                "first_seen_at": first or now,
+                "first_seen_at": known["first_seen_at"] if known else now,
                 "last_seen_at": now,
+                "pruned_before": known["pruned_before"] if known else None,
             }
             self._put(connection, schema.clusters, [row])
 
@@ -161,7 +163,10 @@ class History:
         for job in page:
             by_id[job.native_id].append(job)
         forgotten = self._placeholders(connection, cluster, by_id)
-        stored = stored_jobs(connection, cluster, by_id)
+        stored = _stored_of(connection, cluster, by_id)
+        pruned_before = connection.scalar(
+            select(schema.clusters.c.pruned_before).where(schema.clusters.c.cluster == cluster)
+        )
         old, new = no_rows(), no_rows()
         before: list[Job] = []
         after: list[Job] = []
@@ -172,6 +177,8 @@ class History:
             for job in now:
                 known = same.pop(job.submitted_at, None)
                 job = replace(job, requeued=False) if job.requeued else job
+                if known is None and _is_pruned(job, pruned_before):
+                    continue
                 if job != known:
                     after.append(job)
                     if known is not None:
@@ -184,6 +191,7 @@ class History:
         for job in after:
             rows_of(job, cluster, seen_at, new)
         self._apply(connection, old, new)
+        self._save_usage(connection, cluster, before, after)
         self._save_pauses(connection, cluster, before, after, seen_at)
         return len(after)
 
@@ -217,6 +225,17 @@ class History:
     def _put(self, connection: Connection, table: Table, changed: Sequence[Mapping[str, Any]]) -> None:
         bulk.upsert(connection, table, changed)
         self.rows_written[table.name] += len(changed)
+
+    def _save_usage(self, connection: Connection, cluster: str, before: Iterable[Job], after: Iterable[Job]) -> None:
+        """Move the rollup by the difference between jobs as they were and as they are."""
+        usage = no_usage()
+        for job in before:
+            add_job(job, usage, -1)
+        for job in after:
+            add_job(job, usage)
+        changed = list(usage_rows(cluster, usage))
+        bulk.add(connection, schema.usage_daily, changed)
+        self.rows_written[schema.usage_daily.name] += len(changed)
 
     def _save_pauses(
         self, connection: Connection, cluster: str, before: Iterable[Job], after: Iterable[Job], seen_at: datetime
@@ -368,6 +387,24 @@ class History:
             with self._lock:
                 make_months(self._engine, missing)
             self._months |= missing
+
+
+def _stored_of(connection: Connection, cluster: str, by_id: Mapping[str, Sequence[Job]]) -> dict[str, list[Job]]:
+    """Read what is stored of the jobs of a page: all that have their id, where the scheduler gives ids again."""
+    ids = [native_id for native_id, jobs in by_id.items() if any(job.attempt_at is not None for job in jobs)]
+    exact = {(job.native_id, job.submitted_at) for jobs in by_id.values() for job in jobs if job.attempt_at is None}
+    having = set(ids)
+    return stored_jobs(connection, cluster, ids, sorted(key for key in exact if key[0] not in having))
+
+
+def _is_pruned(job: Job, pruned_before: datetime | None) -> bool:
+    """Tell whether a job has been pruned: it is in the rollup still, and must not count there twice."""
+    return (
+        pruned_before is not None
+        and job.submitted_at < pruned_before
+        and job.ended_at is not None
+        and job.ended_at < pruned_before
+    )
 
 
 def _same_row(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> bool:

@@ -1,6 +1,7 @@
 """Merging: the same truth in whatever order, however often and in whatever pages a job is observed."""
 
 import random
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import given, settings
@@ -120,27 +121,32 @@ def test_a_run_that_another_run_follows_has_ended_and_so_have_all_of_an_ended_jo
     assert ended.runs[1].ended_at == at(300)
 
 
-@st.composite
-def lives(draw: st.DrawFn) -> list[list[Job]]:
-    """Draw every observation of one id: some jobs one after the other, each with some attempts, queue and accounting."""
+def some_lives(number: Callable[[int, int], int]) -> list[list[Job]]:
+    """Make every observation of one id: some jobs one after the other, each with some attempts, queue and accounting."""
     jobs: list[list[Job]] = []
     clock = 0
-    for _ in range(draw(st.integers(1, 3))):
+    for _ in range(number(1, 3)):
         seen: list[Job] = []
-        attempts = draw(st.integers(1, 3))
+        attempts = number(1, 3)
         for attempt in range(attempts):
             submit = clock
-            start, end = submit + draw(st.integers(1, 50)), submit + draw(st.integers(60, 100))
+            start, end = submit + number(1, 50), submit + number(60, 100)
             again = attempt > 0
             seen.append(live(submit, requeued=again))
             seen.append(live(submit, State.RUNNING, start, requeued=again))
             ends = [("REQUEUED", Outcome.PREEMPTED), ("NODE_FAIL", Outcome.NODE_FAIL)]
-            how = ("COMPLETED", Outcome.COMPLETED) if attempt == attempts - 1 else draw(st.sampled_from(ends))
+            how = ("COMPLETED", Outcome.COMPLETED) if attempt == attempts - 1 else ends[number(0, 1)]
             seen.append(accounted(submit, start, end, *how))
             clock = end
         clock += 1000
         jobs.append(seen)
     return jobs
+
+
+@st.composite
+def lives(draw: st.DrawFn) -> list[list[Job]]:
+    """Draw every observation of one id."""
+    return some_lives(lambda least, most: draw(st.integers(least, most)))
 
 
 @settings(max_examples=200, deadline=None)

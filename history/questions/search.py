@@ -5,11 +5,12 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, and_, exists, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, exists, select, tuple_
 
 from history.questions import Scope, run
 from history.render import Answer
-from history.schema import OPEN_SPAN, TOP_SPAN, jobs, queues, run_workers, runs
+from history.schema import jobs, queues, run_workers, runs
+from history.spans import open_at
 
 COLUMNS = (
     "cluster", "job_id", "owner", "account", "queue", "state", "outcome", "submitted_at", "started_at", "ended_at",
@@ -109,22 +110,6 @@ def _like(column: Any, pattern: str) -> ColumnElement[bool]:
     escaped = pattern.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_").replace("*", "%").replace("?", "_")
     condition: ColumnElement[bool] = column.like(escaped, escape="\\")
     return condition
-
-
-def open_at(table: Any, moment: datetime) -> ColumnElement[bool]:
-    """Give the condition that a period of a table was open at a moment: a short index range a span class."""
-    seconds = int(moment.timestamp())
-    classes = [and_(table.c.span == OPEN_SPAN, table.c.started_at <= moment)]
-    for span in range(TOP_SPAN + 1):
-        earliest = seconds - (2 << span)
-        # the longest class holds everything that is longer still
-        bound = (
-            []
-            if span == TOP_SPAN or earliest < 0
-            else [table.c.started_at > datetime.fromtimestamp(earliest, moment.tzinfo)]
-        )
-        classes.append(and_(table.c.span == span, table.c.started_at <= moment, *bound, table.c.ended_at > moment))
-    return and_(table.c.submitted_at <= moment, or_(*classes))
 
 
 def _workers(connection: Connection, scope: Scope, keys: list[Any]) -> dict[Any, str]:
