@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import msgspec
 from msgspec.structs import replace
-from sqlalchemy import Connection, Engine, Table, select, text, update
+from sqlalchemy import Connection, Engine, Table, delete, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from history import bulk, schema
@@ -21,7 +21,7 @@ from history.merge import merge
 from history.months import make_months
 from history.rebuild import usage_rows
 from history.records import Job, Queue, State, Worker, WorkerState
-from history.rollup import add_job, no_usage
+from history.rollup import MEASURES, add_job, no_usage
 from history.rows import Rows, no_rows, rows_of, stored_jobs
 from history.upgrade import upgrade
 
@@ -234,7 +234,12 @@ class History:
         for job in after:
             add_job(job, usage)
         changed = list(usage_rows(cluster, usage))
-        bulk.add(connection, schema.usage_daily, changed)
+        table = schema.usage_daily
+        bulk.add(connection, table, changed)
+        less = {row["day"] for row in changed if any(row[name] < 0 for name in MEASURES)}
+        if less:
+            nothing = [table.c[name] == 0 for name in MEASURES]
+            connection.execute(delete(table).where(table.c.cluster == cluster, table.c.day.in_(less), *nothing))
         self.rows_written[schema.usage_daily.name] += len(changed)
 
     def _save_pauses(
