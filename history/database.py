@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
 READ_TIMEOUT_SECONDS = 60
@@ -125,6 +126,19 @@ def _open_sqlite(url: URL, *, readonly: bool) -> Engine:
         connection.exec_driver_sql("BEGIN" if readonly else "BEGIN IMMEDIATE")
 
     return engine
+
+
+_REFUSED = ("21", "22", "23", "54")
+"""Classes of SQLSTATE that are about the data: cardinality, data exception, integrity, program limit."""
+
+
+def is_away(error: Exception) -> bool:
+    """Tell a database that cannot be written for now (stopped, full, read-only, newer) from one that refuses a row."""
+    if isinstance(error, DataError | IntegrityError):
+        return False
+    if isinstance(error, DBAPIError):
+        return not str(getattr(error.orig, "pgcode", None) or "").startswith(_REFUSED)
+    return isinstance(error, HistoryError | PoolTimeout)
 
 
 def explain(error: SQLAlchemyError, url: URL) -> str:

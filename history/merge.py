@@ -219,3 +219,28 @@ def _kept_of_earlier(before: Job, after: Job) -> dict[str, object]:
     if after.name is None or (after.accounted and before.name is not None and not before.accounted):
         kept["name"] = before.name
     return kept
+
+
+def left(job: Job, moment: datetime) -> Job:
+    """Say of a job that it has left the queue: how it ended, accounting has yet to tell.
+
+    Without this, a job would go on running in the history for as long as accounting is away.
+    """
+    return replace(
+        job,
+        state=State.ENDED,
+        native_state=None,
+        outcome=Outcome.UNKNOWN,
+        reason=None,
+        waiting=None,
+        state_since=None,
+        accounted=False,
+        ended_at=max(moment, job.submitted_at),
+        runs=tuple(_ended_run(run, moment) for run in job.runs),
+    )
+
+
+def _ended_run(run: Run, moment: datetime) -> Run:
+    if run.ended_at is not None:
+        return run
+    return replace(run, ended_at=max(moment, run.started_at), outcome=Outcome.UNKNOWN)

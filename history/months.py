@@ -11,6 +11,15 @@ LOCK = 0x424251
 """Advisory lock under which BBQ changes the schema: 'BBQ'."""
 
 
+AHEAD = 2
+"""Months that are made before their first job: a month made at midnight would be made by whoever writes first."""
+
+
+def months_ahead(now: datetime) -> set[tuple[int, int]]:
+    """Give this month and the next ones as (year, month)."""
+    return {(now.year + (now.month - 1 + more) // 12, (now.month - 1 + more) % 12 + 1) for more in range(AHEAD + 1)}
+
+
 def make_months(engine: Engine, months: Iterable[tuple[int, int]]) -> None:
     """Make the partitions of these (year, month) pairs where they are missing, in a transaction of their own."""
     with engine.begin() as connection:

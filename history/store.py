@@ -4,6 +4,8 @@ Saving is idempotent: a page is merged with what is stored (`history.merge`), an
 different are written. Saving the same page again, or an older one later, changes nothing.
 """
 
+import hashlib
+import logging
 import threading
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,8 +19,10 @@ from sqlalchemy import Connection, Engine, Table, delete, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from history import bulk, schema
-from history.merge import merge
-from history.months import make_months
+from history.batch import Batch, Gap, JobsBatch, WorkersBatch
+from history.database import is_away
+from history.merge import left, merge
+from history.months import make_months, months_ahead
 from history.rebuild import usage_rows
 from history.records import Job, Queue, State, Worker, WorkerState
 from history.rollup import MEASURES, add_job, no_usage
@@ -27,6 +31,12 @@ from history.upgrade import upgrade
 
 PAGE = 2_000
 """Jobs in one transaction."""
+MOST_SET_ASIDE = 10_000
+MOST_TEXT = 65_536
+"""How many rows are kept of what could not be stored, of each source, and how much of each."""
+MOST_GAPS = 100
+
+log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 _PAUSES = (State.HELD, State.SUSPENDED)
@@ -46,6 +56,10 @@ class History:
         self._prepared = False
         self.up = True
         """Whether the newest write succeeded."""
+        self.reached_at: dict[tuple[str, str], datetime] = {}
+        """Up to when everything that ended is stored, by cluster and source."""
+        self.rows_set_aside: dict[tuple[str, str], int] = defaultdict(int)
+        """Texts newly set aside, by cluster and source."""
 
     def prepare(self) -> None:
         """Bring the database to this release's schema, if that was not done yet. Raises HistoryError."""
@@ -128,6 +142,127 @@ class History:
         with self._engine.connect() as connection:
             return list(connection.scalars(query))
 
+    def save(self, batch: Batch) -> int:
+        """Store a batch: its pages one after the other, and with the last one its watermark.
+
+        Rows that the database refuses, as it would refuse them for ever, are set aside; the rest of their page is
+        stored. Saving a batch again changes nothing.
+
+        Returns:
+            the number of jobs that came out different.
+
+        Raises:
+            SQLAlchemyError: the database is away, or will not be written for another reason that may pass.
+        """
+        if isinstance(batch, WorkersBatch):
+            self.save_workers(
+                batch.cluster,
+                batch.source,
+                batch.workers,
+                batch.queues,
+                seen_at=batch.seen_at,
+                interval_seconds=batch.interval_seconds,
+            )
+            return 0
+        jobs = batch.jobs
+        if batch.whole_queue:
+            there = {job.native_id for job in jobs}
+            gone = [each for each in self.open_ids(batch.cluster, batch.queue) if each not in there]
+            known = self.newest_jobs(batch.cluster, gone)
+            jobs = [*jobs, *(left(job, batch.seen_at) for job in known.values() if job.state is not State.ENDED)]
+        pages = list(_pages(jobs)) or [[]]
+        changed = sum(self._save_or_split(batch, page, last=page is pages[-1]) for page in pages)
+        if batch.reached_at is not None:
+            self.reached_at[batch.cluster, batch.source] = batch.reached_at
+        return changed
+
+    def _save_or_split(self, batch: JobsBatch, page: Sequence[Job], *, last: bool) -> int:
+        """Store a page; one that is refused is halved until the rows are found that are to blame."""
+        try:
+            self._make_months(page)
+            with self._transaction(batch.cluster) as connection:
+                changed = self._save_page(connection, batch.cluster, page, batch.seen_at)
+                if last:
+                    self._finish(connection, batch)
+            return changed
+        except Exception as error:
+            if is_away(error) or not page:
+                raise
+            if len(page) > 1:
+                half = len(page) // 2
+                first = self._save_or_split(batch, page[:half], last=False)
+                return first + self._save_or_split(batch, page[half:], last=last)
+            said = " ".join(str(error).split())[:500]
+            log.error(
+                "a job is refused by the database and set aside",
+                extra={"cluster": batch.cluster, "source": batch.source, "job": page[0].native_id, "error": said},
+            )
+            with self._transaction(batch.cluster) as connection:
+                self.set_aside(
+                    connection, batch.cluster, batch.source, "refused", [(said, as_text(page[0]))], batch.seen_at
+                )
+                if last:
+                    self._finish(connection, batch)
+            return 0
+
+    def _finish(self, connection: Connection, batch: JobsBatch) -> None:
+        """Write, with the last rows of a batch, how far its source has been read."""
+        unreadable = [(None, text) for text in batch.unreadable]
+        self.set_aside(connection, batch.cluster, batch.source, "unreadable", unreadable, batch.seen_at)
+        self._collected(
+            connection,
+            batch.cluster,
+            batch.source,
+            batch.seen_at,
+            batch.watermark,
+            batch.interval_seconds,
+            batch.gaps,
+        )
+
+    def set_aside(
+        self,
+        connection: Connection,
+        cluster: str,
+        source: str,
+        kind: str,
+        texts: Sequence[tuple[str | None, str]],
+        seen_at: datetime,
+    ) -> None:
+        """Keep what could not be stored as a job, as it was read: each text once, the newest ones of each source.
+
+        Args:
+            kind: `unreadable`, `refused` by the database, or `removed` by a recollection.
+            texts: what was said of it, and the text.
+        """
+        if not texts:
+            return
+        table = schema.set_aside
+        mine = (table.c.cluster == cluster) & (table.c.source == source)
+        short = [column for column in table.columns if column.name != "content"]
+        known = {row["digest"]: dict(row) for row in connection.execute(select(*short).where(mine)).mappings()}
+        rows: dict[str, dict[str, Any]] = {}
+        for said, text_ in texts:
+            content = text_.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()[:MOST_TEXT]
+            digest = hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
+            before = rows.get(digest) or known.get(digest)
+            if before is None:
+                self.rows_set_aside[cluster, source] += 1
+            rows[digest] = {
+                "cluster": cluster,
+                "source": source,
+                "digest": digest,
+                "kind": kind,
+                "said": said,
+                "content": content,
+                "times": before["times"] + 1 if before else 1,
+                "first_seen_at": before["first_seen_at"] if before else seen_at,
+                "last_seen_at": seen_at,
+            }
+        self._put(connection, table, list(rows.values()))
+        together = {**known, **rows}
+        oldest = sorted(together, key=lambda digest: together[digest]["last_seen_at"])
+        bulk.delete(connection, table, [together[digest] for digest in oldest[: max(0, len(oldest) - MOST_SET_ASIDE)]])
+
     def save_jobs(
         self,
         cluster: str,
@@ -138,25 +273,17 @@ class History:
         watermark: str | None = None,
         interval_seconds: float | None = None,
     ) -> int:
-        """Merge observations of jobs into the history.
-
-        Args:
-            observed: jobs as a queue or an accounting shows them, in any order.
-            watermark: moves with the rows; None leaves it where it is.
-
-        Returns:
-            the number of jobs that came out different.
-        """
-        changed = 0
-        pages = list(_pages(observed)) or [[]]
-        self._make_months(observed)
-        for number, page in enumerate(pages, 1):
-            last = number == len(pages)
-            with self._transaction(cluster) as connection:
-                changed += self._save_page(connection, cluster, page, seen_at)
-                if last:
-                    self._collected(connection, cluster, source, seen_at, watermark, interval_seconds)
-        return changed
+        """Store observations of jobs: `save` with a batch made of the arguments."""
+        return self.save(
+            JobsBatch(
+                cluster=cluster,
+                source=source,
+                jobs=list(observed),
+                seen_at=seen_at,
+                watermark=watermark,
+                interval_seconds=interval_seconds,
+            )
+        )
 
     def _save_page(self, connection: Connection, cluster: str, page: Iterable[Job], seen_at: datetime) -> int:
         by_id: dict[str, list[Job]] = defaultdict(list)
@@ -360,6 +487,7 @@ class History:
         seen_at: datetime,
         watermark: str | None,
         interval_seconds: float | None,
+        gaps: Sequence[Gap] = (),
     ) -> None:
         table = schema.collections
         mine = (table.c.cluster == cluster) & (table.c.source == source)
@@ -368,6 +496,10 @@ class History:
             values["watermark"] = watermark
         if interval_seconds is not None:
             values["interval_seconds"] = interval_seconds
+        if gaps:
+            known = connection.scalar(select(table.c.gaps).where(mine)) or []
+            more = [msgspec.to_builtins(gap) for gap in gaps]
+            values["gaps"] = [*known, *(gap for gap in more if gap not in known)][-MOST_GAPS:]
         if not connection.execute(update(table).where(mine).values(values)).rowcount:
             connection.execute(table.insert().values(cluster=cluster, source=source, **values))
 
@@ -381,12 +513,11 @@ class History:
                 connection.execute(table.insert().values(cluster=cluster, source=source, **values))
 
     def _make_months(self, observed: Iterable[Job]) -> None:
-        """Make the months that a page needs, ahead of its transaction (PostgreSQL)."""
+        """Make the months that a page needs, and those that come next, ahead of its transaction (PostgreSQL)."""
         if self._engine.dialect.name != "postgresql":
             return
         moments = {(job.submitted_at.year, job.submitted_at.month) for job in observed}
-        today = datetime.now(UTC)
-        moments.add((today.year, today.month))
+        moments |= months_ahead(datetime.now(UTC))
         missing = moments - self._months
         if missing:
             with self._lock:
@@ -410,6 +541,11 @@ def _is_pruned(job: Job, pruned_before: datetime | None) -> bool:
         and job.ended_at is not None
         and job.ended_at < pruned_before
     )
+
+
+def as_text(job: Job) -> str:
+    """Give a job as JSON, to be kept where it cannot be kept as rows."""
+    return msgspec.json.encode(job).decode()
 
 
 def _same_row(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> bool:

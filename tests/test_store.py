@@ -4,15 +4,20 @@ import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 from sqlalchemy import URL, inspect, select, text
+from sqlalchemy.exc import OperationalError
 
-from exporter.recorder import left
 from history import schema
+from history.batch import Gap, JobsBatch
 from history.database import HistoryError, open_database
+from history.merge import left
+from history.months import months_ahead
+from history.rebuild import computed, stored
 from history.records import Gpus, Job, Outcome, Queue, Run, RunWorker, State, Waiting, Worker, WorkerFlag, WorkerState
-from history.store import History
+from history.store import MOST_TEXT, History
 from history.upgrade import newest, upgrade
 
 T = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -291,3 +296,66 @@ def test_span_classes(seconds: int, span: int) -> None:
     if seconds < 1 << 33:
         assert schema.span_class(start, start + timedelta(seconds=seconds)) == span
     assert schema.span_class(start, None) == 99
+
+
+def set_aside(history: History) -> list[tuple[str, str, int]]:
+    return sorted((row["kind"], row["content"], row["times"]) for row in rows(history, schema.set_aside))
+
+
+def test_rows_that_were_not_understood_are_kept_raw_and_once(history: History) -> None:
+    batch = JobsBatch(
+        cluster="local", source="accounting", seen_at=at(1), jobs=[ended()], watermark="5",
+        unreadable=("7|x\0\udcff\x1b[31m", "y" * 100_000), gaps=(Gap(at(0), at(1), "rotated away"),),
+    )  # fmt: skip
+    for _ in range(3):
+        history.save(batch)
+    assert set_aside(history) == [
+        ("unreadable", "7|x\\x00\\udcff\x1b[31m", 3),
+        ("unreadable", "y" * MOST_TEXT, 3),
+    ]
+    assert history.rows_set_aside == {("local", "accounting"): 2}
+    (row,) = rows(history, schema.collections)
+    assert row["watermark"] == "5" and [gap["said"] for gap in row["gaps"]] == ["rotated away"]
+
+
+def test_a_row_that_the_database_refuses_is_set_aside_and_the_rest_of_its_page_is_stored(history: History) -> None:
+    page = [ended(str(number)) for number in range(100)]
+    page[37] = replace(page[37], exit_code=1 << 70)
+    page[99] = replace(page[99], submitted_at=datetime(9999, 12, 5, tzinfo=UTC), attempt_at=None)
+    history.save_jobs("local", "accounting", page, seen_at=at(1), watermark="9")
+    stored = {row["native_id"] for row in rows(history, schema.jobs)}
+    refused = [
+        msgspec.json.decode(content)["native_id"] for kind, content, _ in set_aside(history) if kind == "refused"
+    ]
+    assert "37" in refused and len(stored) == 100 - len(refused) >= 98
+    assert history.watermark("local", "accounting") == "9"
+    assert usage_is_exact(history)
+
+
+def test_a_database_that_is_away_refuses_nothing(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: Any) -> None:
+        raise OperationalError("INSERT", {}, Exception("server closed the connection unexpectedly"))
+
+    monkeypatch.setattr(history, "_save_page", away)
+    with pytest.raises(OperationalError):
+        save(history, pending("1"), pending("2"), watermark="3")
+    monkeypatch.undo()
+    assert set_aside(history) == [] and history.watermark("local", "jobs") is None
+
+
+def usage_is_exact(history: History) -> bool:
+    with history._engine.connect() as connection:
+        days = set(connection.scalars(select(schema.usage_daily.c.day)))
+        return stored(connection, "local", days) == computed(connection, "local")["local"]
+
+
+def test_a_whole_queue_closes_what_has_left_it(history: History) -> None:
+    save(history, pending("1"), running("2"), pending("3"))
+    history.save(JobsBatch(cluster="local", source="jobs", seen_at=at(30), jobs=[running("2")], whole_queue=True))
+    assert {row["native_id"]: row["state"] for row in rows(history, schema.jobs)} == {
+        "1": "ended", "2": "running", "3": "ended",
+    }  # fmt: skip
+
+
+def test_months_are_made_ahead(database: URL) -> None:
+    assert months_ahead(datetime(2026, 11, 30, tzinfo=UTC)) == {(2026, 11), (2026, 12), (2027, 1)}

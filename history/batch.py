@@ -1,0 +1,59 @@
+"""What is handed to the history in one piece: plain data, so that it can wait in a file while the database is away."""
+
+from datetime import datetime
+
+import msgspec
+
+from history.records import Job, Queue, Worker
+
+
+class Gap(msgspec.Struct, frozen=True):
+    """A time of which something was lost before BBQ could read it, and why."""
+
+    since: datetime
+    until: datetime
+    said: str
+
+
+class JobsBatch(msgspec.Struct, frozen=True, kw_only=True, tag="jobs"):
+    """Observations of jobs, as a queue or an accounting shows them, in any order."""
+
+    cluster: str
+    source: str
+    seen_at: datetime
+    jobs: list[Job]
+    whole_queue: bool = False
+    """These are all the jobs that have not ended (of `queue`): what else is open has left."""
+    queue: str | None = None
+    watermark: str | None = None
+    """Moves with the rows; None leaves it where it is."""
+    reached_at: datetime | None = None
+    """Up to when everything that ended is known once this is stored."""
+    interval_seconds: float | None = None
+    unreadable: tuple[str, ...] = ()
+    """Rows that were not understood, as they were read."""
+    gaps: tuple[Gap, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """Give how many things it tells of."""
+        return len(self.jobs) + len(self.unreadable)
+
+
+class WorkersBatch(msgspec.Struct, frozen=True, kw_only=True, tag="workers"):
+    """All workers and queues of a cluster at one moment."""
+
+    cluster: str
+    source: str
+    seen_at: datetime
+    workers: list[Worker]
+    queues: list[Queue]
+    interval_seconds: float | None = None
+
+    @property
+    def rows(self) -> int:
+        """Give how many things it tells of."""
+        return len(self.workers) + len(self.queues)
+
+
+Batch = JobsBatch | WorkersBatch
