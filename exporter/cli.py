@@ -86,7 +86,7 @@ def command(
             sys.exit(check_table(config, url))
         addresses = [parse_address(text) for text in listen_address or (config.web.listen_address,)]
         _run(
-            Exporter(config, url),
+            Exporter(config, url, None if once else config.history.spool or _default_spool(demo)),
             once=once,
             addresses=addresses,
             telemetry_path=config.web.telemetry_path,
@@ -104,6 +104,11 @@ def _default_database(demo: bool) -> str:
     if demo:
         return default_url().replace("history.db", "demo.db")
     return os.environ.get("BBQ_DATABASE") or default_url()
+
+
+def _default_spool(demo: bool) -> Path:
+    """Give the folder of what waits for the database, beside the default one."""
+    return Path(default_url().removeprefix("sqlite:///")).with_name("demo-spool" if demo else "spool")
 
 
 def _configuration(config_file: Path | None, demo: bool, scale: float, seed: int) -> Config:

@@ -15,6 +15,8 @@ import yaml
 
 _S = TypeVar("_S", bound=msgspec.Struct)
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d|w|y)?\Z")
+_SIZE = re.compile(r"([0-9]+)\s*([KMGT]iB)?\Z")
+_SHIFT = {"": 0, "KiB": 10, "MiB": 20, "GiB": 30, "TiB": 40}
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "y": 365 * 86400}
 
 
@@ -26,6 +28,10 @@ class Duration(float):
     """A time span in seconds, written `60s`, `2h`, `3y` or as a bare number of seconds."""
 
 
+class Size(int):
+    """A number of bytes, written `512MiB`, `1GiB` or as a bare number of bytes."""
+
+
 class HistorySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where and how long the history is kept."""
 
@@ -33,6 +39,9 @@ class HistorySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     password_file: Path | None = None
     retention: Duration | None = None
     spool: Path | None = None
+    """Folder of what waits while the database is away; beside the default database when not said."""
+    spool_limit: Size = Size(1 << 30)
+    """How much of it there may be."""
 
 
 class WebSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -187,6 +196,11 @@ def _decode(kind: type, value: Any) -> Any:
         if seconds <= 0:
             raise ValueError(f"Expected a duration of more than nothing, read {value!r}")
         return Duration(seconds)
+    if kind is Size:
+        match = _SIZE.match(str(value)) if isinstance(value, str | int) and not isinstance(value, bool) else None
+        if match is None:
+            raise ValueError(f"Expected a size such as 512MiB or 1GiB, read {value!r}")
+        return Size(int(match[1]) << _SHIFT[match[2] or ""])
     if kind is Path:
         if not isinstance(value, str):
             raise ValueError(f"Expected a path, read {_kind(value)}")

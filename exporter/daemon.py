@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from sqlalchemy import URL
 from sqlalchemy.exc import SQLAlchemyError
@@ -16,6 +17,7 @@ from exporter.page import MetricsPage
 from exporter.poller import ClusterPoller
 from exporter.recorder import Recorder
 from exporter.sources import open_source
+from exporter.spool import Spool
 from exporter.web import Application, Server
 from history.database import explain, open_database, shown
 from history.store import History
@@ -28,12 +30,17 @@ STOP_SECONDS = 30.0
 class Exporter:
     """Everything of one configuration, made but not started."""
 
-    def __init__(self, config: Config, database: URL) -> None:
+    def __init__(self, config: Config, database: URL, spool: Path | None = None) -> None:
+        """Make it; what cannot be written waits in the folder `spool`, if there is one.
+
+        Raises:
+            HistoryError: the spool cannot be used.
+        """
         self.board = Board(owners=config.limits.owners)
         self._url = database
         self.history = History(open_database(database))
-        self._recorder = Recorder(self.history)
-        self.page = MetricsPage(self.board, self.history, config.limits.series)
+        self._recorder = Recorder(self.history, None if spool is None else Spool(spool, config.history.spool_limit))
+        self.page = MetricsPage(self.board, self.history, config.limits.series, self._recorder)
         self._config = config
         self._pollers = []
         self._servers: list[Server] = []

@@ -13,6 +13,7 @@ from prometheus_client.core import GaugeMetricFamily
 from exporter.board import Board
 from exporter.gauges import families
 from exporter.gauges.self import self_metrics
+from exporter.recorder import Recorder
 from history.store import History
 
 
@@ -27,9 +28,12 @@ class _Written(NamedTuple):
 class MetricsPage:
     """Thread-safe."""
 
-    def __init__(self, board: Board, history: History | None, series_limit: int) -> None:
+    def __init__(
+        self, board: Board, history: History | None, series_limit: int, recorder: Recorder | None = None
+    ) -> None:
         self._board = board
         self._history = history
+        self._recorder = recorder
         self._series_limit = series_limit
         self._written: dict[str, _Written] = {}
         board.on_change = self.write
@@ -48,7 +52,7 @@ class MetricsPage:
             if bodies:
                 parts.append(f"# HELP {family.name} {_escape(family.help)}\n# TYPE {family.name} gauge\n".encode())
                 parts.extend(bodies)
-        own = list(self_metrics(self._board, self._history))
+        own = list(self_metrics(self._board, self._history, self._recorder))
         series = sum(each.series for each in written) + sum(len(metric.samples) for metric in own) + 2
         limits = (
             GaugeMetricFamily("bbq_series", "Series on this page.", value=series),

@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from exporter.board import Board
 from exporter.config import Cluster
 from exporter.recorder import Recorder
-from exporter.snapshot import Feed, JobsReading, Kind, WorkersReading
+from exporter.snapshot import AccountingPage, Feed, JobsReading, Kind, WorkersReading
 from exporter.sources import Source, SourceError
 from history.database import HistoryError
 
@@ -179,11 +179,7 @@ class ClusterPoller:
             page = self._source.read_accounting(feed, recorder.watermark(name, feed), now)
             recorder.save_ended(name, feed, page, now, self._interval(feed))
             calls += page.calls
-            for text in page.unreadable:
-                log.warning(
-                    "a row of accounting was not understood",
-                    extra={"cluster": name, "source": feed.name, "row": text[:500]},
-                )
+            self._log_lost(feed, page)
             self._log_unknown(page.unknown)
             if page.complete or self._stop.is_set():
                 break
@@ -212,11 +208,32 @@ class ClusterPoller:
         if self._recorder is not None:
             self._recorder.failed(name, feed, said)
 
+    def _log_lost(self, feed: Feed, page: AccountingPage) -> None:
+        """Say which rows were not understood, and of which time the scheduler has lost something."""
+        extra = {"cluster": self._cluster.name, "source": feed.name}
+        for text in page.unreadable:
+            if _first_time(text):
+                log.warning(
+                    "a row of accounting was not understood and is set aside", extra={**extra, "row": text[:500]}
+                )
+        for gap in page.gaps:
+            log.error(
+                "a gap in the history", extra={**extra, "since": gap.since, "until": gap.until, "error": gap.said}
+            )
+
     def _log_unknown(self, values: Sequence[object]) -> None:
         for value in values:
-            if value not in _told:
-                _told.add(value)
+            if _first_time(value):
                 log.warning("unknown word of the scheduler", extra={"cluster": self._cluster.name, "value": str(value)})
 
 
 _told: set[object] = set()
+MOST_TOLD = 10_000
+
+
+def _first_time(value: object) -> bool:
+    """Tell whether something is worth a line of the log: not said before, and not the ten-thousandth of its kind."""
+    if value in _told or len(_told) >= MOST_TOLD:
+        return False
+    _told.add(value)
+    return True

@@ -1,20 +1,25 @@
-"""Between readings and the history: what to store of each, by a thread of its own.
+"""Between readings and the history: what to store of each, and where it waits while the database is away.
 
 Readings of queues and workers are offered, and only the newest of each feed waits to be stored: an older one has
-nothing that accounting does not tell later. What ended is stored by who reads it, for its watermark must move
-with its rows.
+nothing that accounting does not tell later. What ended is handed over by who reads it, together with its watermark.
+Everything goes through one door, in order: into the database, or, while that is away or behind, into the spool, which
+a thread of its own empties when the database is back.
 """
 
 import logging
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 
-from msgspec.structs import replace
+import msgspec
 from sqlalchemy.exc import SQLAlchemyError
 
 from exporter.snapshot import AccountingPage, Feed, JobsReading, Reading
-from history.database import HistoryError
-from history.records import Job, Outcome, Run, State
+from exporter.spool import Spool
+from history.batch import Batch, Gap, JobsBatch, WorkersBatch
+from history.database import HistoryError, is_away
+from history.merge import left
+from history.records import Job, State
 from history.store import History
 
 log = logging.getLogger(__name__)
@@ -25,32 +30,51 @@ MOST_MISSING = 500
 """When a job is asked for by name, for how long, and how many at a time."""
 FORGET_AFTER = timedelta(days=30)
 """A feed that has not been read for so long is no longer expected to come back."""
+RETRY_SECONDS = 5.0
+"""How often a database that is away is tried again."""
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Batch).decode
 
 
 class Recorder:
     """Stores what pollers read. Thread-safe."""
 
-    def __init__(self, history: History) -> None:
+    def __init__(self, history: History, spool: Spool | None = None, *, retry_seconds: float = RETRY_SECONDS) -> None:
         self._history = history
+        self._spool = spool
+        self._retry_seconds = retry_seconds
         self._waiting: dict[tuple[str, str], tuple[Feed, Reading, float]] = {}
         self._open: dict[tuple[str, str], dict[str, Job]] = {}
         self._changed = threading.Condition()
         self._stopping = False
+        self._stop = threading.Event()
         self._clusters: dict[str, tuple[str, str | None]] = {}
         self._begun: set[str] = set()
-        self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
+        self._door = threading.RLock()
+        """Held while a batch is stored or spooled, so that they keep their order."""
+        self._watermarks = spool.remembered() if spool is not None else {}
+        self._lost_since: dict[tuple[str, str], datetime] = {}
+        self._away = False
+        self._threads = [threading.Thread(target=self._work, name="recorder", daemon=True)]
+        if spool is not None:
+            self._threads.append(threading.Thread(target=self._empty, name="spool", daemon=True))
 
     def start(self) -> None:
         """Begin to store what is offered."""
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self, timeout: float) -> bool:
-        """Store what is waiting and end; tell whether that was done in time."""
+        """Store or spool what is waiting and end; tell whether that was done in time."""
         with self._changed:
             self._stopping = True
             self._changed.notify()
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
+        self._stop.set()
+        deadline = time.monotonic() + timeout
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
 
     def begin_cluster(self, cluster: str, scheduler: str, version: str | None) -> None:
         """Note that a cluster exists; the database is told with the first write."""
@@ -85,28 +109,128 @@ class Recorder:
             self._store(*item)
 
     def watermark(self, cluster: str, feed: Feed) -> str | None:
-        """Give how far a feed's accounting is stored."""
-        self._begin(cluster)
-        return self._history.watermark(cluster, feed.name)
+        """Give how far a feed's accounting is stored or spooled.
+
+        Raises:
+            SQLAlchemyError, HistoryError: the database is away and nobody remembers.
+        """
+        name = f"{cluster} {feed.name}"
+        with self._door:
+            if self._must_spool() and name in self._watermarks:
+                return self._watermarks[name]
+            try:
+                self._begin(cluster)
+                found = self._history.watermark(cluster, feed.name)
+            except (SQLAlchemyError, HistoryError) as error:
+                if name not in self._watermarks or not is_away(error):
+                    raise
+                return self._watermarks[name]
+            if found is not None:
+                self._watermarks[name] = found
+            return found
 
     def save_ended(self, cluster: str, feed: Feed, page: AccountingPage, now: datetime, interval: float) -> None:
-        """Store a page of what ended together with its watermark."""
-        self._begin(cluster)
-        self._history.save_jobs(
-            cluster, feed.name, page.jobs, seen_at=now, watermark=page.watermark, interval_seconds=interval
+        """Store or spool a page of what ended together with its watermark.
+
+        Raises:
+            SQLAlchemyError, HistoryError, SpoolFull: it is neither stored nor spooled, and must be read again.
+        """
+        self._write(
+            JobsBatch(
+                cluster=cluster,
+                source=feed.name,
+                seen_at=now,
+                jobs=page.jobs,
+                watermark=page.watermark,
+                reached_at=page.reached_at,
+                interval_seconds=interval,
+                unreadable=page.unreadable,
+                gaps=page.gaps,
+            )
         )
 
     def missing(self, cluster: str, now: datetime) -> list[str]:
         """Give the jobs that left a cluster's queue some time ago and of whose end accounting has not told."""
+        if self._must_spool():
+            return []
         return self._history.unaccounted(cluster, now - MISSING_FOR, now - MISSING_AFTER, MOST_MISSING)
 
     def failed(self, cluster: str, feed: Feed, said: str) -> None:
         """Note that a feed could not be read."""
+        if self._must_spool():
+            return
         try:
             self._begin(cluster)
             self._history.failed(cluster, feed.name, said, at=_now())
         except (SQLAlchemyError, HistoryError) as error:
             log.debug("history cannot be written", extra={"cluster": cluster, "error": _line(error)})
+
+    def waiting(self) -> tuple[int, int, int] | None:
+        """Give the rows and bytes that wait in the spool, and the bytes that may; None without one."""
+        return None if self._spool is None else (self._spool.rows, self._spool.bytes, self._spool.most_bytes)
+
+    def _must_spool(self) -> bool:
+        return self._spool is not None and (self._away or bool(self._spool))
+
+    def _write(self, batch: Batch) -> None:
+        """Store a batch, or spool it behind what waits already."""
+        with self._door:
+            if not self._must_spool():
+                try:
+                    self._begin(batch.cluster)
+                    self._history.save(batch)
+                except Exception as error:
+                    if self._spool is None or not is_away(error):
+                        raise
+                    self._away = True
+                    log.warning("history is away; what is read waits in the spool", extra={"error": _line(error)})
+                else:
+                    self._remember(batch)
+                    return
+            assert self._spool is not None
+            self._spool.append(_encode(batch), batch.rows)
+            self._remember(batch)
+
+    def _remember(self, batch: Batch) -> None:
+        watermark = getattr(batch, "watermark", None)
+        name = f"{batch.cluster} {batch.source}"
+        if watermark is not None and self._watermarks.get(name) != watermark:
+            self._watermarks[name] = watermark
+            if self._spool is not None:
+                self._spool.remember(self._watermarks)
+
+    def _empty(self) -> None:
+        """Bring what waits in the spool into the database, as soon as it is back."""
+        while not self._stop.is_set():
+            if not self._must_spool() or not self._take_one():
+                self._stop.wait(self._retry_seconds)
+
+    def _take_one(self) -> bool:
+        """Store the oldest batch of the spool; tell whether the database is there."""
+        assert self._spool is not None
+        with self._door:
+            if not self._spool:
+                self._away = False  # nothing could be spooled: the next write will show whether it is back
+                return True
+            payload = self._spool.first()
+        # others may append meanwhile; only this thread takes off
+        try:
+            batch = _decode(payload)
+            self._begin(batch.cluster)
+            self._history.save(batch)
+        except Exception as error:
+            if is_away(error):
+                return False
+            with self._door:
+                path = self._spool.put_away()
+            log.exception("a piece of the spool cannot be stored and is put away", extra={"file": str(path)})
+            return True
+        with self._door:
+            self._spool.take_off()
+            if not self._spool:
+                self._away = False
+                log.info("history is back and up to date; the spool is empty")
+        return True
 
     def _work(self) -> None:
         while (item := self._next(wait=True)) is not None:
@@ -123,69 +247,63 @@ class Recorder:
             return key[0], feed, reading, interval
 
     def _store(self, cluster: str, feed: Feed, reading: Reading, interval: float) -> None:
+        key = cluster, feed.name
+        extra = {"cluster": cluster, "source": feed.name}
         try:
-            self._begin(cluster)
             if isinstance(reading, JobsReading):
                 self._store_jobs(cluster, feed, reading, interval)
             else:
-                self._history.save_workers(
-                    cluster,
-                    feed.name,
-                    reading.workers,
-                    reading.queues,
-                    seen_at=reading.taken_at,
-                    interval_seconds=interval,
+                self._write(
+                    WorkersBatch(
+                        cluster=cluster,
+                        source=feed.name,
+                        seen_at=reading.taken_at,
+                        workers=reading.workers,
+                        queues=reading.queues,
+                        interval_seconds=interval,
+                    )
                 )
+            self._lost_since.pop(key, None)
         except (SQLAlchemyError, HistoryError) as error:
-            self._open.pop((cluster, feed.name), None)  # what was stored of it is no longer known
-            log.warning(
-                "history cannot be written", extra={"cluster": cluster, "source": feed.name, "error": _line(error)}
-            )
+            self._open.pop(key, None)  # what was stored of it is no longer known
+            if key not in self._lost_since:
+                self._lost_since[key] = reading.taken_at
+                log.warning("history cannot be written", extra={**extra, "error": _line(error)})
         except Exception:
-            self._open.pop((cluster, feed.name), None)
-            log.exception("storing failed in BBQ itself", extra={"cluster": cluster, "source": feed.name})
+            self._open.pop(key, None)
+            log.exception("storing failed in BBQ itself", extra=extra)
 
     def _store_jobs(self, cluster: str, feed: Feed, reading: JobsReading, interval: float) -> None:
         """Store the jobs that are new, different or gone since this feed's last stored reading."""
         key = cluster, feed.name
         now = {job.native_id: job for job in reading.jobs}
         before = self._open.get(key)
-        if before is None:  # the first time, all that is read is compared with what is stored
-            gone = [native_id for native_id in self._history.open_ids(cluster, feed.queue) if native_id not in now]
-            before = self._history.newest_jobs(cluster, gone)
-        observed = [job for native_id, job in now.items() if before.get(native_id) != job]
-        observed.extend(
-            left(job, reading.taken_at)
-            for native_id, job in before.items()
-            if native_id not in now and job.state is not State.ENDED
+        observed = list(reading.jobs)
+        if before is not None:  # else all that is read is compared with what is stored
+            observed = [job for native_id, job in now.items() if before.get(native_id) != job]
+            observed.extend(
+                left(job, reading.taken_at)
+                for native_id, job in before.items()
+                if native_id not in now and job.state is not State.ENDED
+            )
+        lost_since = self._lost_since.get(key)
+        gaps = (Gap(lost_since, reading.taken_at, _LOST),) if lost_since is not None else ()
+        self._write(
+            JobsBatch(
+                cluster=cluster,
+                source=feed.name,
+                seen_at=reading.taken_at,
+                jobs=observed,
+                whole_queue=before is None,
+                queue=feed.queue,
+                interval_seconds=interval,
+                gaps=gaps,
+            )
         )
-        self._history.save_jobs(cluster, feed.name, observed, seen_at=reading.taken_at, interval_seconds=interval)
         self._open[key] = now
 
 
-def left(job: Job, moment: datetime) -> Job:
-    """Say of a job that it has left the queue: how it ended, accounting has yet to tell.
-
-    Without this, a job would go on running in the history for as long as accounting is away.
-    """
-    return replace(
-        job,
-        state=State.ENDED,
-        native_state=None,
-        outcome=Outcome.UNKNOWN,
-        reason=None,
-        waiting=None,
-        state_since=None,
-        accounted=False,
-        ended_at=max(moment, job.submitted_at),
-        runs=tuple(_ended(run, moment) for run in job.runs),
-    )
-
-
-def _ended(run: Run, moment: datetime) -> Run:
-    if run.ended_at is not None:
-        return run
-    return replace(run, ended_at=max(moment, run.started_at), outcome=Outcome.UNKNOWN)
+_LOST = "neither the database nor the spool took readings: of this time, only what accounting tells is known"
 
 
 def _now() -> datetime:

@@ -5,6 +5,7 @@ from enum import StrEnum
 
 import msgspec
 
+from history.batch import Gap
 from history.records import Job, Queue, Waiting, Worker
 
 
@@ -84,6 +85,10 @@ class AccountingPage(msgspec.Struct, frozen=True, kw_only=True):
     unknown: tuple[UnknownValue, ...] = ()
     unreadable: tuple[str, ...] = ()
     """Rows that could not be understood, as they were read."""
+    reached_at: datetime | None = None
+    """Up to when everything that ended has been read."""
+    gaps: tuple[Gap, ...] = ()
+    """Times of which the scheduler has lost something before it was read."""
     calls: int = 1
 
 

@@ -201,8 +201,7 @@ def test_the_database_away_does_not_touch_the_gauges(
         raise OperationalError("connection refused", None, Exception("away"))
 
     with monkeypatch.context() as patched:
-        patched.setattr(history, "save_jobs", away)
-        patched.setattr(history, "save_workers", away)
+        patched.setattr(history, "save", away)
         source.jobs = [job("2")]
         poller.poll_once()
         _, view = board.view("c")

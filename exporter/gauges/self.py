@@ -1,6 +1,7 @@
 """What BBQ says of itself: each source, the history, words it did not know, and its own build."""
 
 import platform
+import time
 from collections import Counter
 from collections.abc import Iterator
 
@@ -8,17 +9,20 @@ from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 
 from exporter.board import Board
+from exporter.recorder import Recorder
 from history import __version__
 from history.store import History
 
 _SOURCE = ("cluster", "source")
 
 
-def self_metrics(board: Board, history: History | None) -> Iterator[Metric]:
+def self_metrics(board: Board, history: History | None, recorder: Recorder | None = None) -> Iterator[Metric]:
     """Give the metrics that are not about the clusters' jobs and workers, as of now."""
     yield from _sources(board)
     if history is not None:
         yield from _history(history)
+    if recorder is not None:
+        yield from _spool(recorder)
     unknown = CounterMetricFamily(
         "bbq_unknown_values",
         "Words of a scheduler's that this BBQ does not know, by field.",
@@ -69,3 +73,34 @@ def _history(history: History) -> Iterator[Metric]:
     for table, count in sorted(Counter(history.rows_written).items()):
         written.add_metric((table,), count)
     yield written
+    lag = GaugeMetricFamily(
+        "bbq_history_lag_seconds",
+        "Age of the moment up to which everything that ended is stored; of several sources, the one furthest behind.",
+        labels=("cluster",),
+    )
+    now = time.time()
+    reached: dict[str, float] = {}
+    for (cluster, _), moment in list(history.reached_at.items()):
+        reached[cluster] = min(moment.timestamp(), reached.get(cluster, now))
+    for cluster, since in sorted(reached.items()):
+        lag.add_metric((cluster,), max(0.0, now - since))
+    yield lag
+    aside = CounterMetricFamily(
+        "bbq_history_set_aside_rows",
+        "Rows that could not be understood or stored, and are kept raw.",
+        labels=("cluster", "source"),
+    )
+    for labels, count in sorted(history.rows_set_aside.items()):
+        aside.add_metric(labels, count)
+    yield aside
+
+
+def _spool(recorder: Recorder) -> Iterator[Metric]:
+    waiting = recorder.waiting()
+    if waiting is not None:
+        rows, size, most = waiting
+        yield GaugeMetricFamily(
+            "bbq_history_spooled_rows", "Rows that wait on disk for the history database.", value=rows
+        )
+        yield GaugeMetricFamily("bbq_history_spool_bytes", "Bytes that wait on disk.", value=size)
+        yield GaugeMetricFamily("bbq_history_spool_limit_bytes", "Bytes that may wait on disk.", value=most)

@@ -162,7 +162,8 @@ class Source:
             while site.ended and site.ended[0][0] < site.now - 3 * 7200:
                 _, forgotten = site.ended.popleft()
                 self._shown.pop(forgotten.native_id, None)
-        return AccountingPage(jobs=jobs, watermark=repr(last), complete=complete)
+        reached_at = utc(site.now if complete else last)
+        return AccountingPage(jobs=jobs, watermark=repr(last), complete=complete, reached_at=reached_at)
 
     def read_missing(self, feed: Feed, native_ids: Sequence[str], now: datetime) -> AccountingPage:
         """Give nothing: a history file is only appended to, so that no record comes late."""

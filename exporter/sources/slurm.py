@@ -133,6 +133,7 @@ class Source:
             complete=complete,
             unknown=tuple(unknown),
             unreadable=tuple(unreadable),
+            reached_at=datetime.fromtimestamp(int(reached), UTC),
         )
 
     def read_missing(self, feed: Feed, native_ids: Sequence[str], now: datetime) -> AccountingPage:

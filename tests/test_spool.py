@@ -1,0 +1,262 @@
+"""The spool: what waits for the database is on disk, in order, once, bounded; and comes back after a kill."""
+
+import os
+import random
+import threading
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
+
+from exporter.recorder import Recorder
+from exporter.snapshot import AccountingPage, Feed, JobsReading, Kind, WorkersReading
+from exporter.spool import Spool, SpoolFull
+from history import schema
+from history.database import HistoryError
+from history.records import Worker, WorkerState
+from history.store import History
+from tests.test_store import at, ended, pending, rows, running, usage_is_exact
+
+MOST = 1 << 20
+JOBS, WORKERS, ACCOUNTING = (Feed(kind=kind) for kind in (Kind.JOBS, Kind.WORKERS, Kind.ACCOUNTING))
+
+
+def drained(spool: Spool) -> list[bytes]:
+    found = []
+    while spool:
+        found.append(spool.first())
+        spool.take_off()
+    return found
+
+
+def test_what_is_put_in_comes_out_in_order_also_after_a_restart(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, MOST)
+    for number in range(5):
+        spool.append(str(number).encode(), 10)
+    assert spool.first() == b"0" and spool.rows == 50
+    spool.take_off()
+    spool.close()
+    spool = Spool(tmp_path, MOST)
+    assert spool.rows == 40 and bool(spool)
+    spool.append(b"5", 10)
+    assert drained(spool) == [b"1", b"2", b"3", b"4", b"5"]
+    assert (spool.rows, spool.bytes) == (0, 0) and not list(tmp_path.glob("*.spool"))
+    spool.append(b"6", 1)
+    spool.close()
+    spool = Spool(tmp_path, MOST)
+    assert drained(spool) == [b"6"]
+    spool.close()
+
+
+def test_files_follow_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("exporter.spool.FILE_BYTES", 100)
+    spool = Spool(tmp_path, MOST)
+    pieces = [os.urandom(60) for _ in range(9)]
+    for piece in pieces:
+        spool.append(piece, 1)
+    assert len(list(tmp_path.glob("*.spool"))) > 3
+    for piece in pieces[:4]:
+        assert spool.first() == piece
+        spool.take_off()
+    spool.close()
+    assert drained(Spool(tmp_path, MOST)) == pieces[4:]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_torn_end_is_cut_off_and_nothing_else(tmp_path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    spool = Spool(tmp_path, MOST)
+    pieces = [chance.randbytes(chance.randrange(1, 400)) for _ in range(5)]
+    for piece in pieces:
+        spool.append(piece, 1)
+    spool.close()
+    (path,) = tmp_path.glob("*.spool")
+    last = spool._frames[-1][1] - 16
+    os.truncate(path, chance.randrange(last, path.stat().st_size))
+    spool = Spool(tmp_path, MOST)
+    assert spool.rows == 4
+    spool.append(b"more", 1)
+    assert drained(spool) == [*pieces[:4], b"more"]
+
+
+def test_a_full_spool_takes_nothing_and_loses_nothing(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, 1000)
+    spool.append(os.urandom(800), 1)
+    with pytest.raises(SpoolFull, match="of 1000 bytes are used"):
+        spool.append(os.urandom(800), 1)
+    assert spool.rows == 1
+    spool.take_off()
+    spool.append(os.urandom(800), 1)
+
+
+def test_two_exporters_cannot_share_one(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, MOST)
+    with pytest.raises(HistoryError, match=r"another bbq-exporter uses it; give this one .* \(history.spool\)"):
+        Spool(tmp_path, MOST)
+    spool.close()
+    Spool(tmp_path, MOST).close()
+
+
+class Away:
+    """A database that is there or not."""
+
+    def __init__(self, history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.away = False
+        for name in ("save", "watermark", "prepare", "begin_cluster", "unaccounted", "failed"):
+            monkeypatch.setattr(history, name, self._behind(getattr(history, name)))
+
+    def _behind(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        def asked(*arguments: Any, **named: Any) -> Any:
+            if self.away:
+                raise OperationalError("SELECT 1", {}, Exception("connection refused"))
+            return method(*arguments, **named)
+
+        return asked
+
+
+@pytest.fixture
+def away(history: History, monkeypatch: pytest.MonkeyPatch) -> Away:
+    history.begin_cluster("local", "slurm", "24.11", at(0))
+    return Away(history, monkeypatch)
+
+
+def page(*jobs: Any, watermark: str, minutes: float) -> tuple[AccountingPage, datetime]:
+    return AccountingPage(jobs=list(jobs), watermark=watermark, complete=True, reached_at=at(minutes)), at(minutes)
+
+
+def until(check: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not check():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def worker(state: WorkerState) -> WorkersReading:
+    return WorkersReading(taken_at=at(0), workers=[Worker(name="n1", state=state)], queues=[])
+
+
+def test_what_happens_while_the_database_is_away_is_all_there_afterwards(
+    history: History, away: Away, tmp_path: Path
+) -> None:
+    """A life, a pause and a worker's trouble, begun and ended while nothing could be written; with a kill in between."""
+    recorder = Recorder(history, Spool(tmp_path, MOST))
+    recorder.offer("local", JOBS, JobsReading(taken_at=at(1), jobs=[pending("1"), running("2", 0, 1)]), 60)
+    recorder.drain()
+    recorder.save_ended("local", ACCOUNTING, *page(ended("0"), watermark="100", minutes=1), 60)
+    away.away = True
+    held = replace(pending("3", 2), state="held", reason="JobHeldUser", waiting=None)
+    for minutes, jobs, state in (
+        (2, [pending("1"), running("2", 0, 1), held], WorkerState.IDLE),
+        (3, [running("1", 0, 3), running("2", 0, 1), held], WorkerState.DOWN),
+        (4, [running("1", 0, 3), running("3", 2, 4)], WorkerState.DOWN),
+    ):
+        recorder.offer("local", JOBS, JobsReading(taken_at=at(minutes), jobs=jobs), 60)
+        recorder.offer("local", WORKERS, replace(worker(state), taken_at=at(minutes)), 60)
+        recorder.drain()
+    assert recorder.watermark("local", ACCOUNTING) == "100"
+    recorder.save_ended("local", ACCOUNTING, *page(ended("2", 0, 1, 3.5), watermark="200", minutes=4), 60)
+    assert recorder.watermark("local", ACCOUNTING) == "200"
+    assert recorder.waiting() is not None and recorder.waiting()[0] > 0  # type: ignore[index]
+    assert recorder.missing("local", at(9)) == []
+
+    recorder._spool.close()  # type: ignore[union-attr]  # as a kill would
+    recorder = Recorder(history, Spool(tmp_path, MOST), retry_seconds=0.05)
+    assert recorder.watermark("local", ACCOUNTING) == "200"
+    recorder.offer("local", JOBS, JobsReading(taken_at=at(5), jobs=[running("1", 0, 3), running("3", 2, 4)]), 60)
+    recorder.offer("local", WORKERS, replace(worker(WorkerState.IDLE), taken_at=at(5)), 60)
+    recorder.start()
+    time.sleep(0.2)
+    assert history.watermark.__name__ == "asked" and recorder.waiting()[0] > 0  # type: ignore[index]
+    away.away = False
+    until(lambda: recorder.waiting()[0] == 0)  # type: ignore[index]
+    assert recorder.stop(10)
+
+    assert history.watermark("local", "accounting") == "200"
+    jobs = {row["native_id"]: row for row in rows(history, schema.jobs)}
+    assert {name: (row["state"], row["outcome"]) for name, row in jobs.items()} == {
+        "0": ("ended", "completed"), "1": ("running", None), "2": ("ended", "completed"), "3": ("running", None),
+    }  # fmt: skip
+    assert jobs["2"]["ended_at"] == at(3.5)
+    pauses = [(row["native_id"], row["started_at"], row["ended_at"]) for row in rows(history, schema.job_pauses)]
+    assert pauses == [("3", at(2), at(4))]
+    states = sorted((row["started_at"], row["ended_at"], row["state"]) for row in rows(history, schema.worker_states))
+    assert states == [(at(2), at(3), "up"), (at(3), at(5), "down"), (at(5), None, "up")]
+    assert usage_is_exact(history)
+    recorder._spool.close()  # type: ignore[union-attr]
+
+
+def test_when_the_spool_is_full_accounting_is_read_again_and_the_gap_is_told(
+    history: History, away: Away, tmp_path: Path
+) -> None:
+    recorder = Recorder(history, Spool(tmp_path, 10), retry_seconds=0.05)
+    recorder.save_ended("local", ACCOUNTING, *page(ended("0"), watermark="100", minutes=1), 60)
+    away.away = True
+    with pytest.raises(SpoolFull):
+        recorder.save_ended("local", ACCOUNTING, *page(ended("1"), watermark="200", minutes=2), 60)
+    assert recorder.watermark("local", ACCOUNTING) == "100"
+    for minutes in (3, 4):
+        recorder.offer("local", JOBS, JobsReading(taken_at=at(minutes), jobs=[pending("5")]), 60)
+        recorder.drain()
+    away.away = False
+    recorder.start()
+    until(lambda: not recorder._must_spool())
+    recorder.offer("local", JOBS, JobsReading(taken_at=at(5), jobs=[]), 60)
+    recorder.save_ended("local", ACCOUNTING, *page(ended("1"), watermark="200", minutes=5), 60)
+    until(lambda: len(rows(history, schema.collections)) == 2)
+    assert recorder.stop(10)
+    gaps = {row["source"]: row["gaps"] for row in rows(history, schema.collections)}
+    assert gaps["accounting"] is None
+    assert [(gap["since"], gap["until"]) for gap in gaps["jobs"]] == [("2026-03-01T12:03:00Z", "2026-03-01T12:05:00Z")]
+    assert {row["native_id"] for row in rows(history, schema.jobs)} == {"0", "1"}
+    recorder._spool.close()  # type: ignore[union-attr]
+
+
+def test_writers_keep_their_order_while_the_spool_is_emptied(history: History, away: Away, tmp_path: Path) -> None:
+    """Pages that come while older ones are on their way into the database wait behind them."""
+    recorder = Recorder(history, Spool(tmp_path, MOST), retry_seconds=0.01)
+    recorder.start()
+
+    def write(name: str) -> None:
+        feed = Feed(kind=Kind.ACCOUNTING, queue=name)
+        for number in range(1, 60):
+            recorder.save_ended(
+                "local", feed, *page(ended(f"{name}{number}"), watermark=str(number), minutes=number), 60
+            )
+            assert recorder.watermark("local", feed) == str(number)
+
+    threads = [threading.Thread(target=write, args=(name,)) for name in ("a", "b")]
+    for thread in threads:
+        thread.start()
+    for _ in range(5):
+        away.away = not away.away
+        time.sleep(0.1)
+    away.away = False
+    for thread in threads:
+        thread.join()
+    until(lambda: not recorder._must_spool())
+    assert recorder.stop(10)
+    assert {row["source"]: row["watermark"] for row in rows(history, schema.collections)} == {
+        "accounting:a": "59", "accounting:b": "59",
+    }  # fmt: skip
+    with history._engine.connect() as connection:
+        assert len(connection.execute(select(schema.jobs.c.native_id)).all()) == 118
+    assert usage_is_exact(history)
+    recorder._spool.close()  # type: ignore[union-attr]
+
+
+def test_a_piece_that_can_never_be_stored_is_put_away(history: History, away: Away, tmp_path: Path) -> None:
+    spool = Spool(tmp_path, MOST)
+    spool.append(b"not a batch", 3)
+    recorder = Recorder(history, spool, retry_seconds=0.01)
+    recorder.start()
+    until(lambda: recorder.waiting()[0] == 0)  # type: ignore[index]
+    recorder.save_ended("local", ACCOUNTING, *page(ended("1"), watermark="1", minutes=1), 60)
+    assert recorder.stop(10)
+    assert [path.read_bytes() for path in tmp_path.glob("refused-*")] == [b"not a batch"]
+    spool.close()
