@@ -53,6 +53,7 @@ class Spool:
         self._frames: list[tuple[Path, int, int, int]] = []
         """(file, offset of the payload, bytes, rows) of what waits, the oldest first."""
         self._taken = 0
+        self._number = 0
         self.rows = 0
         """Rows that wait."""
         self.bytes = 0
@@ -133,8 +134,9 @@ class Spool:
         os.close(self._lock)
 
     def _next_file(self) -> Path:
-        numbers = [int(path.stem) for path in self._folder.glob("*.spool") if path.stem.isdigit()]
-        return self._folder / f"{max(numbers, default=0) + 1:010}.spool"
+        # a number is never used twice: the place of the first frame would be of another file
+        self._number += 1
+        return self._folder / f"{self._number:010}.spool"
 
     def _scan(self) -> None:
         """Find what waits."""
@@ -142,6 +144,8 @@ class Spool:
             name, offset = json.loads((self._folder / "place").read_bytes())
         except (OSError, ValueError):
             name, offset = "", 0
+        names = [str(name), *(path.name for path in self._folder.glob("*.spool"))]
+        self._number = max(int(each.partition(".")[0] or 0) for each in names)
         for path in sorted(self._folder.glob("*.spool")):
             if path.name < name:
                 path.unlink()
