@@ -87,6 +87,10 @@ class AccountingPage(msgspec.Struct, frozen=True, kw_only=True):
     """Rows that could not be understood, as they were read."""
     reached_at: datetime | None = None
     """Up to when everything that ended has been read."""
+    remembered_since: datetime | None = None
+    """Of a window of the past: the oldest moment there of which accounting still has something; None if nothing."""
+    tells_all_runs: bool = True
+    """Of a window of the past: whether a run that is not in it did not end in it."""
     gaps: tuple[Gap, ...] = ()
     """Times of which the scheduler has lost something before it was read."""
     calls: int = 1

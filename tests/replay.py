@@ -77,12 +77,38 @@ def _ads(version: str, question: dict[str, Any]) -> list[bytes]:
     else:
         letter = str(question["schedd"])[len("schedd")].upper()
         name = f"{'queue' if what == 'jobs' else what}_{letter}"
-    found = []
-    for line in captured("htcondor", version, name).splitlines():
-        if line:
-            ad = json.loads(line)
-            found.append(json.dumps([ad.get(attribute) for attribute in question["attributes"]]).encode())
-    return found if what in ("jobs", "machines", "schedds") else found[::-1]
+    ads = [json.loads(line) for line in captured("htcondor", version, name).splitlines() if line]
+    if what in ("history", "epochs"):
+        return history_answer(ads[::-1], question)
+    return [_row(ad, question) for ad in ads]
+
+
+def history_answer(ads: list[dict[str, Any]], question: dict[str, Any], most: int | None = None) -> list[bytes]:
+    """Answer a question about a history file as a schedd's helper does: from its end back to where it may stop.
+
+    Args:
+        ads: the file's records in its order, the oldest first.
+        most: how many records it looks at (HISTORY_HELPER_MAX_HISTORY), without a word about the rest.
+    """
+    import classad2
+
+    since = classad2.ExprTree(question["since"]) if question.get("since") else None
+    constraint = classad2.ExprTree(question.get("constraint") or "true")
+    match = question.get("match", -1)
+    found: list[bytes] = []
+    for ad in ads[::-1][:most]:
+        said = classad2.ClassAd({key: value for key, value in ad.items() if value is not None})
+        if since is not None and since.eval(said) is True:
+            break
+        if constraint.eval(said) is True:
+            found.append(_row(ad, question))
+        if len(found) == match:
+            break
+    return found[::-1]
+
+
+def _row(ad: dict[str, Any], question: dict[str, Any]) -> bytes:
+    return json.dumps([ad.get(attribute) for attribute in question["attributes"]]).encode()
 
 
 if __name__ == "__main__":

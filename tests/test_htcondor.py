@@ -2,13 +2,14 @@
 
 import json
 from collections import Counter
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from exporter.config import Duration
-from exporter.snapshot import Feed, Kind
+from exporter.snapshot import AccountingPage, Feed, Kind
 from exporter.sources import AnswerUnreadable, CommandFailed, CommandTimeout
 from exporter.sources import _htcondor_ads as ads
 from exporter.sources import _htcondor_machines as machines
@@ -84,12 +85,22 @@ def test_draining_workers(version: str) -> None:
     assert "wn2" in draining and unknown == []
 
 
+def pages(source: Source, feed: Feed, watermark: str | None, now: datetime) -> Iterator[AccountingPage]:
+    """Read accounting up to now, as a poller does."""
+    while True:
+        page = source.read_accounting(feed, watermark, now)
+        yield page
+        watermark = page.watermark
+        if page.complete:
+            return
+
+
 def ended(played: Source, version: str, letter: str = "A") -> dict[str, list[Job]]:
-    page = played.read_accounting(feed(Kind.ACCOUNTING, version, letter), None, NOW)
-    assert page.unreadable == () and page.complete
     by_id: dict[str, list[Job]] = {}
-    for job in page.jobs:
-        by_id.setdefault(job.native_id, []).append(job)
+    for page in pages(played, feed(Kind.ACCOUNTING, version, letter), None, NOW):
+        assert page.unreadable == () and page.gaps == ()
+        for job in page.jobs:
+            by_id.setdefault(job.native_id, []).append(job)
     return {native_id: merge([], jobs) for native_id, jobs in by_id.items()}
 
 
@@ -190,45 +201,6 @@ def test_a_hibernating_machine_is_down() -> None:
     }
     (worker,) = machines.workers([ad], [])
     assert worker.state is WorkerState.DOWN and worker.flags == (WorkerFlag.POWERED_DOWN,)
-
-
-def test_watermark_stops_at_the_newest_record(version: str) -> None:
-    asked: list[dict[str, Any]] = []
-
-    def ask(questions: list[dict[str, Any]]) -> list[list[bytes]]:
-        asked.extend(questions)
-        return pool(version)(questions)
-
-    source = Source(settings(), ask=ask)
-    first = source.read_accounting(feed(Kind.ACCOUNTING, version), None, NOW)
-    ago = int(NOW.timestamp()) - 7200
-    assert [question["since"] for question in asked] == [
-        f"EnteredCurrentStatus < {ago} && CompletionDate < {ago} && QDate < {ago}",
-        f"EpochWriteDate < {ago}",
-    ]
-    asked.clear()
-    source.read_accounting(feed(Kind.ACCOUNTING, version), first.watermark, NOW)
-    newest = json.loads(first.watermark)
-    assert asked[0]["since"] == f'GlobalJobId == "{newest["job"]}"'
-    assert asked[1]["since"] == f"EpochWriteDate < {newest['epoch'] - 120}"
-
-
-def test_a_wide_read_begins_where_the_last_one_ended_and_loses_nothing(version: str) -> None:
-    asked: list[dict[str, Any]] = []
-
-    def ask(questions: list[dict[str, Any]]) -> list[list[bytes]]:
-        asked.extend(questions)
-        return [[] for _ in questions]
-
-    source = Source(settings(), ask=ask)
-    there = feed(Kind.ACCOUNTING, version)
-    source.read_accounting(there, '{"job":"s#2.0#2","epoch":5,"wide_job":"s#1.0#1"}', NOW)
-    assert asked[0]["since"] == 'GlobalJobId == "s#2.0#2"'
-    asked.clear()
-    later = NOW + timedelta(hours=5)
-    page = source.read_accounting(there, '{"job":"s#2.0#2","epoch":5,"wide_job":"s#1.0#1"}', later)
-    assert asked[0]["since"] == 'GlobalJobId == "s#1.0#1"'
-    assert json.loads(page.watermark) == {"job": "s#2.0#2", "epoch": 5, "wide_job": "s#2.0#2"}
 
 
 def test_absurd_numbers_are_not_said_and_an_odd_job_stops_nothing() -> None:

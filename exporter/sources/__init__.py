@@ -9,11 +9,12 @@ translates into BBQ's words; it knows neither SQL nor Prometheus.
       CommandFailed              it ran and said no
       CommandTimeout             it was still running when its time was up, and was killed
       AnswerUnreadable           it answered, but not what this version of BBQ understands
+      TooMany                    a window of the past holds more than may be read at once
 """
 
 import pkgutil
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from importlib import import_module
 from typing import Protocol
 
@@ -55,6 +56,12 @@ class AnswerUnreadable(SourceError):
     reason = "unreadable"
 
 
+class TooMany(SourceError):
+    """More ended in a window than may be read at once: ask for less."""
+
+    reason = "too_many"
+
+
 class NotAllowed(SourceError):
     """The scheduler hides what BBQ needs from the user it runs as."""
 
@@ -77,6 +84,9 @@ def refuse_rubbish(what: str, rows: int, unreadable: Sequence[UnknownValue]) -> 
 class Source(Protocol):
     """One cluster's scheduler. Every method is one bounded question to it, asked from any thread."""
 
+    window_seconds: float
+    """How much of the past is best read at once."""
+
     def version(self) -> str | None:
         """Give the scheduler's version, or None when it does not say. Raises SourceError."""
 
@@ -95,6 +105,17 @@ class Source(Protocol):
 
     def read_accounting(self, feed: Feed, watermark: str | None, now: datetime) -> AccountingPage:
         """Read what ended since a watermark, oldest first; None begins at the look-back. Raises SourceError."""
+
+    def read_window(self, feed: Feed, since: datetime, until: datetime, margin: timedelta) -> AccountingPage:
+        """Read again everything accounting has of the attempts and jobs that ended in [since, until).
+
+        Args:
+            margin: how much before `since` is looked at too, only to tell whether accounting remembers that far.
+
+        Raises:
+            TooMany: the window must be shorter.
+            SourceError: it could not be read.
+        """
 
     def read_missing(self, feed: Feed, native_ids: Sequence[str], now: datetime) -> AccountingPage:
         """Ask accounting by name for jobs that left the queue and that no page has told of. Raises SourceError.

@@ -65,7 +65,8 @@ def _answer(h: Any, question: dict[str, Any]) -> Iterable[Any]:
     ask = schedd.history if what == "history" else schedd.jobEpochHistory
     since = question.get("since")
     try:
-        ended = ask(constraint, wanted, -1, since=since) if since else ask(constraint, wanted, -1)
+        most = question.get("match", -1)
+        ended = ask(constraint, wanted, most, since=since) if since else ask(constraint, wanted, most)
     except h.HTCondorException as error:
         # runs are recorded only where the site says so (the default of 23.x is that it does not)
         if "JOB_EPOCH_HISTORY" not in str(error):

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from exporter.config import Cluster, Config, Duration
 from exporter.snapshot import AccountingPage, Feed, JobsReading, Kind, WorkersReading
@@ -164,6 +164,20 @@ class Source:
                 self._shown.pop(forgotten.native_id, None)
         reached_at = utc(site.now if complete else last)
         return AccountingPage(jobs=jobs, watermark=repr(last), complete=complete, reached_at=reached_at)
+
+    def read_window(self, feed: Feed, since: datetime, until: datetime, margin: timedelta) -> AccountingPage:
+        """Read again what ended in [since, until), as far as the simulator remembers."""
+        with self._lock:
+            site = self._site()
+            jobs = [
+                self._ended(job, when)
+                for when, job in site.ended_since(since.timestamp() - 1)
+                if since <= utc(when) < until and feed.queue in (None, job.queue)
+            ]
+            oldest = utc(site.ended[0][0]) if site.ended else None
+        return AccountingPage(
+            jobs=jobs, watermark=None, complete=True, remembered_since=oldest, tells_all_runs=False, calls=0
+        )
 
     def read_missing(self, feed: Feed, native_ids: Sequence[str], now: datetime) -> AccountingPage:
         """Give nothing: a history file is only appended to, so that no record comes late."""

@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +19,17 @@ import msgspec
 
 from exporter.config import Cluster
 from exporter.snapshot import AccountingPage, Feed, JobsReading, Kind, UnknownValue, Unmade, WorkersReading
-from exporter.sources import AnswerUnreadable, CommandFailed, refuse_rubbish
+from exporter.sources import AnswerUnreadable, CommandFailed, TooMany, refuse_rubbish
 from exporter.sources import _htcondor_ads as ads
 from exporter.sources import _htcondor_machines as machines
 from exporter.sources._command import run
-from exporter.sources._htcondor_values import Ad, ad_of, version
+from exporter.sources._htcondor_tail import Step, Tail, TailReader
+from exporter.sources._htcondor_values import ad_of, version
 from history.records import Job
 
 READER = Path(__file__).with_name("_htcondor_reader.py")
-EPOCH_OVERLAP_SECONDS = 120
-WIDE_EVERY_SECONDS = 900
-"""How often what was read since the last such time is read again: a schedd that crashes writes the record of a job a
-second time, and a read since that job would begin behind the second one."""
-FIRST_SECONDS = 7200
-"""How far back the first read of a schedd's history goes."""
-MOST_RECORDS = 50_000
-"""What a schedd of 23.x gives at most (HISTORY_HELPER_MAX_HISTORY), without a word about the rest."""
-
+MOST_IN_WINDOW = 50_000
+"""Records of one window of the past that are read at once."""
 
 Ask = Callable[[list[dict[str, Any]]], list[list[bytes]]]
 """From questions to the ads of each, as lines of JSON."""
@@ -51,18 +45,17 @@ class Settings(Cluster, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Watermark(msgspec.Struct, frozen=True):
-    """How far one schedd's history has been read."""
+    """How far one schedd's history, and its file of runs, have been read."""
 
-    job: str | None = None
-    """GlobalJobId of the newest record."""
-    epoch: int | None = None
-    """EpochWriteDate of the newest run."""
-    wide_job: str | None = None
-    """The newest record at the last wide read: where the next one begins."""
+    jobs: Tail = Tail()
+    runs: Tail = Tail()
 
 
 class Source:
     """One pool."""
+
+    window_seconds = 6 * 3600.0
+    """How much of the past is read at once: every such question goes through the whole history."""
 
     def __init__(self, settings: Settings, ask: Ask | None = None) -> None:
         """Make a source; `ask` is a reader process when not given."""
@@ -72,7 +65,7 @@ class Source:
         self._schedds: dict[str, None] = {}
         self._asked = False
         self._memory: dict[str, dict[bytes, tuple[Job | Unmade | None, list[UnknownValue]]]] = {}
-        self._read_wide_at: dict[str, datetime] = {}
+        self._tails: dict[str, tuple[TailReader, TailReader]] = {}
 
     def version(self) -> str | None:
         """Give the collector's version."""
@@ -149,65 +142,77 @@ class Source:
     def read_accounting(self, feed: Feed, watermark: str | None, now: datetime) -> AccountingPage:
         """Read one schedd's ended jobs and runs since the watermark."""
         mark = msgspec.json.decode(watermark, type=Watermark) if watermark else Watermark()
-        wide = self._wide(feed, now)
-        history: dict[str, Any] = {"what": "history", "schedd": feed.queue, "attributes": ads.HISTORY}
-        epochs: dict[str, Any] = {"what": "epochs", "schedd": feed.queue, "attributes": ads.EPOCHS}
-        since = (mark.wide_job or mark.job) if wide else mark.job
-        first = int(now.timestamp()) - FIRST_SECONDS
-        if since is not None:
-            # that very record, for ids alone repeat after a spool is lost; records are only ever appended behind it
-            history["since"] = f'GlobalJobId == "{since}"'
-        else:
-            history["since"] = f"EnteredCurrentStatus < {first} && CompletionDate < {first} && QDate < {first}"
-            epochs["since"] = f"EpochWriteDate < {first}"
-        if mark.epoch is not None:
-            epochs["since"] = f"EpochWriteDate < {mark.epoch - EPOCH_OVERLAP_SECONDS}"
-        ended_lines, epoch_lines = self._ask_lines([history, epochs])
-        jobs: list[Job] = []
-        unreadable: list[str] = []
-        newest_job, newest_epoch = mark.job, mark.epoch
-        for line in ended_lines:
-            ad = ad_of(ads.HISTORY, json.loads(line))
-            newest_job = ad["GlobalJobId"] or newest_job
-            _keep(ads.ended, ad, line, jobs, unreadable)
-        told: set[tuple[str, int]] = set()
-        for line in epoch_lines:
-            ad = ad_of(ads.EPOCHS, json.loads(line))
-            newest_epoch = max(newest_epoch or 0, int(ad["EpochWriteDate"] or 0)) or None
-            run_of = ad["GlobalJobId"], ad["JobCurrentStartDate"]
-            if run_of in told:
-                continue  # on_exit_hold writes a run's record twice, the second time some seconds later
-            told.add(run_of)
-            _keep(ads.epoch, ad, line, jobs, unreadable)
-        if len(ended_lines) >= MOST_RECORDS:
-            unreadable.append(
-                f"{len(ended_lines)} records of history at once: HTCondor 23 gives no more, there may be a gap"
-            )
-        if wide:
-            self._read_wide_at[feed.name] = now
-        reached = Watermark(
-            job=newest_job, epoch=newest_epoch, wide_job=mark.job if wide or mark.wide_job is None else mark.wide_job
-        )
+        jobs_reader, runs_reader = self._tail_readers(feed.queue or "")
+        answers = self._ask_lines([jobs_reader.question(mark.jobs), runs_reader.question(mark.runs)])
+        ended, more_calls = self._take(jobs_reader, mark.jobs, answers[0], now)
+        epochs, and_more = self._take(runs_reader, mark.runs, answers[1], now)
+        jobs, unreadable = _read(ended.lines, epochs.lines)
+        reached = Watermark(jobs=ended.tail, runs=epochs.tail)
+        # a page that is not complete has everything up to its window's end
+        upto = min((tail.upto for tail in (ended.tail, epochs.tail) if tail.upto is not None), default=None)
         return AccountingPage(
             jobs=jobs,
             watermark=msgspec.json.encode(reached).decode(),
+            complete=ended.complete and epochs.complete,
+            unreadable=tuple(unreadable),
+            reached_at=now if ended.complete and epochs.complete else _moment(upto),
+            gaps=tuple(step.gap for step in (ended, epochs) if step.gap is not None),
+            calls=3 + more_calls + and_more,
+        )
+
+    def _take(self, reader: TailReader, tail: Tail, lines: list[bytes], now: datetime) -> tuple[Step, int]:
+        """Ask until there is something to say; give that, and the number of calls it took."""
+        step, calls = reader.take(tail, lines, now), 0
+        while step.again:
+            calls += 2
+            (lines,) = self._ask_lines([reader.question(step.tail)])
+            step = reader.take(step.tail, lines, now)
+        return step, calls
+
+    def _tail_readers(self, schedd: str) -> tuple[TailReader, TailReader]:
+        with self._lock:
+            if schedd not in self._tails:
+                self._tails[schedd] = (
+                    TailReader("history", schedd, ads.HISTORY, "EnteredCurrentStatus", _job_record),
+                    TailReader("epochs", schedd, ads.EPOCHS, "EpochWriteDate", _run_record),
+                )
+            return self._tails[schedd]
+
+    def read_window(self, feed: Feed, since: datetime, until: datetime, margin: timedelta) -> AccountingPage:
+        """Read again what one schedd has of the jobs and runs that ended in [since, until)."""
+        begin, end = int((since - margin).timestamp()), int(until.timestamp())
+        within = "({0} >= {1} && {0} < {2})"
+        ended = " || ".join(within.format(name, begin, end) for name in ("CompletionDate", "EnteredCurrentStatus"))
+        ask = {"schedd": feed.queue, "match": MOST_IN_WINDOW}
+        ended_lines, epoch_lines = self._ask_lines(
+            [
+                {**ask, "what": "history", "attributes": ads.HISTORY, "constraint": ended},
+                {
+                    **ask,
+                    "what": "epochs",
+                    "attributes": ads.EPOCHS,
+                    "constraint": within.format("EpochWriteDate", begin, end),
+                },
+            ]
+        )
+        if max(len(ended_lines), len(epoch_lines)) >= MOST_IN_WINDOW:
+            raise TooMany(f"history of {feed.queue}: {MOST_IN_WINDOW} records or more from {since} to {until}")
+        jobs, unreadable = _read(ended_lines, epoch_lines)
+        ends = [job.ended_at for job in jobs if job.ended_at is not None and job.ended_at < until]
+        inside = [job for job in jobs if any(since <= end < until for end in _ends(job))]
+        return AccountingPage(
+            jobs=inside,
+            watermark=None,
             complete=True,
             unreadable=tuple(unreadable),
+            remembered_since=min(ends, default=None),
+            tells_all_runs=False,
             calls=3,
         )
 
     def read_missing(self, feed: Feed, native_ids: Sequence[str], now: datetime) -> AccountingPage:
         """Give nothing: a history file is only appended to, so that no record comes late."""
         return AccountingPage(jobs=[], watermark=None, complete=True, calls=0)
-
-    def _wide(self, feed: Feed, now: datetime) -> bool:
-        last = self._read_wide_at.get(feed.name)
-        return (last is not None and (now - last).total_seconds() >= WIDE_EVERY_SECONDS) or self._start_wide(feed, now)
-
-    def _start_wide(self, feed: Feed, now: datetime) -> bool:
-        """Begin the quarter hours with the first poll, which reads from the watermark only."""
-        self._read_wide_at.setdefault(feed.name, now)
-        return False
 
     def _schedd_names(self) -> tuple[str, ...]:
         names = tuple(row[0] for row in self._ask([{"what": "schedds", "attributes": ["Name"]}])[0])
@@ -276,11 +281,53 @@ def _split(name: str, answer: bytes, questions: int) -> list[list[bytes]]:
     return found
 
 
-def _keep(read: Any, ad: Ad, line: bytes, jobs: list[Job], unreadable: list[str]) -> None:
+def _read(ended_lines: Sequence[bytes], epoch_lines: Sequence[bytes]) -> tuple[list[Job], list[str]]:
+    """Read records of jobs and of runs; give also the lines that were not understood."""
+    jobs: list[Job] = []
+    unreadable: list[str] = []
+    for line in ended_lines:
+        _keep(ads.ended, ads.HISTORY, line, jobs, unreadable)
+    told: set[tuple[Any, Any]] = set()
+    for line in epoch_lines:
+        ad = ad_of(ads.EPOCHS, json.loads(line))
+        run_of = ad["GlobalJobId"], ad["JobCurrentStartDate"]
+        if run_of in told:
+            continue  # on_exit_hold writes a run's record twice, the second time some seconds later
+        told.add(run_of)
+        _keep(ads.epoch, ads.EPOCHS, line, jobs, unreadable)
+    return jobs, unreadable
+
+
+def _keep(read: Any, attributes: Sequence[str], line: bytes, jobs: list[Job], unreadable: list[str]) -> None:
     try:
-        jobs.append(read(ad))
+        jobs.append(read(ad_of(attributes, json.loads(line))))
     except (KeyError, ValueError, TypeError, OverflowError, OSError) as error:
         unreadable.append(f"{error!r}: {line.decode()}")
+
+
+def _job_record(line: bytes) -> tuple[str, int]:
+    """Give the expression that is true of one record of the history alone, and its time."""
+    ad = ad_of(ads.HISTORY, json.loads(line))
+    # the whole id: cluster and proc alone repeat after a spool is lost
+    return f'GlobalJobId == "{ad["GlobalJobId"]}"', _seconds(ad["EnteredCurrentStatus"])
+
+
+def _run_record(line: bytes) -> tuple[str, int]:
+    ad = ad_of(ads.EPOCHS, json.loads(line))
+    written = _seconds(ad["EpochWriteDate"])
+    return f'GlobalJobId == "{ad["GlobalJobId"]}" && EpochWriteDate == {written}', written
+
+
+def _seconds(value: Any) -> int:
+    return int(value) if isinstance(value, int | float) else 0
+
+
+def _ends(job: Job) -> list[datetime]:
+    return [end for end in (job.ended_at, *(run.ended_at for run in job.runs)) if end is not None]
+
+
+def _moment(seconds: int | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
 
 def _now() -> datetime:

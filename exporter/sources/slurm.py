@@ -4,10 +4,11 @@ Calls: one squeue a jobs poll; two short scontrol a workers poll; one sacct an a
 """
 
 import hashlib
+import json
 import secrets
 import threading
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -60,6 +61,9 @@ class Settings(Cluster, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 class Source:
     """One slurmctld and its slurmdbd."""
+
+    window_seconds = 3600.0
+    """How much of the past is read at once."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -136,6 +140,23 @@ class Source:
             reached_at=datetime.fromtimestamp(int(reached), UTC),
         )
 
+    def read_window(self, feed: Feed, since: datetime, until: datetime, margin: timedelta) -> AccountingPage:
+        """Read again every attempt that ended in [since, until)."""
+        begin, end = int(since.timestamp()), int(until.timestamp())
+        answer, mark = self._sacct(begin - int(margin.total_seconds()), end)
+        attempts, unreadable = _slurm_accounting.rows(answer, mark)
+        ends = [(_seconds(attempt[0]["End"]), attempt) for attempt in attempts]
+        jobs, unknown = self._jobs([attempt for at, attempt in ends if begin <= at < end], unreadable)
+        remembered = min((at for at, _ in ends if 0 < at < end), default=None)
+        return AccountingPage(
+            jobs=jobs,
+            watermark=None,
+            complete=True,
+            unknown=tuple(unknown),
+            unreadable=tuple(unreadable),
+            remembered_since=None if remembered is None else datetime.fromtimestamp(remembered, UTC),
+        )
+
     def read_missing(self, feed: Feed, native_ids: Sequence[str], now: datetime) -> AccountingPage:
         """Ask for jobs by id: slurmctld may have kept their rows for hours while it could not reach slurmdbd."""
         mark = _mark()
@@ -144,13 +165,7 @@ class Source:
         ids = sorted({native_id.partition("+")[0] for native_id in native_ids})
         answer = self._run("sacct", *arguments, f"--jobs={','.join(ids)}")
         attempts, unreadable = _slurm_accounting.rows(answer, mark)
-        jobs: list[Job] = []
-        unknown: list[UnknownValue] = []
-        for attempt in attempts:
-            try:
-                jobs.extend(self._with_vo(job) for job in _slurm_accounting.jobs(attempt, unknown))
-            except ValueError as error:
-                unreadable.append(f"{error}: {attempt[0]}")
+        jobs, unknown = self._jobs(attempts, unreadable)
         return AccountingPage(
             jobs=jobs, watermark=None, complete=True, unknown=tuple(unknown), unreadable=tuple(unreadable)
         )
@@ -163,20 +178,28 @@ class Source:
         self, attempts: Sequence[list[dict[str, str]]], unreadable: list[str], before: str | None, reached: str
     ) -> tuple[list[Job], list[UnknownValue]]:
         """Translate the attempts that were not stored before as they are now."""
-        jobs: list[Job] = []
-        unknown: list[UnknownValue] = []
+        new: list[list[dict[str, str]]] = []
         offered: list[str] = []
         for attempt in attempts:
             text = "\0".join(value for row in attempt for value in row.values())
             digest = hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).hexdigest()
             offered.append(digest)
-            if digest in self._stored:
-                continue
+            if digest not in self._stored:
+                new.append(attempt)
+        self._offered = before, reached, offered
+        return self._jobs(new, unreadable)
+
+    def _jobs(
+        self, attempts: Sequence[list[dict[str, str]]], unreadable: list[str]
+    ) -> tuple[list[Job], list[UnknownValue]]:
+        """Translate attempts; those that are not understood are added to `unreadable` as they were read."""
+        jobs: list[Job] = []
+        unknown: list[UnknownValue] = []
+        for attempt in attempts:
             try:
                 jobs.extend(self._with_vo(job) for job in _slurm_accounting.jobs(attempt, unknown))
             except ValueError as error:
-                unreadable.append(f"{error}: {attempt[0]}")
-        self._offered = before, reached, offered
+                unreadable.append(f"{error}: {json.dumps(attempt[0])}")
         return jobs, unknown
 
     def _settle(self, watermark: str | None) -> None:
@@ -238,6 +261,11 @@ def _mark() -> str:
 
 def _now() -> datetime:
     return datetime.now(UTC).replace(microsecond=0)
+
+
+def _seconds(text: str) -> int:
+    """Read an epoch of sacct's; 0 for a time that is not known yet."""
+    return int(text) if text.isdigit() else 0
 
 
 def _own_name() -> str:

@@ -1,0 +1,244 @@
+"""Reading a schedd's history: never a record skipped, however many wait, whatever their times, whatever was rotated.
+
+The file is made up; it is asked as a schedd's helper asks it, with HTCondor's own evaluation of the expressions.
+"""
+
+import random
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from exporter.snapshot import AccountingPage, Feed, Kind
+from exporter.sources import TooMany, _htcondor_tail
+from exporter.sources import _htcondor_ads as ads
+from exporter.sources.htcondor import Source
+from history.batch import Gap
+from tests.replay import history_answer
+from tests.test_htcondor import settings
+
+T = 1_790_000_000
+FEED = Feed(kind=Kind.ACCOUNTING, queue="s")
+
+
+class Schedd:
+    """A history and a file of runs to which records are appended, and what was asked of them."""
+
+    def __init__(self) -> None:
+        self.history: list[dict[str, Any]] = []
+        self.epochs: list[dict[str, Any]] = []
+        self.most: int | None = None
+        self.asked: list[dict[str, Any]] = []
+        self.seconds = T
+        self._next = 0
+
+    def ask(self, questions: list[dict[str, Any]]) -> list[list[bytes]]:
+        self.asked += questions
+        return [
+            history_answer(self.history if each["what"] == "history" else self.epochs, each, self.most)
+            for each in questions
+        ]
+
+    def end(self, late: int = 0, seconds: int = 1) -> None:
+        """End a job; `late` is how long ago, for one that was left in the queue."""
+        self.seconds += seconds
+        self._next += 1
+        at = self.seconds - late
+        ad: dict[str, Any] = dict.fromkeys({*ads.HISTORY, *ads.EPOCHS}) | {
+            "GlobalJobId": f"s#{self._next}.0#{at - 50}", "ClusterId": self._next, "ProcId": 0, "QDate": at - 50,
+            "Owner": "alice", "JobStatus": 4, "CompletionDate": at, "EnteredCurrentStatus": at, "ExitCode": 0,
+            "ExitBySignal": False, "JobCurrentStartDate": at - 40, "RemoteHost": "slot1@wn1", "LastRemoteHost": "slot1@wn1",
+        }  # fmt: skip
+        self.epochs.append({**ad, "EpochWriteDate": self.seconds})
+        self.history.append(ad)
+
+    def ids(self) -> list[str]:
+        return [str(ad["GlobalJobId"]).rpartition("#")[0] for ad in self.history]
+
+
+class Reader:
+    """A source that is read up to now again and again, and what it told."""
+
+    def __init__(self, schedd: Schedd) -> None:
+        self.schedd = schedd
+        self.source = Source(settings(), ask=schedd.ask)
+        self.watermark: str | None = None
+        self.told: list[str] = []
+        self.runs: list[str] = []
+        self.gaps: list[Gap] = []
+
+    def poll(self, *, restart: bool = False) -> list[AccountingPage]:
+        pages: list[AccountingPage] = []
+        while not pages or not pages[-1].complete:
+            assert len(pages) < 5000
+            if restart:
+                self.source = Source(settings(), ask=self.schedd.ask)
+            page = self.source.read_accounting(FEED, self.watermark, datetime.fromtimestamp(self.schedd.seconds, UTC))
+            pages.append(page)
+            self.watermark = page.watermark
+            self.told += [job.native_id for job in page.jobs if job.accounted]
+            self.runs += [job.native_id for job in page.jobs if not job.accounted]
+            self.gaps += page.gaps
+        return pages
+
+
+@pytest.fixture(autouse=True)
+def small_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_htcondor_tail, "MOST_RECORDS", 20)
+
+
+@pytest.fixture
+def schedd() -> Schedd:
+    return Schedd()
+
+
+def test_polls_go_on_from_the_last_record_with_one_question_a_file(schedd: Schedd) -> None:
+    reader = Reader(schedd)
+    reader.poll()
+    assert reader.told == []
+    for _ in range(5):
+        schedd.end()
+    reader.poll()
+    assert reader.told == schedd.ids() and reader.runs == schedd.ids()
+    schedd.asked.clear()
+    reader.poll()
+    schedd.end()
+    reader.poll()
+    assert reader.told == schedd.ids() and reader.gaps == []
+    assert len(schedd.asked) == 4 and {question["match"] for question in schedd.asked} == {20}
+
+
+def test_the_first_read_goes_back_two_hours(schedd: Schedd) -> None:
+    for _ in range(50):
+        schedd.end(seconds=600)
+    reader = Reader(schedd)
+    reader.poll()
+    assert reader.told == schedd.ids()[-13:]
+
+
+@pytest.mark.parametrize("seed", range(15))
+@pytest.mark.parametrize("restart", [False, True])
+def test_however_many_wait_none_is_skipped(schedd: Schedd, seed: int, restart: bool) -> None:
+    """Bursts in one second, records that enter days late, a clock that jumps, appends between the pages."""
+    chance = random.Random(seed)
+    reader = Reader(schedd)
+    schedd.end()
+    reader.poll()
+    asked = schedd.ask
+    more: list[None] = []
+
+    def appending(questions: list[dict[str, Any]]) -> list[list[bytes]]:
+        if more and chance.random() < 0.3:
+            more.pop()
+            schedd.end(late=chance.choice((0, 0, 5000, 400_000)))
+        return asked(questions)
+
+    schedd.ask = appending  # type: ignore[method-assign]
+    reader.source = Source(settings(), ask=schedd.ask)
+    for _ in range(4):
+        more[:] = [None] * 12
+        for _ in range(chance.choice((0, 3, 19, 20, 21, 150))):
+            schedd.end(
+                late=chance.choice((0, 0, 0, 30, 86_400, 9 * 86_400)),
+                seconds=chance.choice((0, 0, 1, 60, 3600, 86_400, -3600)),
+            )
+        for _ in range(chance.choice((0, 0, 70))):
+            schedd.end(seconds=0)
+        reader.poll(restart=restart)
+    schedd.ask = asked  # type: ignore[method-assign]
+    reader.source = Source(settings(), ask=schedd.ask)
+    reader.poll()
+    assert set(reader.told) == set(schedd.ids())
+    assert set(reader.runs) == set(schedd.ids())
+    assert reader.gaps == []
+
+
+@pytest.mark.parametrize("waiting", [5, 200])
+def test_records_that_were_rotated_away_are_a_gap(schedd: Schedd, waiting: int) -> None:
+    reader = Reader(schedd)
+    for _ in range(5):
+        schedd.end()
+    reader.poll()
+    for _ in range(waiting):
+        schedd.end(seconds=60)
+    del schedd.history[:7]
+    reader.poll()
+    assert set(reader.told) == {f"s#{number}.0" for number in range(1, 6)} | set(schedd.ids())
+    assert set(reader.runs) == {f"s#{number}.0" for number in range(1, 6 + waiting)}
+    (gap,) = reader.gaps
+    assert gap.since.timestamp() == T + 5 and "MAX_HISTORY_LOG" in gap.said
+    reader.poll()
+    assert len(reader.gaps) == 1
+
+
+def test_the_end_of_what_a_schedd_gives_is_a_gap(schedd: Schedd) -> None:
+    reader = Reader(schedd)
+    schedd.end()
+    schedd.end()
+    reader.poll()
+    for _ in range(200):
+        schedd.end()
+    schedd.most = 50
+    reader.poll()
+    assert reader.told == ["s#1.0", "s#2.0", *schedd.ids()[-50:]]
+    assert [("HISTORY_HELPER_MAX_HISTORY" in gap.said) for gap in reader.gaps] == [True, True]
+
+
+def test_a_crash_that_writes_the_last_records_again_loses_none(schedd: Schedd) -> None:
+    reader = Reader(schedd)
+    for _ in range(5):
+        schedd.end()
+    reader.poll()
+    schedd.end()
+    schedd.history += schedd.history[-2:]
+    schedd.epochs += schedd.epochs[-2:]
+    schedd.end()
+    reader.poll()
+    assert set(reader.told) == set(schedd.ids()) and reader.gaps == []
+
+
+def test_a_history_that_was_emptied_begins_anew(schedd: Schedd) -> None:
+    reader = Reader(schedd)
+    for _ in range(5):
+        schedd.end()
+    reader.poll()
+    schedd.history.clear()
+    schedd.epochs.clear()
+    reader.poll()
+    schedd.end()
+    reader.poll()
+    schedd.end()
+    reader.poll()
+    assert set(reader.told) >= set(schedd.ids())
+    assert len(reader.gaps) >= 1
+
+
+def test_a_window_of_the_past_is_read_again_as_a_whole(schedd: Schedd, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(10):
+        schedd.end(seconds=60)
+    schedd.end(late=400)
+    source = Source(settings(), ask=schedd.ask)
+    since, until = (datetime.fromtimestamp(T + 60 * minutes, UTC) for minutes in (3, 6))
+    page = source.read_window(FEED, since, until, timedelta(hours=1))
+    ids = {job.native_id for job in page.jobs if job.accounted}
+    assert ids == {"s#3.0", "s#4.0", "s#5.0", "s#11.0"}
+    assert page.remembered_since == datetime.fromtimestamp(T + 60, UTC) and not page.tells_all_runs
+    monkeypatch.setattr("exporter.sources.htcondor.MOST_IN_WINDOW", 4)
+    with pytest.raises(TooMany, match="4 records or more from"):
+        source.read_window(FEED, since, until, timedelta())
+
+
+def test_a_watermark_is_small_and_plain(schedd: Schedd) -> None:
+    reader = Reader(schedd)
+    for _ in range(3):
+        schedd.end()
+    reader.poll()
+    assert msgspec.json.decode(reader.watermark or "") == {
+        "jobs": {"newest": f'GlobalJobId == "s#3.0#{T - 47}"', "before": f'GlobalJobId == "s#2.0#{T - 48}"', "at": T + 3},
+        "runs": {
+            "newest": f'GlobalJobId == "s#3.0#{T - 47}" && EpochWriteDate == {T + 3}',
+            "before": f'GlobalJobId == "s#2.0#{T - 48}" && EpochWriteDate == {T + 2}',
+            "at": T + 3,
+        },
+    }  # fmt: skip
