@@ -114,6 +114,13 @@ class Board:
             for value in unknown:
                 self.unknown[cluster, value.field] += 1
 
+    def called(self, cluster: str, feed: Feed, calls: int) -> None:
+        """Count questions to a scheduler that were not part of a poll."""
+        with self._lock:
+            status = self._clusters[cluster].statuses.get(feed.name)
+            if status is not None:
+                status.calls += calls
+
     def failed(self, cluster: str, feed: Feed, reason: str, said: str, duration_seconds: float) -> None:
         """Note that a feed could not be read; its last reading stays until it is stale."""
         with self._lock:

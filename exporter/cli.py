@@ -11,21 +11,21 @@ from pathlib import Path
 import click
 from sqlalchemy.exc import SQLAlchemyError
 
-from exporter import logs
+from exporter import logs, mending
 from exporter.check import check_table
-from exporter.config import Config, ConfigError, load
+from exporter.config import Config, ConfigError
+from exporter.configured import configuration, database_url
 from exporter.daemon import Exporter
-from exporter.detect import detect
 from exporter.web import AddressError, parse_address
 from history import __version__
-from history.database import HistoryError, default_url, parse_url, shown
+from history.database import HistoryError, default_url, shown
 
 log = logging.getLogger(__name__)
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "BBQ_EXPORTER", "show_default": True}
 
 
-@click.command(context_settings=_CONTEXT)
+@click.group(context_settings=_CONTEXT, invoke_without_command=True)
 @click.option(
     "--config.file",
     "config_file",
@@ -56,7 +56,10 @@ _CONTEXT = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "BBQ_EX
 )
 @click.option("--demo-seed", type=int, default=1, help="The same seed gives the same site.")
 @click.version_option(__version__, prog_name="bbq-exporter")
+@click.pass_context
 def command(
+    context: click.Context,
+    /,
     config_file: Path | None,
     database: str | None,
     listen_address: tuple[str, ...],
@@ -71,17 +74,22 @@ def command(
 ) -> None:
     """Read batch clusters, serve gauges to Prometheus, and write every job to the history.
 
+    Without a command it is the daemon.
+
     \b
     Examples:
       bbq-exporter --demo
       bbq-exporter --config.file bbq.yaml --check
+      bbq-exporter --config.file bbq.yaml verify
     """
     logs.set_up(log_level, log_format)
+    if context.invoked_subcommand is not None:
+        return
     try:
         config = _configuration(config_file, demo, demo_scale, demo_seed)
         if telemetry_path:
             config = _with_path(config, telemetry_path)
-        url = parse_url(database or config.history.database or _default_database(demo), config.history.password_file)
+        url = database_url(config, database, default_url().replace("history.db", "demo.db") if demo else None)
         if check:
             sys.exit(check_table(config, url))
         addresses = [parse_address(text) for text in listen_address or (config.web.listen_address,)]
@@ -99,11 +107,8 @@ def command(
         raise click.ClickException(" ".join(str(error).split())) from error
 
 
-def _default_database(demo: bool) -> str:
-    """Give the place of the history; the demo's own, so that made-up jobs never get among real ones."""
-    if demo:
-        return default_url().replace("history.db", "demo.db")
-    return os.environ.get("BBQ_DATABASE") or default_url()
+for _each in (mending.verify, mending.recollect, mending.backfill):
+    command.add_command(_each)
 
 
 def _default_spool(demo: bool) -> Path:
@@ -113,12 +118,10 @@ def _default_spool(demo: bool) -> Path:
 
 def _configuration(config_file: Path | None, demo: bool, scale: float, seed: int) -> Config:
     if demo:
-        from exporter.sources.demo import configuration
+        from exporter.sources.demo import configuration as demo_configuration
 
-        return configuration(scale, seed)
-    if config_file is not None:
-        return load(config_file)
-    return detect()
+        return demo_configuration(scale, seed)
+    return configuration(config_file)
 
 
 def _with_path(config: Config, telemetry_path: str) -> Config:

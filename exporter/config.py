@@ -67,6 +67,8 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Seconds between the starts of two polls."""
     timeout: Duration | None = None
     """Seconds after which a call to the scheduler is given up; the interval, and at least 30 s, when not said."""
+    verify: bool = True
+    """Whether each night the day before is compared with the scheduler's accounting."""
     stale_after: Duration | None = None
     """Seconds after which a reading is no longer shown; three intervals when not said."""
 

@@ -18,6 +18,7 @@ from exporter.poller import ClusterPoller
 from exporter.recorder import Recorder
 from exporter.sources import open_source
 from exporter.spool import Spool
+from exporter.verifier import Verifier
 from exporter.web import Application, Server
 from history.database import explain, open_database, shown
 from history.store import History
@@ -43,10 +44,14 @@ class Exporter:
         self.page = MetricsPage(self.board, self.history, config.limits.series, self._recorder)
         self._config = config
         self._pollers = []
+        self._verifiers: list[Verifier] = []
         self._servers: list[Server] = []
         for cluster in config.clusters:
             self.board.add_cluster(cluster.name, cluster.scheduler, cluster.stale_seconds)
-            self._pollers.append(ClusterPoller(cluster, open_source(cluster), self.board, self._recorder))
+            source = open_source(cluster)
+            self._pollers.append(ClusterPoller(cluster, source, self.board, self._recorder))
+            if cluster.verify:
+                self._verifiers.append(Verifier(cluster, source, self.board, self.history, self._recorder))
 
     def prepare(self) -> None:
         """Bring the database up to date. One that is away does not stop the gauges; a newer one does.
@@ -81,12 +86,16 @@ class Exporter:
         self._recorder.start()
         for poller in self._pollers:
             poller.start()
+        for verifier in self._verifiers:
+            verifier.start()
         for server in self._servers:
             server.start()
         while not stop.wait(1.0):
             pass
         log.info("stopping")
         deadline = time.monotonic() + STOP_SECONDS
+        for verifier in self._verifiers:
+            verifier.stop()
         for poller in self._pollers:
             poller.stop()
         for poller in self._pollers:

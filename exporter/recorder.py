@@ -28,8 +28,6 @@ MISSING_AFTER = timedelta(minutes=2)
 MISSING_FOR = timedelta(days=7)
 MOST_MISSING = 500
 """When a job is asked for by name, for how long, and how many at a time."""
-FORGET_AFTER = timedelta(days=30)
-"""A feed that has not been read for so long is no longer expected to come back."""
 RETRY_SECONDS = 5.0
 """How often a database that is away is tried again."""
 
@@ -92,10 +90,9 @@ class Recorder:
     def known_queues(self, cluster: str) -> list[str]:
         """Give the queues that had feeds of their own in the past."""
         try:
-            names = self._history.sources(cluster, since=_now() - FORGET_AFTER)
+            return self._history.known_queues(cluster)
         except SQLAlchemyError:
             return []
-        return sorted({queue for queue in (name.partition(":")[2] for name in names) if queue})
 
     def offer(self, cluster: str, feed: Feed, reading: Reading, interval: float) -> None:
         """Have a reading stored soon; it takes the place of an older one of the same feed."""

@@ -33,6 +33,8 @@ class JobsBatch(msgspec.Struct, frozen=True, kw_only=True, tag="jobs"):
     unreadable: tuple[str, ...] = ()
     """Rows that were not understood, as they were read."""
     gaps: tuple[Gap, ...] = ()
+    collected: bool = True
+    """Whether this says that its source is being read; not so what is filled in or mended."""
 
     @property
     def rows(self) -> int:

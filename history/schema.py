@@ -365,7 +365,6 @@ verifications = Table(
     Column("missing", Integer, nullable=False),
     Column("extra", Integer, nullable=False),
     Column("different", Integer, nullable=False),
-    Column("remembered_since", UtcDateTime),
 )
 
 tasks = Table(

@@ -8,10 +8,10 @@ import hashlib
 import logging
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -28,6 +28,7 @@ from history.records import Job, Queue, State, Worker, WorkerState
 from history.rollup import MEASURES, add_job, no_usage
 from history.rows import Rows, no_rows, rows_of, stored_jobs
 from history.upgrade import upgrade
+from history.verify import Findings, Window, compare, compare_usage, forget, mend
 
 PAGE = 2_000
 """Jobs in one transaction."""
@@ -35,12 +36,24 @@ MOST_SET_ASIDE = 10_000
 MOST_TEXT = 65_536
 """How many rows are kept of what could not be stored, of each source, and how much of each."""
 MOST_GAPS = 100
+FORGET_AFTER = timedelta(days=30)
+"""A source that has not been read for so long is no longer expected to come back."""
+MOST_ASKED = 500
+"""Jobs that accounting is asked for by name at a time."""
 
 log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 _PAUSES = (State.HELD, State.SUSPENDED)
 _SEEN_EVERY = timedelta(minutes=10)
+
+
+class AskedAgain(Protocol):
+    """What accounting says of jobs that it is asked for by name."""
+
+    @property
+    def jobs(self) -> list[Job]:
+        """Give the jobs, as they were read."""
 
 
 class History:
@@ -60,6 +73,8 @@ class History:
         """Up to when everything that ended is stored, by cluster and source."""
         self.rows_set_aside: dict[tuple[str, str], int] = defaultdict(int)
         """Texts newly set aside, by cluster and source."""
+        self.verified: dict[str, tuple[datetime, int]] = {}
+        """When a day of a cluster was last verified, and how many jobs of it were missing."""
 
     def prepare(self) -> None:
         """Bring the database to this release's schema, if that was not done yet. Raises HistoryError."""
@@ -98,6 +113,11 @@ class History:
             }
             self._put(connection, schema.clusters, [row])
 
+    def begin(self, cluster: str, scheduler: str) -> None:
+        """Note that a cluster exists, if that is not known; its version stays as it was."""
+        if self.first_seen(cluster) is None:
+            self.begin_cluster(cluster, scheduler, None, datetime.now(UTC).replace(microsecond=0))
+
     def watermark(self, cluster: str, source: str) -> str | None:
         """Give how far a source has been read and stored, in the source's own terms."""
         table = schema.collections
@@ -105,12 +125,14 @@ class History:
         with self._engine.connect() as connection:
             return connection.scalar(query)
 
-    def sources(self, cluster: str, since: datetime) -> list[str]:
-        """Give the sources of a cluster that were read since then."""
+    def known_queues(self, cluster: str) -> list[str]:
+        """Give the queues of a cluster that were read as sources of their own in the last time."""
         table = schema.collections
+        since = datetime.now(UTC) - FORGET_AFTER
         query = select(table.c.source).where(table.c.cluster == cluster, table.c.last_success_at >= since)
         with self._engine.connect() as connection:
-            return list(connection.scalars(query))
+            names = connection.scalars(query).all()
+        return sorted({queue for queue in (name.partition(":")[2] for name in names) if queue})
 
     def open_ids(self, cluster: str, queue: str | None = None) -> list[str]:
         """Give the native ids of the jobs that have not ended as far as is known."""
@@ -209,6 +231,8 @@ class History:
         """Write, with the last rows of a batch, how far its source has been read."""
         unreadable = [(None, text) for text in batch.unreadable]
         self.set_aside(connection, batch.cluster, batch.source, "unreadable", unreadable, batch.seen_at)
+        if not batch.collected:
+            return
         self._collected(
             connection,
             batch.cluster,
@@ -285,15 +309,136 @@ class History:
             )
         )
 
+    def compare(self, window: Window) -> Findings:
+        """Compare what is stored with what accounting says of a window; nothing is changed."""
+        with self._reading() as connection:
+            return compare(connection, window, self._pruned_before(connection, window.cluster))
+
+    def compare_usage(self, cluster: str, days: Iterable[date]) -> list[date]:
+        """Give the days of which the rollup is not the sum of the rows, as far as rows are kept."""
+        with self._reading() as connection:
+            pruned = self._pruned_before(connection, cluster)
+            return compare_usage(connection, cluster, [day for day in days if pruned is None or day >= pruned.date()])
+
+    def mend(
+        self,
+        window: Window,
+        source: str,
+        unreadable: Sequence[str],
+        again: Callable[[Sequence[str]], AskedAgain],
+    ) -> Findings:
+        """Make what is stored equal to what accounting says of a window.
+
+        A job that accounting does not tell of is asked for by name before it is taken out, and kept aside then.
+
+        Args:
+            again: asks accounting for jobs by their native id.
+
+        Returns:
+            what was found, and is mended.
+        """
+        self._make_months(window.jobs)
+        extra = [each.native_id for each in self.compare(window).found if each.kind == "extra"]
+        for ids in _pages(extra, MOST_ASKED):
+            known = again(ids).jobs
+            if known:
+                named = {job.native_id for job in known}
+                window = replace(window, jobs=[*window.jobs, *known])
+                log.info("jobs that ended at another time than was stored", extra={"jobs": len(named)})
+                self._make_months(known)
+        now = datetime.now(UTC).replace(microsecond=0)
+        with self._transaction(window.cluster) as connection:
+            mended = mend(connection, window, now, self._pruned_before(connection, window.cluster))
+            removed: list[tuple[str | None, str]] = [
+                ("accounting does not tell of it", as_text(job)) for job in mended.removed
+            ]
+            self.set_aside(connection, window.cluster, source, "removed", removed, now)
+            self.set_aside(connection, window.cluster, source, "unreadable", [(None, each) for each in unreadable], now)
+            days = {window.since.date(), window.until.date()}
+            forget(connection, window.cluster, days)
+        return mended.findings
+
+    def reached(self, cluster: str, task: str, source: str, since: datetime, until: datetime) -> datetime:
+        """Give from where a task goes on: where it stopped, if it was begun with the same times; else its beginning."""
+        table = schema.tasks
+        query = select(table).where(table.c.cluster == cluster, table.c.task == task, table.c.source == source)
+        with self._reading() as connection:
+            row = connection.execute(query).mappings().one_or_none()
+        if row is None or row["since"] != since or row["until"] != until or row["reached"] >= until:
+            return since
+        reached: datetime = row["reached"]
+        return max(since, reached)
+
+    def set_reached(
+        self, cluster: str, task: str, source: str, since: datetime, until: datetime, reached: datetime
+    ) -> None:
+        """Note how far a task has come."""
+        row = {
+            "cluster": cluster,
+            "task": task,
+            "source": source,
+            "since": since,
+            "until": until,
+            "reached": reached,
+            "touched_at": datetime.now(UTC).replace(microsecond=0),
+        }
+        with self._transaction(cluster) as connection:
+            self._put(connection, schema.tasks, [row])
+
+    def note_verified(self, cluster: str, day: date, findings: Findings) -> None:
+        """Note what came of the verification of a day."""
+        finished_at = datetime.now(UTC).replace(microsecond=0)
+        missing = findings.count("missing")
+        row = {
+            "cluster": cluster,
+            "day": day,
+            "finished_at": finished_at,
+            "checked": findings.checked,
+            "missing": missing,
+            "extra": findings.count("extra"),
+            "different": findings.count("different"),
+        }
+        with self._transaction(cluster) as connection:
+            self._put(connection, schema.verifications, [row])
+        self.verified[cluster] = finished_at, missing
+
+    def load_verified(self, cluster: str) -> date | None:
+        """Read the newest verification of a cluster; give the day it was of."""
+        table = schema.verifications
+        query = select(table).where(table.c.cluster == cluster).order_by(table.c.day.desc()).limit(1)
+        with self._reading() as connection:
+            row = connection.execute(query).mappings().one_or_none()
+        if row is None:
+            return None
+        self.verified[cluster] = row["finished_at"], row["missing"]
+        day: date = row["day"]
+        return day
+
+    def first_seen(self, cluster: str) -> datetime | None:
+        """Give when a cluster was first written of."""
+        with self._reading() as connection:
+            return connection.scalar(
+                select(schema.clusters.c.first_seen_at).where(schema.clusters.c.cluster == cluster)
+            )
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        """Read one state of the database, whatever is written meanwhile."""
+        with self._engine.connect() as connection:
+            if connection.dialect.name == "postgresql":
+                connection = connection.execution_options(isolation_level="REPEATABLE READ")
+            yield connection
+
+    def _pruned_before(self, connection: Connection, cluster: str) -> datetime | None:
+        return connection.scalar(select(schema.clusters.c.pruned_before).where(schema.clusters.c.cluster == cluster))
+
     def _save_page(self, connection: Connection, cluster: str, page: Iterable[Job], seen_at: datetime) -> int:
         by_id: dict[str, list[Job]] = defaultdict(list)
         for job in page:
             by_id[job.native_id].append(job)
         forgotten = self._placeholders(connection, cluster, by_id)
         stored = _stored_of(connection, cluster, by_id)
-        pruned_before = connection.scalar(
-            select(schema.clusters.c.pruned_before).where(schema.clusters.c.cluster == cluster)
-        )
+        pruned_before = self._pruned_before(connection, cluster)
         old, new = no_rows(), no_rows()
         before: list[Job] = []
         after: list[Job] = []
@@ -569,6 +714,6 @@ def _worker_settings(worker: Worker) -> dict[str, Any]:
     }
 
 
-def _pages(things: Sequence[_T]) -> Iterator[Sequence[_T]]:
-    for start in range(0, len(things), PAGE):
-        yield things[start : start + PAGE]
+def _pages(things: Sequence[_T], size: int = PAGE) -> Iterator[Sequence[_T]]:
+    for start in range(0, len(things), size):
+        yield things[start : start + size]

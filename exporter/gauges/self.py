@@ -85,6 +85,18 @@ def _history(history: History) -> Iterator[Metric]:
     for cluster, since in sorted(reached.items()):
         lag.add_metric((cluster,), max(0.0, now - since))
     yield lag
+    missing = GaugeMetricFamily(
+        "bbq_history_missing_jobs",
+        "Jobs that accounting tells of and the history does not have, as the newest verification found.",
+        labels=("cluster",),
+    )
+    verified = GaugeMetricFamily(
+        "bbq_history_last_verified_timestamp_seconds", "When the newest verification ended.", labels=("cluster",)
+    )
+    for cluster, (moment, count) in sorted(history.verified.items()):
+        missing.add_metric((cluster,), count)
+        verified.add_metric((cluster,), moment.timestamp())
+    yield from (missing, verified)
     aside = CounterMetricFamily(
         "bbq_history_set_aside_rows",
         "Rows that could not be understood or stored, and are kept raw.",

@@ -47,7 +47,6 @@ def upgrade() -> None:
         sa.Column("day", sa.Date, nullable=False),
         sa.Column("finished_at", MOMENT, nullable=False),
         *(sa.Column(name, sa.Integer, nullable=False) for name in ("checked", "missing", "extra", "different")),
-        sa.Column("remembered_since", MOMENT),
         sa.PrimaryKeyConstraint("cluster", "day", name="pk_verifications"),
     )
     op.create_table(

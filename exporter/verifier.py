@@ -1,0 +1,99 @@
+"""Each night, compare the day before with the scheduler's accounting: slowly, alone, and never twice."""
+
+import logging
+import threading
+import zlib
+from datetime import UTC, date, datetime, time, timedelta
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from exporter.board import Board
+from exporter.config import Cluster
+from exporter.recorder import Recorder
+from exporter.sources import Source, SourceError
+from exporter.windows import accounting_feeds, nightly
+from history.database import HistoryError
+from history.store import History
+from history.verify import Findings
+
+log = logging.getLogger(__name__)
+
+NOT_BEFORE = time(1, 30)
+"""When (UTC) a day is over for good: what ended at midnight has reached accounting."""
+SPREAD_SECONDS = 3600
+"""Clusters begin at different minutes of an hour."""
+LOOK_SECONDS = 300.0
+
+
+class Verifier:
+    """A thread for one cluster."""
+
+    def __init__(self, cluster: Cluster, source: Source, board: Board, history: History, recorder: Recorder) -> None:
+        self._cluster = cluster
+        self._source = source
+        self._board = board
+        self._history = history
+        self._recorder = recorder
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, name=f"{cluster.name} verifier", daemon=True)
+        self._done: date | None = None
+        self._loaded = False
+
+    def start(self) -> None:
+        """Begin to look whether a day is due."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask the thread to end after the window it has in hand."""
+        self._stop.set()
+
+    def _work(self) -> None:
+        while not self._stop.wait(5.0 if not self._loaded else LOOK_SECONDS):
+            try:
+                self.look(datetime.now(UTC))
+            except (SourceError, SQLAlchemyError, HistoryError) as error:
+                said = " ".join(str(error).split())[:500]
+                log.warning("verification put off", extra={"cluster": self._cluster.name, "error": said})
+            except Exception:
+                log.exception("verification failed in BBQ itself", extra={"cluster": self._cluster.name})
+
+    def look(self, now: datetime) -> Findings | None:
+        """Verify yesterday if that is due; give the findings then."""
+        name = self._cluster.name
+        if not self._loaded:
+            self._history.prepare()
+            self._done = self._history.load_verified(name)
+            self._loaded = True
+        later = timedelta(seconds=zlib.crc32(name.encode()) % SPREAD_SECONDS)
+        yesterday = (now - timedelta(days=1)).date()
+        if now < datetime.combine(now.date(), NOT_BEFORE, UTC) + later or self._done == yesterday:
+            return None
+        first = self._history.first_seen(name)
+        if first is None or first.date() >= yesterday:
+            return None  # of the day on which BBQ came, it cannot know everything
+        feeds = accounting_feeds(self._source, self._recorder.known_queues(name))
+        found = nightly(
+            self._history,
+            name,
+            self._source,
+            feeds,
+            yesterday,
+            self._stop.wait,
+            lambda feed, calls: self._board.called(name, feed, calls),
+        )
+        if found is not None:
+            self._done = yesterday
+            self._say(yesterday, found)
+        return found
+
+    def _say(self, day: date, found: Findings) -> None:
+        counts = {kind: found.count(kind) for kind in ("missing", "extra", "different")}
+        extra = {"cluster": self._cluster.name, "day": day.isoformat(), "checked": found.checked, **counts}
+        if not any(counts.values()) and not found.usage_days:
+            log.info("history verified", extra=extra)
+            return
+        first = ", ".join(f"{each.kind} {each.native_id}" for each in found.found[:10])
+        log.error(
+            "the history is not what accounting says; `bbq-exporter recollect` mends it",
+            extra={**extra, "first": first},
+        )

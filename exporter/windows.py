@@ -1,0 +1,153 @@
+"""Going through the past of a cluster's accounting, window by window: to compare, to mend or to fill in.
+
+Nothing here is in a hurry: one question at a time, and after each as much rest as its caller wants.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
+
+import msgspec
+
+from exporter.snapshot import AccountingPage, Feed, Kind
+from exporter.sources import Source, TooMany
+from history.batch import JobsBatch
+from history.store import History
+from history.verify import Findings, Window
+
+log = logging.getLogger(__name__)
+
+MARGIN = timedelta(hours=1)
+"""How much before the first window is looked at, to tell whether accounting remembers that far."""
+SETTLED = timedelta(minutes=10)
+"""What ended so lately may still be on its way."""
+
+
+class Part(msgspec.Struct, frozen=True):
+    """One window that is done."""
+
+    feed: Feed
+    since: datetime
+    until: datetime
+    findings: Findings
+    calls: int
+
+
+def accounting_feeds(source: Source, known: Sequence[str]) -> list[Feed]:
+    """Give the accounting of a cluster, of each of its schedds. Raises SourceError."""
+    return [feed for feed in source.feeds(known) if feed.kind is Kind.ACCOUNTING]
+
+
+def verify(
+    history: History, cluster: str, source: Source, feeds: Sequence[Feed], since: datetime, until: datetime
+) -> Iterator[Part]:
+    """Compare the history with accounting, and change nothing. Raises SourceError."""
+    for feed in feeds:
+        for page, window in _windows(cluster, source, feed, since, until):
+            yield Part(feed, window.since, window.until, history.compare(window), page.calls)
+
+
+def recollect(
+    history: History, cluster: str, source: Source, feeds: Sequence[Feed], since: datetime, until: datetime
+) -> Iterator[Part]:
+    """Make the history what accounting says, going on where an earlier recollection of the same time stopped."""
+
+    def again(native_ids: Sequence[str], feed: Feed) -> AccountingPage:
+        return source.read_missing(feed, native_ids, datetime.now(UTC))
+
+    for feed in feeds:
+        begin = history.reached(cluster, "recollect", feed.name, since, until)
+        for page, window in _windows(cluster, source, feed, begin, until):
+            findings = history.mend(window, feed.name, page.unreadable, partial(again, feed=feed))
+            history.set_reached(cluster, "recollect", feed.name, since, until, window.until)
+            yield Part(feed, window.since, window.until, findings, page.calls)
+
+
+def backfill(
+    history: History, cluster: str, source: Source, feeds: Sequence[Feed], since: datetime, until: datetime
+) -> Iterator[Part]:
+    """Store what accounting has of a past from before BBQ was there, going on where an earlier backfill stopped."""
+    for feed in feeds:
+        begin = history.reached(cluster, "backfill", feed.name, since, until)
+        for page, window in _windows(cluster, source, feed, begin, until):
+            batch = JobsBatch(
+                cluster=cluster,
+                source=feed.name,
+                seen_at=datetime.now(UTC).replace(microsecond=0),
+                jobs=page.jobs,
+                unreadable=page.unreadable,
+                collected=False,
+            )
+            changed = history.save(batch)
+            history.set_reached(cluster, "backfill", feed.name, since, until, window.until)
+            done = Findings(checked=len(page.jobs), unchecked=changed, found=[])
+            yield Part(feed, window.since, window.until, done, page.calls)
+
+
+def nightly(
+    history: History,
+    cluster: str,
+    source: Source,
+    feeds: Sequence[Feed],
+    day: date,
+    rest: Callable[[float], bool],
+    calls: Callable[[Feed, int], None],
+) -> Findings | None:
+    """Verify one day with much rest between the questions, and note the result.
+
+    Args:
+        rest: waits some seconds; tells whether to stop.
+        calls: is told of every question put to the scheduler.
+
+    Returns:
+        the findings; None when it was stopped.
+    """
+    since = datetime.combine(day, datetime.min.time(), UTC)
+    until = since + timedelta(days=1)
+    together = Findings(found=[])
+    began = datetime.now(UTC)
+    for part in verify(history, cluster, source, feeds, since, until):
+        together.add(part.findings)
+        calls(part.feed, part.calls)
+        now = datetime.now(UTC)
+        if rest(max(1.0, 4 * (now - began).total_seconds())):
+            return None
+        began = datetime.now(UTC)
+    together.usage_days = history.compare_usage(cluster, [day])
+    history.note_verified(cluster, day, together)
+    return together
+
+
+def _windows(
+    cluster: str, source: Source, feed: Feed, since: datetime, until: datetime
+) -> Iterator[tuple[AccountingPage, Window]]:
+    """Read [since, until) in windows of the size that suits the source, smaller ones where much ended."""
+    width = timedelta(seconds=source.window_seconds)
+    begin, margin = since, MARGIN
+    remembered: datetime | None = None
+    while begin < until:
+        end = min(begin + width, until)
+        try:
+            page = source.read_window(feed, begin, end, margin)
+        except TooMany:
+            if width <= timedelta(seconds=1):
+                raise
+            width = max(timedelta(seconds=1), timedelta(seconds=int(width.total_seconds()) // 4))
+            continue
+        if remembered is None:
+            remembered = page.remembered_since
+        yield (
+            page,
+            Window(
+                cluster=cluster,
+                queue=feed.queue,
+                since=begin,
+                until=end,
+                jobs=page.jobs,
+                remembered_since=remembered,
+                tells_all_runs=page.tells_all_runs,
+            ),
+        )
+        begin, margin = end, timedelta()
+        width = min(2 * width, timedelta(seconds=source.window_seconds))

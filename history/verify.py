@@ -1,0 +1,281 @@
+"""Comparing the history with what a scheduler's accounting says of a window of time, and mending it.
+
+The history is right when reading the window once more would change nothing: every job that accounting tells of is
+there, what would be stored is what is stored, row by row, and nothing is there of which accounting does not tell.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Table, delete, select
+
+from history import bulk, schema
+from history.merge import merge
+from history.rebuild import computed, rebuild, stored, usage_rows
+from history.records import Job
+from history.rollup import Usage, add_job, no_usage
+from history.rows import Rows, assemble, no_rows, rows_of
+
+_NOT_COMPARED = frozenset({"seen_at"})
+_TABLES = (schema.jobs, schema.runs, schema.run_workers)
+
+
+class Window(msgspec.Struct, frozen=True, kw_only=True):
+    """What accounting says of a window of time of one cluster, or of one of its queues."""
+
+    cluster: str
+    queue: str | None
+    since: datetime
+    until: datetime
+    jobs: Sequence[Job]
+    """Every attempt and job that ended in [since, until)."""
+    remembered_since: datetime | None
+    """Accounting knows nothing of what ended before; None when it knows nothing at all of the window."""
+    tells_all_runs: bool
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One job that is not as accounting says."""
+
+    native_id: str
+    submitted_at: datetime
+    kind: str
+    """missing, extra or different."""
+    columns: tuple[str, ...] = ()
+    """What is different, as table.column."""
+
+
+class Findings(msgspec.Struct, kw_only=True):
+    """What came of comparing."""
+
+    checked: int = 0
+    """Jobs of which accounting told."""
+    unchecked: int = 0
+    """Stored jobs of a time that accounting does not remember any more."""
+    found: list[Finding] = []
+    usage_days: list[date] = []
+    """Days of which the rollup is not the sum of the rows."""
+
+    def count(self, kind: str) -> int:
+        """Give the number of findings of a kind."""
+        return sum(finding.kind == kind for finding in self.found)
+
+    def add(self, more: "Findings") -> None:
+        """Add what came of another window."""
+        self.checked += more.checked
+        self.unchecked += more.unchecked
+        self.found += more.found
+
+
+class _Compared(msgspec.Struct, kw_only=True):
+    """What is stored, and what should be."""
+
+    findings: Findings
+    old: Rows
+    new: Rows
+    extra: list[Job]
+    touched: Usage
+
+
+def compare(connection: Connection, window: Window, pruned_before: datetime | None = None) -> Findings:
+    """Compare a window with what is stored."""
+    return _compare(connection, window, pruned_before).findings
+
+
+def mend(connection: Connection, window: Window, seen_at: datetime, pruned_before: datetime | None = None) -> "Mended":
+    """Make what is stored equal to what accounting says of a window, in the caller's transaction.
+
+    The rollup of every day that is touched is computed anew from the rows.
+    """
+    compared = _compare(connection, window, pruned_before)
+    cluster = window.cluster
+    for table in _TABLES:
+        names = [column.name for column in table.primary_key.columns]
+        gone = sorted(key for key in compared.old[table] if key not in compared.new[table])
+        bulk.delete(connection, table, [dict(zip(names, key, strict=True)) for key in gone])
+        changed = [
+            {**row, "seen_at": seen_at} if "seen_at" in row else row
+            for key, row in sorted(compared.new[table].items())
+            if _differences(table, compared.old[table].get(key), row)
+        ]
+        bulk.upsert(connection, table, changed)
+    gone_jobs = [
+        {"native_id": job.native_id, "submitted_at": job.submitted_at, "cluster": cluster} for job in compared.extra
+    ]
+    for row in bulk.fetch_jobs(connection, schema.job_pauses, gone_jobs):
+        bulk.delete(connection, schema.job_pauses, [row])
+    days = {key[0] for key in compared.touched}
+    if pruned_before is not None:
+        days = {day for day in days if day >= pruned_before.date()}
+    if days:
+        rebuild(connection, cluster, days)
+    return Mended(findings=compared.findings, removed=compared.extra)
+
+
+class Mended(msgspec.Struct, frozen=True):
+    """What was mended, and the jobs that were taken out."""
+
+    findings: Findings
+    removed: list[Job]
+
+
+def compare_usage(connection: Connection, cluster: str, days: Iterable[date]) -> list[date]:
+    """Give the days of which the rollup is not the sum of the rows."""
+    wanted = set(days)
+    if not wanted:
+        return []
+    sums = {tuple(row.items()) for row in usage_rows(cluster, computed(connection, cluster, wanted).get(cluster, {}))}
+    there = {tuple(row.items()) for row in usage_rows(cluster, stored(connection, cluster, wanted))}
+    return sorted({dict(row)["day"] for row in sums ^ there})
+
+
+def _compare(connection: Connection, window: Window, pruned_before: datetime | None) -> _Compared:
+    observed: dict[str, list[Job]] = {}
+    for job in window.jobs:
+        observed.setdefault(job.native_id, []).append(job)
+    rows = {table: bulk.fetch(connection, table, window.cluster, observed) for table in _TABLES}
+    by_id: dict[str, dict[Table, list[dict[str, Any]]]] = {}
+    for table in _TABLES:
+        for row in rows[table]:
+            by_id.setdefault(row["native_id"], {each: [] for each in _TABLES})[table].append(row)
+    old, new = no_rows(), no_rows()
+    findings = Findings(found=[])
+    touched = no_usage()
+    extra: list[Job] = []
+    for native_id, seen in observed.items():
+        there = by_id.get(native_id, {table: [] for table in _TABLES})
+        known = _assembled(there)
+        expected = merge(known, seen)
+        told = {run.attempt_at for job in seen for run in job.runs}
+        told_jobs = {job.attempt_at or job.submitted_at for job in seen}
+        mine, before = no_rows(), no_rows()
+        for table in _TABLES:
+            names = [column.name for column in table.primary_key.columns]
+            before[table] = {tuple(row[name] for name in names): row for row in there[table]}
+        for job in expected:
+            if _pruned(job, pruned_before) and not any(each.submitted_at == job.submitted_at for each in known):
+                continue
+            if _is_extra(job, window, told_jobs) and job in known:
+                extra.append(job)  # the same id, at a time of which accounting tells nothing
+                findings.found.append(Finding(native_id=native_id, submitted_at=job.submitted_at, kind="extra"))
+                continue
+            if window.tells_all_runs:
+                job = _without_runs(job, [run.attempt_at for run in job.runs if _invented(run, window, told)])
+            rows_of(job, window.cluster, job.submitted_at, mine)
+        findings.found += _findings(native_id, before, mine, {job.submitted_at for job in extra})
+        for table in _TABLES:
+            old[table].update(before[table])
+            new[table].update(mine[table])
+        if not _same(before, mine):
+            for job in (*known, *expected):
+                add_job(job, touched)
+    findings.checked = len({(job.native_id, job.submitted_at) for job in window.jobs})
+    for job in _stored_in(connection, window, observed):
+        if window.remembered_since is None or (job.ended_at or window.since) < window.remembered_since:
+            findings.unchecked += 1
+            continue
+        extra.append(job)
+        findings.found.append(Finding(native_id=job.native_id, submitted_at=job.submitted_at, kind="extra"))
+        rows_of(job, window.cluster, job.submitted_at, old)
+        add_job(job, touched)
+    return _Compared(findings=findings, old=old, new=new, extra=extra, touched=touched)
+
+
+def _assembled(there: dict[Table, list[dict[str, Any]]]) -> list[Job]:
+    """Put one id's rows together; rows that make no sense are as good as none."""
+    try:
+        found = assemble(there[schema.jobs], there[schema.runs], there[schema.run_workers])
+    except (ValueError, TypeError, KeyError):
+        return []
+    return [job for jobs in found.values() for job in jobs]
+
+
+def _stored_in(connection: Connection, window: Window, told: Iterable[str]) -> list[Job]:
+    """Read the jobs that are stored as ended in the window, without those with an id that accounting tells of."""
+    jobs = schema.jobs
+    query = select(jobs).where(
+        jobs.c.cluster == window.cluster, jobs.c.ended_at >= window.since, jobs.c.ended_at < window.until
+    )
+    if window.queue is not None:
+        query = query.where(jobs.c.queue == window.queue)
+    known = set(told)
+    rows = [dict(row) for row in connection.execute(query).mappings() if row["native_id"] not in known]
+    runs = bulk.fetch_jobs(connection, schema.runs, rows)
+    places = bulk.fetch_jobs(connection, schema.run_workers, rows)
+    return [job for jobs_ in assemble(rows, runs, places).values() for job in jobs_]
+
+
+def _is_extra(job: Job, window: Window, told: set[datetime]) -> bool:
+    """Tell whether a job ended in the window, as far as is stored, and accounting tells nothing of it."""
+    return (
+        job.ended_at is not None
+        and window.since <= job.ended_at < window.until
+        and window.remembered_since is not None
+        and job.ended_at >= window.remembered_since
+        and (job.attempt_at or job.submitted_at) not in told
+        and job.submitted_at not in told
+    )
+
+
+def _invented(run: Any, window: Window, told: set[datetime]) -> bool:
+    return (
+        run.accounted
+        and run.ended_at is not None
+        and window.since <= run.ended_at < window.until
+        and run.attempt_at not in told
+    )
+
+
+def _without_runs(job: Job, attempts: list[datetime]) -> Job:
+    if not attempts:
+        return job
+    return msgspec.structs.replace(job, runs=tuple(run for run in job.runs if run.attempt_at not in attempts))
+
+
+def _pruned(job: Job, pruned_before: datetime | None) -> bool:
+    return pruned_before is not None and job.ended_at is not None and job.ended_at < pruned_before
+
+
+def _findings(native_id: str, before: Rows, after: Rows, extra: set[datetime]) -> list[Finding]:
+    """Say of each job of one id what is not as it should be."""
+    found: list[Finding] = []
+    submitted = {key[1] for table in _TABLES for rows in (before, after) for key in rows[table]}
+    for moment in sorted(submitted - extra):
+        if not any(key[1] == moment for key in after[schema.jobs]):
+            found.append(Finding(native_id=native_id, submitted_at=moment, kind="extra"))
+            continue
+        if not any(key[1] == moment for key in before[schema.jobs]):
+            found.append(Finding(native_id=native_id, submitted_at=moment, kind="missing"))
+            continue
+        columns: set[str] = set()
+        for table in _TABLES:
+            keys = {key for rows in (before, after) for key in rows[table] if key[1] == moment}
+            for key in keys:
+                columns.update(_differences(table, before[table].get(key), after[table].get(key)))
+        if columns:
+            found.append(
+                Finding(native_id=native_id, submitted_at=moment, kind="different", columns=tuple(sorted(columns)))
+            )
+    return found
+
+
+def _same(before: Rows, after: Rows) -> bool:
+    return all(
+        before[table].keys() == after[table].keys()
+        and not any(_differences(table, before[table][key], row) for key, row in after[table].items())
+        for table in _TABLES
+    )
+
+
+def _differences(table: Table, old: dict[str, Any] | None, new: dict[str, Any] | None) -> list[str]:
+    if old is None or new is None:
+        return [] if old is new else [f"{table.name}.*"]
+    return [f"{table.name}.{name}" for name, value in new.items() if name not in _NOT_COMPARED and old[name] != value]
+
+
+def forget(connection: Connection, cluster: str, days: Iterable[date]) -> None:
+    """Forget that days were verified: what is stored of them has changed."""
+    table = schema.verifications
+    connection.execute(delete(table).where(table.c.cluster == cluster, table.c.day.in_(sorted(set(days)))))
