@@ -1,0 +1,324 @@
+"""verify, recollect and backfill: they find exactly what is wrong, and mend exactly that."""
+
+import json
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import URL, delete, insert, select, text, update
+
+from exporter.board import Board
+from exporter.config import Cluster, Duration
+from exporter.recorder import Recorder
+from exporter.snapshot import AccountingPage, Feed, Kind
+from exporter.sources import TooMany
+from exporter.sources.slurm import Settings, Source
+from exporter.verifier import Verifier
+from exporter.windows import accounting_feeds, backfill, recollect, verify
+from history import schema
+from history.database import open_database
+from history.store import History
+from history.verify import Findings
+from tests.made_up import FIRST_ID, Plan, commands
+from tests.test_store import usage_is_exact
+
+NOW = int(time.time())
+PLAN = Plan(begin=NOW // 3600 * 3600 - 5 * 3600, jobs=1200, rate=0.1)
+"""1,200 jobs in three hours and twenty minutes, which ended more than an hour ago."""
+SINCE, UNTIL = (datetime.fromtimestamp(PLAN.begin + hours * 3600, UTC) for hours in (0, 4))
+IDS = [str(FIRST_ID + number) for number in range(PLAN.jobs)]
+BIG = (schema.jobs, schema.runs, schema.run_workers)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Source:
+    return Source(Settings(name="local", scheduler="slurm", commands=commands(tmp_path / "bin", PLAN)))
+
+
+@pytest.fixture
+def filled(history: History, source: Source) -> History:
+    """Give a history that is filled in and right."""
+    history.begin_cluster("local", "slurm", "24.11", SINCE)
+    parts = list(backfill(history, "local", source, accounting_feeds(source, []), SINCE, UNTIL))
+    assert sum(part.findings.checked for part in parts) == 1200 + 71
+    return history
+
+
+def run(work: Any, history: History, source: Source, since: datetime = SINCE, until: datetime = UNTIL) -> Findings:
+    together = Findings(found=[])
+    for part in work(history, "local", source, accounting_feeds(source, []), since, until):
+        together.add(part.findings)
+    return together
+
+
+def found(findings: Findings) -> dict[str, str]:
+    assert len({each.native_id for each in findings.found}) == len(findings.found)
+    return {each.native_id: each.kind for each in findings.found}
+
+
+def everything(history: History) -> dict[str, list[Any]]:
+    with history._engine.connect() as connection:
+        return {
+            table.name: sorted(
+                (tuple(value for column, value in zip(table.columns, row, strict=True) if column.name != "seen_at"))
+                for row in connection.execute(select(table))
+            )
+            if table is not schema.jobs
+            else sorted(
+                tuple(str(value) for column, value in zip(table.columns, row, strict=True) if column.name != "seen_at")
+                for row in connection.execute(select(table))
+            )
+            for table in (*BIG, schema.usage_daily)
+        }
+
+
+def test_what_was_backfilled_is_verified(filled: History, source: Source) -> None:
+    findings = run(verify, filled, source)
+    assert (findings.found, findings.checked, findings.unchecked) == ([], 1271, 0)
+    with filled._engine.connect() as connection:
+        assert set(connection.scalars(select(schema.jobs.c.native_id))) == set(IDS)
+        assert len(connection.execute(select(schema.runs)).all()) == 1271
+    assert usage_is_exact(filled)
+
+
+_DAMAGE: dict[str, dict[str, Any]] = {
+    "jobs": {
+        "owner": "mallory", "account": "other", "queue": "elsewhere", "state": "running", "outcome": "preempted",
+        "native_state": "X", "ended_at": UNTIL + timedelta(days=1), "wait_span": 29, "run_count": 7, "requested_cpus": 99.0,
+        "requested_memory_bytes": 1, "used_cpu_seconds": 9e9, "exit_code": 77, "exit_signal": 9, "accounted": False,
+        "first_started_at": UNTIL, "reason": "none of it",
+    },
+    "runs": {
+        "started_at": SINCE, "ended_at": UNTIL, "owner": "mallory", "queue": "elsewhere", "cpus": 99.0, "outcome": "unknown",
+        "exit_code": 77, "used_cpu_seconds": 9e9, "span": 28, "accounted": False, "used_memory_bytes": 1,
+    },
+    "run_workers": {"worker": "nowhere", "started_at": SINCE, "cpus": 99.0, "span": 28},
+}  # fmt: skip
+
+
+def damage(history: History, chance: random.Random, each: int) -> dict[str, str]:
+    """Delete, change and add so many rows; give what should be found."""
+    ids = chance.sample(IDS, 3 * each)
+    gone, changed, copied = ids[:each], ids[each : 2 * each], ids[2 * each :]
+    expected = dict.fromkeys(gone, "missing") | dict.fromkeys(changed, "different")
+    with history._engine.begin() as connection:
+        for native_id in gone:
+            for table in BIG:
+                connection.execute(delete(table).where(table.c.native_id == native_id))
+        for native_id in changed:
+            table = chance.choice(BIG)
+            column, value = chance.choice(sorted(_DAMAGE[table.name].items()))
+            connection.execute(update(table).where(table.c.native_id == native_id).values({column: value}))
+        for number, native_id in enumerate(copied):
+            expected[f"8{number:05}"] = "extra"
+            for table in BIG:
+                for row in connection.execute(select(table).where(table.c.native_id == native_id)).mappings().all():
+                    connection.execute(insert(table).values({**row, "native_id": f"8{number:05}"}))
+    return expected
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_exactly_what_is_damaged_is_found_and_mended(filled: History, source: Source, seed: int) -> None:
+    right = everything(filled)
+    expected = damage(filled, random.Random(seed), 60)
+    assert found(run(verify, filled, source)) == expected
+    assert everything(filled) != right
+    assert found(run(recollect, filled, source)) == expected
+    assert run(verify, filled, source).found == []
+    assert everything(filled) == right
+    assert filled.compare_usage("local", {SINCE.date(), UNTIL.date()}) == []
+    with filled._engine.connect() as connection:
+        kept = connection.execute(select(schema.set_aside.c.kind, schema.set_aside.c.content)).all()
+    assert {kind for kind, _ in kept} == {"removed"} and len(kept) == 60
+    assert {json.loads(content)["native_id"] for _, content in kept} == {f"8{number:05}" for number in range(60)}
+
+
+def test_every_column_that_accounting_tells_is_compared(filled: History, source: Source) -> None:
+    before = everything(filled)
+    columns = [(table, column) for table in _DAMAGE for column in _DAMAGE[table]]
+    expected = {}
+    with filled._engine.begin() as connection:
+        for number, (table, column) in enumerate(columns, 1):
+            native_id = str(FIRST_ID + 17 * number)  # it was requeued
+            where = schema.metadata.tables[table]
+            query = update(where).where(where.c.native_id == native_id)
+            if table != "jobs":
+                query = query.where(where.c.number == 2)
+            connection.execute(query.values({column: _DAMAGE[table][column]}))
+            expected[native_id] = f"{table}.{column}", f"{table}.*"
+    findings = run(verify, filled, source)
+    assert found(findings) == dict.fromkeys(expected, "different")
+    for finding in findings.found:
+        assert set(finding.columns) & set(expected[finding.native_id]), finding
+    run(recollect, filled, source)
+    assert everything(filled) == before
+
+
+def test_a_rollup_that_is_not_the_sum_is_found(filled: History, source: Source) -> None:
+    with filled._engine.begin() as connection:
+        connection.execute(text("UPDATE usage_daily SET cpu_seconds = cpu_seconds + 1 WHERE owner = 'alice'"))
+    assert filled.compare_usage("local", [SINCE.date(), UNTIL.date()]) != []
+
+
+class Forgetful:
+    """A scheduler whose accounting remembers nothing of what ended before a moment."""
+
+    def __init__(self, source: Source, since: datetime) -> None:
+        self._source = source
+        self._since = since
+        self.window_seconds = 3600.0
+        self.most = 10_000
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._source, name)
+
+    def read_window(self, feed: Feed, since: datetime, until: datetime, margin: timedelta) -> AccountingPage:
+        if until - since > timedelta(minutes=30) and self.most < 10_000:
+            raise TooMany("too many")
+        begin = max(since - margin, self._since)
+        if begin >= until:
+            return AccountingPage(jobs=[], watermark=None, complete=True)
+        return self._source.read_window(feed, max(since, self._since), until, max(timedelta(), since - begin))
+
+
+def test_what_accounting_forgot_is_neither_extra_nor_taken_out(filled: History, source: Source) -> None:
+    before = everything(filled)
+    forgetful: Any = Forgetful(source, SINCE + timedelta(hours=2))
+    for work in (verify, recollect):
+        findings = run(work, filled, forgetful)
+        assert findings.found == [] and 600 < findings.unchecked < 720
+    nothing: Any = Forgetful(source, UNTIL + timedelta(days=1))
+    findings = run(recollect, filled, nothing)
+    assert (findings.found, findings.unchecked, findings.checked) == ([], 1200, 0)
+    assert everything(filled) == before
+
+
+def test_windows_get_shorter_where_too_much_ended(filled: History, source: Source) -> None:
+    crowded: Any = Forgetful(source, SINCE - timedelta(days=1))
+    crowded.most = 1
+    assert run(verify, filled, crowded).checked == 1271
+
+
+def test_a_job_that_only_ended_at_another_time_is_mended_not_taken_out(filled: History, source: Source) -> None:
+    """It is stored as ended in a window in which accounting has it not; asked by name, accounting has it."""
+    before = everything(filled)
+    native_id, late = str(FIRST_ID + 1100), SINCE + timedelta(minutes=20)
+    with filled._engine.begin() as connection:
+        for table in BIG:
+            connection.execute(update(table).where(table.c.native_id == native_id).values(ended_at=late))
+    findings = run(recollect, filled, source, SINCE, SINCE + timedelta(hours=1))
+    assert found(findings) == {native_id: "different"}
+    assert everything(filled) == before
+
+
+def test_work_goes_on_where_it_was_interrupted(history: History, source: Source) -> None:
+    history.begin_cluster("local", "slurm", "24.11", SINCE)
+    feeds = accounting_feeds(source, [])
+    work = backfill(history, "local", source, feeds, SINCE, UNTIL)
+    assert [next(work).until, next(work).until] == [SINCE + timedelta(hours=1), SINCE + timedelta(hours=2)]
+    work.close()  # type: ignore[attr-defined]
+    parts = list(backfill(history, "local", source, feeds, SINCE, UNTIL))
+    assert parts[0].since == SINCE + timedelta(hours=2)
+    assert run(verify, history, source).found == []
+    assert next(backfill(history, "local", source, feeds, SINCE, UNTIL)).since == SINCE  # it was done: once more
+
+
+class Site:
+    """What the nightly verification needs of a running daemon."""
+
+    def __init__(self, history: History, source: Any) -> None:
+        self.board = Board()
+        self.board.add_cluster("local", "slurm", 180)
+        self.board.add_feed("local", Feed(kind=Kind.ACCOUNTING), 60)
+        cluster = Cluster(name="local", scheduler="slurm", interval=Duration(60))
+        self.verifier = Verifier(cluster, source, self.board, history, Recorder(history))
+        self.verifier._stop.wait = lambda _=None: False  # type: ignore[method-assign,assignment]
+
+
+def test_each_night_the_day_before_is_verified_once(filled: History, source: Source) -> None:
+    day = SINCE.date()
+    tonight = datetime.combine(day + timedelta(days=1), datetime.min.time(), UTC) + timedelta(hours=3)
+    with filled._engine.begin() as connection:
+        connection.execute(update(schema.clusters).values(first_seen_at=SINCE - timedelta(days=9)))
+        ids = chance_ids(connection, day)
+        for table in BIG:
+            connection.execute(delete(table).where(table.c.native_id.in_(ids)))
+    site = Site(filled, source)
+    assert site.verifier.look(tonight.replace(hour=1, minute=0)) is None
+    findings = site.verifier.look(tonight)
+    assert findings is not None and findings.count("missing") == len(ids) == 3
+    assert filled.verified["local"][1] == 3
+    assert next(status.calls for _, status in site.board.statuses()) == 24
+    assert site.verifier.look(tonight) is None
+    assert Site(filled, source).verifier.look(tonight) is None  # also not after a restart
+
+
+def chance_ids(connection: Any, day: date) -> Sequence[str]:
+    since = datetime.combine(day, datetime.min.time(), UTC)
+    ended = schema.jobs.c.ended_at.between(since, since + timedelta(hours=23, minutes=59))
+    found: Sequence[str] = connection.scalars(select(schema.jobs.c.native_id).where(ended).limit(3)).all()
+    return found
+
+
+def test_of_the_day_it_came_nothing_is_expected(filled: History, source: Source) -> None:
+    tonight = datetime.combine(SINCE.date() + timedelta(days=1), datetime.min.time(), UTC) + timedelta(hours=3)
+    assert Site(filled, source).verifier.look(tonight) is None
+
+
+@pytest.fixture
+def configuration(tmp_path: Path, database: URL) -> Iterator[Path]:
+    path = tmp_path / "bbq.yaml"
+    path.write_text(
+        f"history: {{database: '{database.render_as_string(hide_password=False)}'}}\n"
+        f"clusters:\n- {{name: local, scheduler: slurm, commands: {commands(tmp_path / 'bin', PLAN)}}}\n"
+    )
+    yield path
+
+
+def bbq_exporter(configuration: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(Path(sys.executable).parent / "bbq-exporter"), "--config.file", str(configuration), *arguments],
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_the_commands(configuration: Path, database: URL) -> None:
+    since, until = SINCE.isoformat(), UNTIL.isoformat()
+    done = bbq_exporter(configuration, "backfill", "--since", since, "--until", until)
+    assert (done.returncode, done.stdout) == (0, "local accounting: 1,271 records read, 1,200 jobs new or changed\n"), (
+        done
+    )
+    done = bbq_exporter(configuration, "verify", "--since", since, "--until", until)
+    assert done.returncode == 0 and done.stdout.splitlines()[1].split() == [
+        "local",
+        "accounting",
+        "1,271",
+        "0",
+        "0",
+        "0",
+        "0",
+    ]
+    history = History(open_database(database))
+    damage(history, random.Random(7), 1)
+    history._engine.dispose()
+    done = bbq_exporter(configuration, "verify", "--since", since, "--until", until, "--format", "json")
+    (result,) = json.loads(done.stdout)
+    assert done.returncode == 1 and {each["kind"] for each in result["found"]} == {"missing", "different", "extra"}
+    done = bbq_exporter(configuration, "recollect", "--since", since, "--until", until)
+    assert (
+        done.returncode == 0
+        and "missing  local 1" in done.stdout
+        and "extra  local 800000  submitted 20" in done.stdout
+    )
+    assert bbq_exporter(configuration, "verify", "--since", since, "--until", until).returncode == 0
+    done = bbq_exporter(configuration, "verify", "--since", since, "--until", since)
+    assert done.returncode == 1 and "is empty or too fresh to be settled" in done.stderr
+    done = bbq_exporter(configuration, "verify", "--cluster", "grid")
+    assert done.returncode == 1 and "no cluster called 'grid' is configured; there are local" in done.stderr
