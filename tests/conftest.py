@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -43,18 +44,32 @@ def missing(what: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[URL]:
-    """Give a PostgreSQL: BBQ_TEST_POSTGRES, or one started here from Debian's package, on a socket, as nobody."""
+def postgres_server() -> Iterator[URL]:
+    """Give a PostgreSQL: BBQ_TEST_POSTGRES, or one started here."""
     named = os.environ.get("BBQ_TEST_POSTGRES")
     if named:
         yield parse_url(named)
-        return
+    else:
+        with _postgres("shared") as url:
+            yield url
+
+
+@pytest.fixture
+def fresh_postgres() -> Iterator[URL]:
+    """Give a PostgreSQL that a test may stop and start."""
+    with _postgres("own") as url:
+        yield url
+
+
+@contextmanager
+def _postgres(name: str) -> Iterator[URL]:
+    """Start a PostgreSQL of Debian's package, on a socket, as nobody."""
     places = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     found = shutil.which("initdb") or (str(places[-1]) if places else None)
     if found is None:
         missing("no PostgreSQL: apt-get install postgresql")
     folder = Path(str(found)).resolve().parent
-    home = Path(f"/tmp/bbq-test-postgres-{os.getpid()}")
+    home = Path(f"/tmp/bbq-test-postgres-{name}-{os.getpid()}")
     home.mkdir(mode=0o700)
     as_nobody = []
     if os.geteuid() == 0:

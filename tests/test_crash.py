@@ -1,0 +1,273 @@
+"""Kill it anywhere, take its database away: afterwards every job is there exactly once, and the rollup is exact.
+
+BBQ_TEST_KILLS and BBQ_TEST_OUTAGE_SECONDS make these longer than CI has time for.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from sqlalchemy import URL, select, text
+
+from history import schema
+from history.database import open_database
+from history.rebuild import computed, stored
+from tests.conftest import Process, free_port
+from tests.made_up import FIRST_ID, Plan, commands
+
+KILLS = int(os.environ.get("BBQ_TEST_KILLS", "8"))
+OUTAGE_SECONDS = float(os.environ.get("BBQ_TEST_OUTAGE_SECONDS", "8"))
+
+_ARMED = """
+import os, signal, sys
+from sqlalchemy.engine.default import DefaultDialect
+from exporter.spool import Spool
+left = [int(sys.argv.pop(1))]
+def armed(method):
+    def before_and_after(*arguments):
+        for turn in range(2):
+            left[0] -= 1
+            if left[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            if turn == 0:
+                result = method(*arguments)
+        return result
+    return before_and_after
+DefaultDialect.do_commit = armed(DefaultDialect.do_commit)
+for name in ("append", "take_off", "remember"):
+    setattr(Spool, name, armed(getattr(Spool, name)))
+from exporter.cli import main
+main()
+"""
+"""bbq-exporter that kills itself before or after its n-th commit, or write to the spool."""
+
+
+def configuration(folder: Path, plan: Plan, database: URL) -> tuple[Path, int]:
+    port = free_port()
+    path = folder / "bbq.yaml"
+    path.write_text(
+        f"history: {{database: '{database.render_as_string(hide_password=False)}', spool: {folder}/spool}}\n"
+        f"web: {{listen_address: '127.0.0.1:{port}'}}\n"
+        "clusters:\n"
+        f"- {{name: local, scheduler: slurm, commands: {commands(folder / 'bin', plan)}, interval: 0.5s}}\n"
+    )
+    return path, port
+
+
+def wrong(database: URL, plan: Plan) -> list[str]:
+    """Compare the history with the plan, row by row; give what is missing, doubled, invented or different."""
+    engine = open_database(database)
+    found: list[str] = []
+    try:
+        with engine.connect() as connection:
+            jobs = connection.execute(select(schema.jobs)).all()
+            runs = connection.execute(select(schema.runs)).all()
+            places = connection.execute(select(schema.run_workers)).all()
+            days = set(connection.scalars(select(schema.usage_daily.c.day)))
+            if stored(connection, "local", days) != computed(connection, "local").get("local", {}):
+                found.append("usage_daily is not the sum of the rows")
+    finally:
+        engine.dispose()
+    told = {str(FIRST_ID + number): plan.attempts(number) for number in range(plan.jobs)}
+    by_id = {}
+    for job in jobs:
+        if job.native_id in by_id:
+            found.append(f"doubled {job.native_id}")
+        by_id[job.native_id] = job
+    found += [f"missing {native_id}" for native_id in told.keys() - by_id.keys()]
+    found += [f"invented {native_id}" for native_id in by_id.keys() - told.keys()]
+    expected = {
+        (native_id, number, _utc(attempt.start), _utc(attempt.end))
+        for native_id, attempts in told.items()
+        for number, attempt in enumerate(attempts, 1)
+    }
+    there = [(run.native_id, run.number, run.started_at, run.ended_at) for run in runs]
+    if len(there) != len(set(there)) or len(places) != len(there):
+        found.append(f"{len(there)} runs with {len(places)} places")
+    found += [f"missing run {run}" for run in expected - set(there)] + [
+        f"wrong run {run}" for run in set(there) - expected
+    ]
+    for native_id, job in by_id.items():
+        if native_id in told:
+            last = told[native_id][-1]
+            was = (job.submitted_at, job.ended_at, job.native_state, job.accounted, job.run_count)
+            should = (
+                _utc(told[native_id][0].submit),
+                _utc(last.end),
+                last.state.partition(" ")[0],
+                True,
+                len(told[native_id]),
+            )
+            if was != should:
+                found.append(f"{native_id}: {was} should be {should}")
+    return found
+
+
+def _utc(seconds: int) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def finish(start: Any, plan: Plan, database: URL, seconds: float = 60) -> list[str]:
+    """Let an exporter run until everything has ended and is there; give what is wrong then."""
+    last = start()
+    time.sleep(max(0.0, plan.over() - time.time()))
+    deadline = time.monotonic() + seconds
+    while (found := wrong(database, plan)) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    last.stop(signal.SIGTERM)
+    return found
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> Iterator[list[Process]]:
+    processes: list[Process] = []
+    yield processes
+    for each in processes:
+        if each.process.poll() is None:
+            each.stop(signal.SIGKILL)
+        each.close()
+
+
+def test_killed_at_every_commit(database: URL, tmp_path: Path, started: list[Process]) -> None:
+    """Before and after each of the first commits of a run, while jobs come and go."""
+    plan = Plan(begin=int(time.time()) - 40, jobs=900, rate=15)
+    path, _ = configuration(tmp_path, plan, database)
+    killed = 0
+    for number in range(1, 100):
+        done = subprocess.run(
+            [
+                "timeout", "--kill-after=1", "3" if number > 8 else "20", sys.executable, "-c", _ARMED, str(number),
+                "--config.file", str(path),
+            ],
+            capture_output=True,
+            text=True,
+        )  # fmt: skip
+        if done.returncode in (124, 0):
+            break  # it lived for some polls: every commit of a poll has had its turn
+        assert done.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL), done.stderr
+        killed += 1
+    assert killed >= 20
+    assert finish(lambda: _start(started, path, tmp_path), plan, database) == []
+
+
+def _start(started: list[Process], path: Path, folder: Path) -> Process:
+    started.append(Process(["--config.file", str(path)], folder))
+    return started[-1]
+
+
+def test_killed_at_random_instants_under_load(database: URL, tmp_path: Path, started: list[Process]) -> None:
+    chance = random.Random(4)
+    plan = Plan(begin=int(time.time()) - 40, jobs=40 * 60 + 40 * 3 * KILLS, rate=40)
+    path, _ = configuration(tmp_path, plan, database)
+    for _ in range(KILLS):
+        process = _start(started, path, tmp_path)
+        # from the first import to the third poll or so
+        time.sleep(chance.uniform(0.3, 3.5))
+        assert process.stop(signal.SIGKILL) == -signal.SIGKILL
+    assert finish(lambda: _start(started, path, tmp_path), plan, database) == []
+
+
+class Server:
+    """A PostgreSQL of our own that can be stopped and started."""
+
+    def __init__(self, like: URL) -> None:
+        self._url = like
+        home = Path(str(like.query["host"]))
+        self._data = home / "data"
+        self._folder = sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"))[-1].parent
+        self._home = home
+
+    def control(self, *arguments: str) -> None:
+        as_nobody = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"] if os.geteuid() == 0 else []
+        command = [*as_nobody, str(self._folder / "pg_ctl"), "-D", str(self._data), "-w", *arguments]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=self._home)
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("killed", [False, True])
+def test_postgresql_is_stopped_under_load(
+    own_postgres: URL, tmp_path: Path, started: list[Process], killed: bool
+) -> None:
+    """The gauges go on, what ended waits on disk, also over a kill; all of it is there afterwards, once."""
+    server = Server(own_postgres)
+    plan = Plan(begin=int(time.time()) - 5, jobs=int(40 * (OUTAGE_SECONDS + 25)), rate=40)
+    path, port = configuration(tmp_path, plan, own_postgres)
+    process = _start(started, path, tmp_path)
+    url = f"http://127.0.0.1:{port}/metrics"
+    _until(
+        lambda: (
+            _value(url, "bbq_history_up") == 1
+            and _value(url, 'bbq_source_up{cluster="local",source="accounting"}') == 1
+        )
+    )
+    failures: list[str] = []
+    asked = [0]
+    over = threading.Event()
+
+    def scrape() -> None:
+        while not over.wait(0.05):
+            asked[0] += 1
+            try:
+                answer = requests.get(url, timeout=5)
+                if answer.status_code != 200 or "bbq_jobs{" not in answer.text:
+                    failures.append(f"{answer.status_code} {answer.text[:100]}")
+            except requests.RequestException as error:
+                failures.append(str(error))
+
+    scraper = threading.Thread(target=scrape)
+    if not killed:
+        scraper.start()
+    server.control("-m", "immediate", "stop")
+    try:
+        time.sleep(OUTAGE_SECONDS / 2)
+        assert _value(url, "bbq_history_up") == 0 and _value(url, "bbq_history_spooled_rows") > 0
+        assert _value(url, 'bbq_source_up{cluster="local",source="accounting"}') == 1
+        if killed:
+            process.stop(signal.SIGKILL)
+            process = _start(started, path, tmp_path)
+        time.sleep(OUTAGE_SECONDS / 2)
+    finally:
+        server.control("-o", f"-k {own_postgres.query['host']} -c listen_addresses='' -c fsync=off", "start")
+    _until(lambda: _value(url, "bbq_history_spooled_rows") == 0 and _value(url, "bbq_history_up") == 1)
+    time.sleep(max(0.0, plan.over() - time.time()))
+    _until(lambda: not wrong(own_postgres, plan), 60)
+    over.set()
+    if not killed:
+        scraper.join()
+        assert asked[0] > 10 * OUTAGE_SECONDS and failures == []
+    process.stop()
+
+
+def _until(check: Any, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
+
+
+def _value(url: str, series: str) -> float:
+    try:
+        page = requests.get(url, timeout=5).text
+    except requests.RequestException:
+        return -1
+    return next((float(line.rpartition(" ")[2]) for line in page.splitlines() if line.startswith(series + " ")), -1)
+
+
+@pytest.fixture
+def own_postgres(fresh_postgres: URL) -> URL:
+    """Give a database on a server that nobody else uses."""
+    engine = open_database(fresh_postgres)
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT 1")) == 1
+    engine.dispose()
+    return fresh_postgres
