@@ -140,7 +140,7 @@ class Recorder:
                 jobs=page.jobs,
                 watermark=page.watermark,
                 reached_at=page.reached_at,
-                interval_seconds=interval,
+                interval_seconds=float(interval),
                 unreadable=page.unreadable,
                 gaps=page.gaps,
             )
@@ -257,7 +257,7 @@ class Recorder:
                         seen_at=reading.taken_at,
                         workers=reading.workers,
                         queues=reading.queues,
-                        interval_seconds=interval,
+                        interval_seconds=float(interval),
                     )
                 )
             self._lost_since.pop(key, None)
@@ -293,7 +293,7 @@ class Recorder:
                 jobs=observed,
                 whole_queue=before is None,
                 queue=feed.queue,
-                interval_seconds=interval,
+                interval_seconds=float(interval),
                 gaps=gaps,
             )
         )

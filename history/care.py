@@ -1,10 +1,20 @@
 """bbq-history: taking care of the history database. It writes."""
 
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
 import click
 from sqlalchemy.exc import SQLAlchemyError
 
 from history import __version__
 
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+_F = TypeVar("_F", bound=Callable[..., Any])
 _CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True}
 
 
@@ -16,12 +26,39 @@ def command() -> None:
     \b
     Examples:
       bbq-history upgrade
-      BBQ_DATABASE=postgresql://bbq@db.example.org/bbq bbq-history upgrade
+      BBQ_DATABASE=postgresql://bbq@db.example.org/bbq bbq-history stats
     """
 
 
+def _database(function: _F) -> _F:
+    return click.option(
+        "--database", envvar="BBQ_DATABASE", show_envvar=True, help="History database: a URL or an SQLite file."
+    )(function)
+
+
+@contextmanager
+def _open(database: str | None, *, upgraded: bool = True) -> "Iterator[Engine]":
+    """Open a history for writing; errors become one line and exit code 1."""
+    from history.database import HistoryError, default_url, explain, open_database, parse_url
+    from history.upgrade import refuse_other
+
+    try:
+        url = parse_url(database or default_url())
+        engine = open_database(url)
+        try:
+            if upgraded:
+                refuse_other(engine)
+            yield engine
+        finally:
+            engine.dispose()
+    except HistoryError as error:
+        raise click.ClickException(str(error)) from error
+    except SQLAlchemyError as error:
+        raise click.ClickException(explain(error, url)) from error
+
+
 @command.command()
-@click.option("--database", envvar="BBQ_DATABASE", show_envvar=True, help="History database: a URL or an SQLite file.")
+@_database
 def upgrade(database: str | None) -> None:
     """Bring the database to this release's schema.
 
@@ -30,17 +67,104 @@ def upgrade(database: str | None) -> None:
       bbq-history upgrade
       bbq-history upgrade --database sqlite:////var/lib/bbq/history.db
     """
-    from history.database import HistoryError, default_url, explain, open_database, parse_url, shown
+    from history.database import shown
     from history.upgrade import upgrade as run
 
+    with _open(database, upgraded=False) as engine:
+        steps = run(engine)
+        click.echo(f"{shown(engine.url)}: {'steps run: ' + ', '.join(steps) if steps else 'up to date already'}")
+
+
+@command.command()
+@_database
+@click.option("--older-than", required=True, metavar="SPAN", help="For instance 2y, 90d, or a day such as 2026-01-01.")
+@click.option("--vacuum", is_flag=True, help="Give the room back to the disk (SQLite; needs as much again meanwhile).")
+def prune(database: str | None, older_than: str, vacuum: bool) -> None:
+    """Take out whole months of jobs that were submitted and ended long ago.
+
+    Jobs that have not ended, or ended later, stay. So does what was used: `usage_daily` keeps every day. Interrupted,
+    the same command goes on.
+
+    \b
+    Examples:
+      bbq-history prune --older-than 2y
+    """
+    from history.prune import month_of
+    from history.prune import prune as run
+    from history.when import WhenError, parse_when
+
     try:
-        url = parse_url(database or default_url())
-        steps = run(open_database(url))
-    except HistoryError as error:
-        raise click.ClickException(str(error)) from error
-    except SQLAlchemyError as error:
-        raise click.ClickException(explain(error, url)) from error
-    click.echo(f"{shown(url)}: {'steps run: ' + ', '.join(steps) if steps else 'up to date already'}")
+        before = month_of(parse_when(older_than))
+    except WhenError as error:
+        raise click.UsageError(f"--older-than: {error}") from error
+    if before >= month_of(datetime.now(UTC)):
+        raise click.UsageError(
+            f"--older-than {older_than}: the month that has begun is never pruned; name an earlier time"
+        )
+    removed = 0
+    try:
+        with _open(database) as engine:
+            for month in run(engine, before):
+                removed += month.removed
+                stay = f", {month.kept:,} stay that have not ended or ended later" if month.kept else ""
+                click.echo(f"{month.month:%Y-%m}: {month.removed:,} jobs taken out{stay}")
+            if vacuum and engine.dialect.name == "sqlite":
+                with engine.connect() as connection:
+                    driver: Any = connection.connection.driver_connection
+                    driver.execute("COMMIT")
+                    driver.execute("VACUUM")
+    except KeyboardInterrupt:
+        click.echo("interrupted; the same command goes on where it stopped", err=True)
+        sys.exit(130)
+    click.echo(f"{removed:,} jobs submitted and ended before {before:%Y-%m-%d} UTC taken out")
+
+
+@command.command()
+@_database
+@click.option("--format", "output", type=click.Choice(["table", "json"]), default="table")
+def stats(database: str | None, output: str) -> None:
+    """Tell how big the history is, table by table and month by month, and how it grows.
+
+    \b
+    Examples:
+      bbq-history stats
+    """
+    from history import render
+    from history.stats import stats as ask
+
+    with _open(database) as engine, engine.connect() as connection:
+        found = ask(connection, datetime.now(UTC))
+    answers = [answer for answer in (found.facts, found.tables, found.months) if answer.rows]
+    sys.stdout.write(render.to_json(answers) if output == "json" else render.to_table(answers, width=10_000))
+
+
+@command.command("grant-read")
+@_database
+@click.argument("role")
+def grant_read(database: str | None, role: str) -> None:
+    """Let a PostgreSQL role read the history and write nothing: for Grafana, and for people with bbq.
+
+    The role must exist (CREATE ROLE grafana LOGIN PASSWORD ...). Months that are made later are included.
+
+    \b
+    Examples:
+      bbq-history grant-read grafana
+    """
+    from history.database import HistoryError
+
+    with _open(database) as engine:
+        if engine.dialect.name != "postgresql":
+            raise HistoryError("an SQLite file has no roles: bbq opens it read-only, and file permissions say who may")
+        name = engine.dialect.identifier_preparer.quote_identifier(role)
+        with engine.begin() as connection:
+            for statement in (
+                "GRANT USAGE ON SCHEMA public TO {}",
+                "GRANT SELECT ON ALL TABLES IN SCHEMA public TO {}",
+                "ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO {}",
+                "ALTER ROLE {} SET default_transaction_read_only = on",
+            ):
+                connection.exec_driver_sql(statement.format(name).replace("%", "%%"))
+    click.echo(f"{role} may read the history, and write nothing")
 
 
 def main() -> None:

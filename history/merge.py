@@ -39,6 +39,23 @@ def merge(stored: Sequence[Job], observed: Iterable[Job]) -> list[Job]:
     return _link(known)
 
 
+def not_pruned(stored: Sequence[Job], observed: Iterable[Job], pruned_before: datetime | None) -> list[Job]:
+    """Leave out what was seen of jobs that have been pruned: they are in the rollup, and must not count there twice.
+
+    What is told of a job that is still stored stays, however old it is.
+    """
+    if pruned_before is None:
+        return list(observed)
+    return [seen for seen in observed if not _is_old(seen, pruned_before) or _find(stored, seen) is not None]
+
+
+def _is_old(seen: Job, pruned_before: datetime) -> bool:
+    if seen.submitted_at >= pruned_before:
+        return False
+    ends = [end for end in (seen.ended_at, *(run.ended_at for run in seen.runs)) if end is not None]
+    return max(ends) < pruned_before if ends else seen.accounted
+
+
 def _submitted(job: Job) -> datetime:
     return job.submitted_at
 

@@ -21,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from history import bulk, schema
 from history.batch import Batch, Gap, JobsBatch, WorkersBatch
 from history.database import is_away
-from history.merge import left, merge
+from history.merge import left, merge, not_pruned
 from history.months import make_months, months_ahead
 from history.rebuild import usage_rows
 from history.records import Job, Queue, State, Worker, WorkerState
@@ -444,13 +444,11 @@ class History:
         after: list[Job] = []
         for native_id, seen in by_id.items():
             was = stored.get(native_id, [])
-            now = merge(was, seen)
+            now = merge(was, not_pruned(was, seen, pruned_before))
             same = {job.submitted_at: job for job in was}
             for job in now:
                 known = same.pop(job.submitted_at, None)
                 job = replace(job, requeued=False) if job.requeued else job
-                if known is None and _is_pruned(job, pruned_before):
-                    continue
                 if job != known:
                     after.append(job)
                     if known is not None:
@@ -676,16 +674,6 @@ def _stored_of(connection: Connection, cluster: str, by_id: Mapping[str, Sequenc
     exact = {(job.native_id, job.submitted_at) for jobs in by_id.values() for job in jobs if job.attempt_at is None}
     having = set(ids)
     return stored_jobs(connection, cluster, ids, sorted(key for key in exact if key[0] not in having))
-
-
-def _is_pruned(job: Job, pruned_before: datetime | None) -> bool:
-    """Tell whether a job has been pruned: it is in the rollup still, and must not count there twice."""
-    return (
-        pruned_before is not None
-        and job.submitted_at < pruned_before
-        and job.ended_at is not None
-        and job.ended_at < pruned_before
-    )
 
 
 def as_text(job: Job) -> str:

@@ -56,3 +56,21 @@ def upgrade(engine: Engine) -> list[str]:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
     return missing
+
+
+def refuse_other(engine: Engine) -> None:
+    """Refuse a database whose schema is not this release's. Raises HistoryError."""
+    with engine.connect() as connection:
+        refuse_other_schema(connection)
+
+
+def refuse_other_schema(connection: Connection) -> None:
+    """Refuse a database whose schema is not this release's. Raises HistoryError."""
+    there = current(connection)
+    name = f"history database {shown(connection.engine.url)}"
+    if there is None:
+        raise HistoryError(f"{name}: nothing in it yet; start bbq-exporter on it first")
+    if there > newest():
+        raise HistoryError(f"{name}: schema {there} is newer than this BBQ; install that one")
+    if there < newest():
+        raise HistoryError(f"{name}: schema {there} is of an older BBQ; run `bbq-history upgrade`")

@@ -12,7 +12,7 @@ import msgspec
 from sqlalchemy import Connection, Table, delete, select
 
 from history import bulk, schema
-from history.merge import merge
+from history.merge import merge, not_pruned
 from history.rebuild import computed, rebuild, stored, usage_rows
 from history.records import Job
 from history.rollup import Usage, add_job, no_usage
@@ -147,6 +147,7 @@ def _compare(connection: Connection, window: Window, pruned_before: datetime | N
     for native_id, seen in observed.items():
         there = by_id.get(native_id, {table: [] for table in _TABLES})
         known = _assembled(there)
+        seen = not_pruned(known, seen, pruned_before)
         expected = merge(known, seen)
         told = {run.attempt_at for job in seen for run in job.runs}
         told_jobs = {job.attempt_at or job.submitted_at for job in seen}
@@ -155,8 +156,6 @@ def _compare(connection: Connection, window: Window, pruned_before: datetime | N
             names = [column.name for column in table.primary_key.columns]
             before[table] = {tuple(row[name] for name in names): row for row in there[table]}
         for job in expected:
-            if _pruned(job, pruned_before) and not any(each.submitted_at == job.submitted_at for each in known):
-                continue
             if _is_extra(job, window, told_jobs) and job in known:
                 extra.append(job)  # the same id, at a time of which accounting tells nothing
                 findings.found.append(Finding(native_id=native_id, submitted_at=job.submitted_at, kind="extra"))
@@ -232,10 +231,6 @@ def _without_runs(job: Job, attempts: list[datetime]) -> Job:
     if not attempts:
         return job
     return msgspec.structs.replace(job, runs=tuple(run for run in job.runs if run.attempt_at not in attempts))
-
-
-def _pruned(job: Job, pruned_before: datetime | None) -> bool:
-    return pruned_before is not None and job.ended_at is not None and job.ended_at < pruned_before
 
 
 def _findings(native_id: str, before: Rows, after: Rows, extra: set[datetime]) -> list[Finding]:

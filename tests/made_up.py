@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 FIRST_ID = 1000
-LONGEST = 60
+LONGEST = 40
 """Seconds after its submission by which every job has ended."""
 OWNERS = ("alice", "bob", "carol", "dave")
 
@@ -33,7 +33,7 @@ class Plan(NamedTuple):
     begin: int
     jobs: int
     rate: float
-    late: int = 8
+    late: int = 5
     """Seconds by which accounting may tell too late of an end."""
 
     def submit(self, number: int) -> int:

@@ -1,6 +1,6 @@
 """Kill it anywhere, take its database away: afterwards every job is there exactly once, and the rollup is exact.
 
-BBQ_TEST_KILLS and BBQ_TEST_OUTAGE_SECONDS make these longer than CI has time for.
+BBQ_TEST_KILLS, BBQ_TEST_COMMITS and BBQ_TEST_OUTAGE_SECONDS make these longer than CI has time for.
 """
 
 import os
@@ -25,7 +25,8 @@ from history.rebuild import computed, stored
 from tests.conftest import Process, free_port
 from tests.made_up import FIRST_ID, Plan, commands
 
-KILLS = int(os.environ.get("BBQ_TEST_KILLS", "8"))
+KILLS = int(os.environ.get("BBQ_TEST_KILLS", "6"))
+COMMITS = int(os.environ.get("BBQ_TEST_COMMITS", "26"))
 OUTAGE_SECONDS = float(os.environ.get("BBQ_TEST_OUTAGE_SECONDS", "8"))
 
 _ARMED = """
@@ -120,10 +121,9 @@ def _utc(seconds: int) -> datetime:
 def finish(start: Any, plan: Plan, database: URL, seconds: float = 60) -> list[str]:
     """Let an exporter run until everything has ended and is there; give what is wrong then."""
     last = start()
-    time.sleep(max(0.0, plan.over() - time.time()))
-    deadline = time.monotonic() + seconds
-    while (found := wrong(database, plan)) and time.monotonic() < deadline:
-        time.sleep(0.5)
+    time.sleep(max(0.0, plan.submit(plan.jobs) - time.time()))
+    while (found := wrong(database, plan)) and time.time() < plan.over() + seconds:
+        time.sleep(1)
     last.stop(signal.SIGTERM)
     return found
 
@@ -140,10 +140,10 @@ def started(tmp_path: Path) -> Iterator[list[Process]]:
 
 def test_killed_at_every_commit(database: URL, tmp_path: Path, started: list[Process]) -> None:
     """Before and after each of the first commits of a run, while jobs come and go."""
-    plan = Plan(begin=int(time.time()) - 40, jobs=900, rate=15)
+    plan = Plan(begin=int(time.time()) - 40, jobs=15 * (40 + 2 * COMMITS), rate=15)
     path, _ = configuration(tmp_path, plan, database)
     killed = 0
-    for number in range(1, 100):
+    for number in range(1, COMMITS + 1):
         done = subprocess.run(
             [
                 "timeout", "--kill-after=1", "3" if number > 8 else "20", sys.executable, "-c", _ARMED, str(number),
@@ -156,7 +156,7 @@ def test_killed_at_every_commit(database: URL, tmp_path: Path, started: list[Pro
             break  # it lived for some polls: every commit of a poll has had its turn
         assert done.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL), done.stderr
         killed += 1
-    assert killed >= 20
+    assert killed >= min(20, COMMITS)
     assert finish(lambda: _start(started, path, tmp_path), plan, database) == []
 
 
@@ -167,7 +167,7 @@ def _start(started: list[Process], path: Path, folder: Path) -> Process:
 
 def test_killed_at_random_instants_under_load(database: URL, tmp_path: Path, started: list[Process]) -> None:
     chance = random.Random(4)
-    plan = Plan(begin=int(time.time()) - 40, jobs=40 * 60 + 40 * 3 * KILLS, rate=40)
+    plan = Plan(begin=int(time.time()) - 40, jobs=40 * (40 + 3 * KILLS), rate=40)
     path, _ = configuration(tmp_path, plan, database)
     for _ in range(KILLS):
         process = _start(started, path, tmp_path)
@@ -239,8 +239,7 @@ def test_postgresql_is_stopped_under_load(
     finally:
         server.control("-o", f"-k {own_postgres.query['host']} -c listen_addresses='' -c fsync=off", "start")
     _until(lambda: _value(url, "bbq_history_spooled_rows") == 0 and _value(url, "bbq_history_up") == 1)
-    time.sleep(max(0.0, plan.over() - time.time()))
-    _until(lambda: not wrong(own_postgres, plan), 60)
+    _until(lambda: not wrong(own_postgres, plan), plan.over() - time.time() + 60)
     over.set()
     if not killed:
         scraper.join()

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
+from exporter.config import Duration
 from exporter.recorder import Recorder
 from exporter.snapshot import AccountingPage, Feed, JobsReading, Kind, WorkersReading
 from exporter.spool import Spool, SpoolFull
@@ -156,8 +157,8 @@ def test_what_happens_while_the_database_is_away_is_all_there_afterwards(
         (3, [running("1", 0, 3), running("2", 0, 1), held], WorkerState.DOWN),
         (4, [running("1", 0, 3), running("3", 2, 4)], WorkerState.DOWN),
     ):
-        recorder.offer("local", JOBS, JobsReading(taken_at=at(minutes), jobs=jobs), 60)
-        recorder.offer("local", WORKERS, replace(worker(state), taken_at=at(minutes)), 60)
+        recorder.offer("local", JOBS, JobsReading(taken_at=at(minutes), jobs=jobs), Duration(60))
+        recorder.offer("local", WORKERS, replace(worker(state), taken_at=at(minutes)), Duration(60))
         recorder.drain()
     assert recorder.watermark("local", ACCOUNTING) == "100"
     recorder.save_ended("local", ACCOUNTING, *page(ended("2", 0, 1, 3.5), watermark="200", minutes=4), 60)

@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Engine, Join, Select, Table
 
-from history.database import HistoryError, open_database, parse_url, shown
+from history.database import open_database, parse_url
 from history.schema import run_workers, runs
-from history.upgrade import current, newest
+from history.upgrade import refuse_other_schema
 
 
 class AskError(Exception):
@@ -46,19 +46,7 @@ def reading(url: str) -> Iterator[Connection]:
     """
     engine: Engine = open_database(parse_url(url), readonly=True)
     with closing_engine(engine), engine.connect() as connection:
-        there = current(connection)
-        if there is None:
-            raise HistoryError(
-                f"history database {shown(engine.url)}: nothing in it yet; start bbq-exporter on it first"
-            )
-        if there > newest():
-            raise HistoryError(
-                f"history database {shown(engine.url)}: schema {there} is newer than this bbq; install that BBQ"
-            )
-        if there < newest():
-            raise HistoryError(
-                f"history database {shown(engine.url)}: schema {there} is of an older BBQ; run `bbq-history upgrade`"
-            )
+        refuse_other_schema(connection)
         yield connection
 
 

@@ -1,0 +1,250 @@
+"""bbq-history: upgrades with rows in them, pruning, sizes, and who may read."""
+
+import gzip
+import json
+import random
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic import command
+from click.testing import CliRunner, Result
+from msgspec.structs import replace
+from sqlalchemy import URL, Boolean, DateTime, Engine, MetaData, create_engine, inspect, select, text
+from sqlalchemy.exc import DBAPIError
+
+from history import care, schema
+from history.database import open_database
+from history.prune import prune
+from history.rebuild import computed, stored
+from history.records import Job, Outcome
+from history.store import History
+from history.upgrade import _config, newest
+from tests.test_merge import some_lives
+from tests.test_rollup import named, usage
+from tests.test_store import ended, pending, rows, running
+
+RELEASED = sorted(path.name.partition(".")[0] for path in (Path(__file__).parent / "data/history").glob("*.json.gz"))
+NOW = datetime(2026, 6, 15, tzinfo=UTC)
+
+
+def bbq_history(database: URL, *arguments: str) -> Result:
+    environment = {"BBQ_DATABASE": database.render_as_string(hide_password=False)}
+    return CliRunner().invoke(care.command, list(arguments), env=environment)
+
+
+@pytest.fixture
+def engine(database: URL) -> Iterator[Engine]:
+    made = open_database(database)
+    yield made
+    made.dispose()
+
+
+def fill(engine: Engine, release: str) -> dict[str, list[dict[str, Any]]]:
+    """Make a database as a release left it, from what its demo had stored."""
+    kept = json.loads(gzip.decompress((Path(__file__).parent / f"data/history/{release}.json.gz").read_bytes()))
+    with engine.begin() as connection:
+        config = _config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, release)
+        if engine.dialect.name == "postgresql":
+            for table in schema.MONTHLY:
+                connection.exec_driver_sql(
+                    f"CREATE TABLE {table.name}_2026_11 PARTITION OF {table.name} "
+                    "FOR VALUES FROM ('2020-01-01T00:00:00+00:00') TO ('2030-01-01T00:00:00+00:00')"
+                )
+        metadata = MetaData()
+        metadata.reflect(connection)
+        for name, its_rows in kept.items():
+            if name != "alembic_version" and its_rows:
+                table = metadata.tables[name]
+                connection.execute(table.insert(), [_converted(table, row) for row in its_rows])
+    return kept
+
+
+def _converted(table: Any, row: dict[str, Any]) -> dict[str, Any]:
+    """Turn SQLite's numbers and texts into what a column of this database takes."""
+    found = {}
+    for name, value in row.items():
+        kind = table.columns[name].type
+        if value is not None and isinstance(kind, DateTime) and kind.timezone:
+            value = datetime.fromtimestamp(value, UTC)
+        elif value is not None and isinstance(kind, Boolean):
+            value = bool(value)
+        elif value is not None and "JSON" in type(kind).__name__:
+            value = json.loads(value)
+        found[name] = value
+    return found
+
+
+@pytest.mark.parametrize("release", RELEASED)
+def test_a_database_of_every_release_comes_along_with_its_rows(engine: Engine, database: URL, release: str) -> None:
+    kept = fill(engine, release)
+    refused = bbq_history(database, "stats")
+    assert (
+        refused.exit_code == 1 and f"schema {release} is of an older BBQ; run `bbq-history upgrade`" in refused.output
+    )
+    done = bbq_history(database, "upgrade")
+    assert done.exit_code == 0 and newest() in done.output, done.output
+    assert "up to date already" in bbq_history(database, "upgrade").output
+    with engine.connect() as connection:
+        for name, its_rows in kept.items():
+            if name != "alembic_version":
+                assert connection.scalar(text(f"SELECT count(*) FROM {name}")) == len(its_rows), name
+        days = set(connection.scalars(select(schema.usage_daily.c.day)))
+        for cluster in ("grid", "local"):
+            assert stored(connection, cluster, days) == computed(connection, cluster)[cluster] != {}
+    columns = {column["name"] for column in inspect(engine).get_columns("clusters")}
+    assert columns == {column.name for column in schema.clusters.columns}
+
+
+def month(job: Job, submitted: datetime, **more: Any) -> Job:
+    shift = submitted - job.submitted_at
+    runs = tuple(
+        replace(
+            run,
+            attempt_at=run.attempt_at + shift,
+            started_at=run.started_at + shift,
+            ended_at=None if run.ended_at is None else run.ended_at + shift,
+        )
+        for run in job.runs
+    )
+    end = None if job.ended_at is None else job.ended_at + shift
+    return replace(job, submitted_at=submitted, attempt_at=submitted, ended_at=end, runs=runs, **more)
+
+
+@pytest.fixture
+def old(history: History) -> History:
+    """Give a history of three years, with jobs that are open since, or ended long after they were submitted."""
+    history.begin_cluster("local", "slurm", "24.11", NOW)
+    jobs = [month(ended(f"{at:%y%m%d}"), at) for at in (NOW - timedelta(days=9 * more) for more in range(120))]
+    ancient = NOW - timedelta(days=1000)
+    jobs.append(month(pending("900"), ancient))
+    jobs.append(month(running("901"), ancient))
+    late = month(ended("902"), ancient)
+    jobs.append(replace(late, ended_at=NOW, runs=(replace(late.runs[0], ended_at=NOW, outcome=Outcome.COMPLETED),)))
+    history.save_jobs("local", "accounting", jobs, seen_at=NOW)
+    return history
+
+
+def test_pruning_takes_out_what_ended_and_keeps_what_was_used(old: History, database: URL) -> None:
+    used = usage(old)
+    before = NOW - timedelta(days=400)
+    done = bbq_history(database, "prune", "--older-than", before.date().isoformat())
+    assert done.exit_code == 0, done.output
+    first = before.replace(day=1)
+    left = {row["native_id"]: row for row in rows(old, schema.jobs)}
+    assert {"900", "901", "902"} <= left.keys()
+    assert all(row["submitted_at"] >= first for name, row in left.items() if len(name) == 6)
+    assert len(left) == 3 + sum(NOW - timedelta(days=9 * more) >= first for more in range(120))
+    assert {row["native_id"] for row in rows(old, schema.runs)} == left.keys() - {"900"}
+    assert {row["native_id"] for row in rows(old, schema.run_workers)} == left.keys() - {"900"}
+    assert usage(old) == used
+    assert "3 stay that have not ended or ended later" in done.output
+    again = bbq_history(database, "prune", "--older-than", before.date().isoformat())
+    assert again.output.startswith("0 jobs submitted and ended before")
+    assert bbq_history(database, "prune", "--older-than", "1d").exit_code == 2
+    assert bbq_history(database, "prune", "--older-than", "soon").exit_code == 2
+
+
+def test_what_was_pruned_is_not_counted_again(old: History) -> None:
+    """Late corrections, a recollection, a backfill: what is in the rollup already stays in it once."""
+    used, before = usage(old), NOW - timedelta(days=400)
+    gone = [month(ended(f"{at:%y%m%d}"), at) for at in (NOW - timedelta(days=9 * more) for more in range(60, 120))]
+    list(prune(old._engine, before))
+    there = len(rows(old, schema.jobs))
+    old.save_jobs("local", "accounting", gone, seen_at=NOW)
+    assert len(rows(old, schema.jobs)) == there and usage(old) == used
+    late = month(ended("902"), NOW - timedelta(days=1000))
+    old.save_jobs("local", "accounting", [replace(late, ended_at=NOW + timedelta(hours=1), runs=())], seen_at=NOW)
+    assert len(rows(old, schema.jobs)) == there
+    assert sum(figures[0] for figures in usage(old).values()) == sum(figures[0] for figures in used.values())
+
+
+def test_pruning_can_be_interrupted(old: History) -> None:
+    turns = iter((True, True, False))
+    months = list(prune(old._engine, NOW - timedelta(days=400), lambda: next(turns)))
+    assert 1 <= len(months) <= 2
+    assert len(list(prune(old._engine, NOW - timedelta(days=400)))) > 10
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_rollup_is_what_was_ever_there(history: History, seed: int) -> None:
+    """Pages and prunes in any order: the rollup is the sum of all rows, those that are gone included."""
+    chance = random.Random(seed)
+    history.begin_cluster("local", "slurm", "24.11", NOW)
+    observed = []
+    for number in range(40):
+        shift = timedelta(days=chance.randrange(300))
+        for job in named(some_lives(chance.randint), str(number), chance):
+            at = {name: getattr(job, name) for name in ("submitted_at", "attempt_at", "ended_at")}
+            runs = tuple(
+                replace(
+                    run,
+                    **{
+                        name: value + shift
+                        for name in ("attempt_at", "started_at", "ended_at")
+                        if (value := getattr(run, name)) is not None
+                    },
+                )
+                for run in job.runs
+            )
+            moved = {name: value + shift for name, value in at.items() if value is not None}
+            observed.append(replace(job, runs=runs, **moved))
+    history.save_jobs("local", "accounting", observed, seen_at=NOW)
+    everything = usage(history)
+    assert rows(history, schema.set_aside) == []
+    told = [job for job in observed if job.accounted]  # a queue tells nothing of what ended long ago
+    first = date(2026, 2, 1)
+    for _ in range(4):
+        before = datetime.combine(first + timedelta(days=chance.randrange(330)), datetime.min.time(), UTC)
+        list(prune(history._engine, before))
+        history.save_jobs("local", "accounting", chance.sample(told, 30), seen_at=NOW)
+        assert usage(history) == everything
+
+
+def test_stats_tell_sizes_and_growth(old: History, database: URL) -> None:
+    with old._engine.begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql("ANALYZE")
+    done = bbq_history(database, "stats", "--format", "json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.output)
+    assert {row["table"]: row["rows"] for row in found["tables"]}["jobs"] == 123 == found["history"][0]["jobs"]
+    table = bbq_history(database, "stats").output
+    assert "usage_daily" in table and "run_workers" in table
+    if database.get_backend_name() == "postgresql":
+        assert "2026-06" in table and "2023-09" in table
+
+
+@pytest.mark.postgres
+def test_a_role_may_read_and_not_write(old: History, database: URL) -> None:
+    if database.get_backend_name() == "sqlite":
+        done = bbq_history(database, "grant-read", "grafana")
+        assert done.exit_code == 1 and "an SQLite file has no roles" in done.output
+        return
+    role = f'gra"fana_{database.database}'
+    quoted = '"' + role.replace('"', '""') + '"'
+    with old._engine.begin() as connection:
+        connection.exec_driver_sql(f"CREATE ROLE {quoted} LOGIN")
+    try:
+        assert "may read the history" in bbq_history(database, "grant-read", role).output
+        old.save_jobs("local", "accounting", [month(ended("7"), NOW + timedelta(days=100))], seen_at=NOW)
+        reader = create_engine(database.set(username=role))
+        with reader.connect() as connection:
+            assert connection.scalar(text("SELECT count(*) FROM jobs")) == 124
+            with pytest.raises(DBAPIError, match=r"read-only transaction|permission denied"):
+                connection.execute(text("DELETE FROM jobs"))
+        with reader.connect() as connection:
+            connection.exec_driver_sql("SET default_transaction_read_only = off")
+            connection.commit()
+            with pytest.raises(DBAPIError, match="permission denied"):
+                connection.execute(text("DELETE FROM jobs"))
+        reader.dispose()
+        assert "does not exist" in bbq_history(database, "grant-read", "nobody knows").output
+    finally:
+        with old._engine.begin() as connection:
+            connection.exec_driver_sql(f"DROP OWNED BY {quoted}")
+            connection.exec_driver_sql(f"DROP ROLE {quoted}")
