@@ -26,7 +26,7 @@ from tests.conftest import Process, free_port
 from tests.made_up import FIRST_ID, Plan, commands
 
 KILLS = int(os.environ.get("BBQ_TEST_KILLS", "6"))
-COMMITS = int(os.environ.get("BBQ_TEST_COMMITS", "26"))
+COMMITS = int(os.environ.get("BBQ_TEST_COMMITS", "22"))
 OUTAGE_SECONDS = float(os.environ.get("BBQ_TEST_OUTAGE_SECONDS", "8"))
 
 _ARMED = """
@@ -140,7 +140,7 @@ def started(tmp_path: Path) -> Iterator[list[Process]]:
 
 def test_killed_at_every_commit(database: URL, tmp_path: Path, started: list[Process]) -> None:
     """Before and after each of the first commits of a run, while jobs come and go."""
-    plan = Plan(begin=int(time.time()) - 40, jobs=15 * (40 + 2 * COMMITS), rate=15)
+    plan = Plan(begin=int(time.time()) - 40, jobs=15 * (40 + int(1.3 * COMMITS)), rate=15)
     path, _ = configuration(tmp_path, plan, database)
     killed = 0
     for number in range(1, COMMITS + 1):
@@ -219,7 +219,7 @@ def test_postgresql_is_stopped_under_load(
             asked[0] += 1
             try:
                 answer = requests.get(url, timeout=5)
-                if answer.status_code != 200 or "bbq_jobs{" not in answer.text:
+                if answer.status_code != 200 or "bbq_source_up{" not in answer.text:
                     failures.append(f"{answer.status_code} {answer.text[:100]}")
             except requests.RequestException as error:
                 failures.append(str(error))
