@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from exporter.board import Board
 from exporter.config import Config
+from exporter.keeper import Keeper
 from exporter.page import MetricsPage
 from exporter.poller import ClusterPoller
 from exporter.recorder import Recorder
@@ -39,7 +40,9 @@ class Exporter:
         """
         self.board = Board(owners=config.limits.owners)
         self._url = database
-        self.history = History(open_database(database))
+        engine = open_database(database)
+        self.history = History(engine)
+        self._keeper = Keeper(engine, config.history.retention)
         self._recorder = Recorder(self.history, None if spool is None else Spool(spool, config.history.spool_limit))
         self.page = MetricsPage(self.board, self.history, config.limits.series, self._recorder)
         self._config = config
@@ -88,6 +91,7 @@ class Exporter:
             poller.start()
         for verifier in self._verifiers:
             verifier.start()
+        self._keeper.start()
         for server in self._servers:
             server.start()
         while not stop.wait(1.0):
@@ -96,6 +100,7 @@ class Exporter:
         deadline = time.monotonic() + STOP_SECONDS
         for verifier in self._verifiers:
             verifier.stop()
+        self._keeper.stop()
         for poller in self._pollers:
             poller.stop()
         for poller in self._pollers:

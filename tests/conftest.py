@@ -97,12 +97,17 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[URL]:
     if request.param == "sqlite":
         yield parse_url(f"sqlite:///{tmp_path}/history.db")
         return
-    server: URL = request.getfixturevalue("postgres_server")
+    yield request.getfixturevalue("postgres_database")
+
+
+@pytest.fixture
+def postgres_database(postgres_server: URL) -> Iterator[URL]:
+    """Give an empty database on PostgreSQL."""
     name = f"test_{time.monotonic_ns()}"
-    admin = create_engine(server, isolation_level="AUTOCOMMIT")
+    admin = create_engine(postgres_server, isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
         connection.execute(text(f"CREATE DATABASE {name}"))
-    yield server.set(database=name)
+    yield postgres_server.set(database=name)
     with admin.connect() as connection:
         connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
     admin.dispose()

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from sqlalchemy import URL, Boolean, DateTime, Engine, MetaData, create_engine, inspect, select, text
 from sqlalchemy.exc import DBAPIError
 
+from exporter.keeper import Keeper
 from history import care, schema
 from history.database import open_database
 from history.prune import prune
@@ -161,6 +162,13 @@ def test_what_was_pruned_is_not_counted_again(old: History) -> None:
     old.save_jobs("local", "accounting", [replace(late, ended_at=NOW + timedelta(hours=1), runs=())], seen_at=NOW)
     assert len(rows(old, schema.jobs)) == there
     assert sum(figures[0] for figures in usage(old).values()) == sum(figures[0] for figures in used.values())
+
+
+def test_the_daemon_keeps_to_its_retention_once_a_day(old: History) -> None:
+    keeper = Keeper(old._engine, timedelta(days=400).total_seconds())
+    assert keeper.look(NOW) > 50 and keeper.look(NOW + timedelta(hours=1)) == 0
+    assert {row["native_id"] for row in rows(old, schema.jobs)} >= {"900", "901", "902"}
+    assert Keeper(old._engine, None).look(NOW) == 0
 
 
 def test_pruning_can_be_interrupted(old: History) -> None:

@@ -258,13 +258,6 @@ def test_the_migrations_make_exactly_the_schema(history: History) -> None:
         assert indexes == {tuple(column.name for column in index.columns) for index in table.indexes}, table.name
 
 
-def test_the_rules_that_keep_the_schema_distributable() -> None:
-    for table in schema.MONTHLY:
-        assert [column.name for column in table.primary_key][:3] == ["native_id", "submitted_at", "cluster"]
-        assert not table.foreign_keys
-        assert all(not index.unique for index in table.indexes)
-
-
 def test_a_newer_database_is_refused_and_left_alone(history: History) -> None:
     with history._engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))

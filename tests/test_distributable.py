@@ -1,0 +1,158 @@
+"""The rules that keep the schema distributable over several machines (history/citus.md), read from what is there:
+the tables, and every statement that is sent to PostgreSQL while a history is written, asked, verified and pruned."""
+
+import itertools
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from sqlalchemy import URL, Engine, event
+
+from exporter.sources.slurm import Settings, Source
+from exporter.windows import accounting_feeds, recollect, verify
+from history import bulk, cli, schema
+from history.batch import JobsBatch
+from history.database import open_database
+from history.prune import prune
+from history.stats import stats
+from history.store import History
+from tests.made_up import commands
+from tests.test_store import at, ended, pending, running
+from tests.test_verify import PLAN, SINCE, UNTIL
+
+BIG = tuple(table.name for table in schema.MONTHLY)
+KEY = ("native_id", "submitted_at", "cluster")
+ROOT = Path(__file__).parent.parent
+
+
+def test_keys_begin_with_the_jobs_identity_and_nothing_else_is_unique() -> None:
+    for table in schema.MONTHLY:
+        assert tuple(column.name for column in table.primary_key)[:3] == KEY
+        assert not table.foreign_keys and not any(index.unique for index in table.indexes)
+        assert not any(column.identity or column.server_default or column.computed for column in table.columns)
+        assert {type(constraint).__name__ for constraint in table.constraints} <= {
+            "PrimaryKeyConstraint", "CheckConstraint",
+        }  # fmt: skip
+
+
+def test_an_upsert_takes_values_of_its_page_and_calls_nothing() -> None:
+    for table in schema.MONTHLY:
+        _, _, action = bulk._postgresql_upsert(table).partition(" DO UPDATE SET ")
+        for assignment in action.split(", "):
+            assert re.fullmatch(r"([a-z_]+) = excluded\.\1", assignment), assignment
+
+
+def test_steps_of_the_schema_are_plain() -> None:
+    for path in sorted((ROOT / "history/migrations/versions").glob("*.py")):
+        source = path.read_text()
+        for word in ("alter_column", "Computed", "Identity", "TRIGGER", "CREATE VIEW", "create_foreign_key", "EXCLUDE"):
+            assert word not in source, (path.name, word)
+
+
+def test_the_distribution_names_every_big_table() -> None:
+    text = (ROOT / "history/citus.sql").read_text()
+    assert set(re.findall(r"'([a-z_]+)'", text)) >= {*BIG, "native_id", "workers", "worker_states"}
+    for path in (ROOT / "history").rglob("*.py"):
+        assert "citus" not in path.read_text().lower(), path.name
+
+
+@pytest.fixture
+def statements(database: URL, history: History, tmp_path: Path) -> list[str]:
+    """Give every statement that a life of the history sends."""
+    sent: list[str] = []
+
+    @event.listens_for(Engine, "before_cursor_execute")
+    def _sent(_c: object, _cursor: object, statement: str, _p: object, _x: object, _many: bool) -> None:
+        sent.append(statement)
+
+    try:
+        _live(history, database, tmp_path)
+    finally:
+        event.remove(Engine, "before_cursor_execute", _sent)
+    return sent
+
+
+@pytest.fixture
+def database(postgres_database: URL) -> URL:
+    return postgres_database
+
+
+def _live(history: History, database: URL, folder: Path) -> None:
+    history.begin_cluster("local", "slurm", "24.11", at(0))
+    for observed in ([pending("1"), running("2")], [running("1"), ended("2")]):
+        history.save_jobs("local", "jobs", observed, seen_at=at(1))
+    history.save(JobsBatch(cluster="local", source="jobs", seen_at=at(9), jobs=[], whole_queue=True))
+    history.unaccounted("local", at(0), at(10), 5)
+    source = Source(Settings(name="local", scheduler="slurm", commands=commands(folder / "bin", PLAN)))
+    for work in (verify, recollect):
+        list(work(history, "local", source, accounting_feeds(source, []), SINCE, UNTIL))
+    history.compare_usage("local", [SINCE.date()])
+    list(prune(history._engine, SINCE - timedelta(days=40)))
+    reader = open_database(database, readonly=True)
+    with reader.connect() as connection:
+        stats(connection, at(0))
+    reader.dispose()
+    for question in QUESTIONS:
+        done = CliRunner().invoke(
+            cli.command, [*question, "--database", database.render_as_string(hide_password=False)]
+        )
+        assert done.exit_code in (0, 1) and not isinstance(done.exception, AssertionError), done.output
+
+
+def _questions() -> Iterator[list[str]]:
+    for thing in ("owners", "accounts", "vos", "queues", "workers"):
+        yield ["top", thing]
+        yield ["top", thing, "--since", "1d"]
+    yield ["top", "outcomes"]
+    yield from (["info", "owner", "alice"], ["info", "worker", "n01"], ["info", "job", "2"], ["status"])
+    yield ["search", "--owner", "alice", "--worker", "n01", "--running-at", "2h"]
+    yield ["search", "--running-at", "2h"]
+
+
+QUESTIONS = list(_questions())
+
+
+def test_statements_keep_the_rules(statements: list[str]) -> None:
+    assert len(statements) > 100
+    for statement in statements:
+        flat = " ".join(statement.split())
+        for word in ("LATERAL", "MERGE ", "GROUPING SETS", "WITH RECURSIVE", "SELECT *", "CREATE VIEW"):
+            assert word not in flat, flat[:300]
+        listed = re.findall(r"(?:FROM|JOIN) (\w+(?:, \w+)*)", flat)
+        used = {table for names in listed for table in names.split(", ") if table in BIG}
+        for first, second in itertools.combinations(sorted(used), 2):
+            assert _joined(flat, first, second), f"{first} and {second}: {flat[:1500]}"
+
+
+def _joined(statement: str, first: str, second: str) -> bool:
+    """Tell whether two big tables are joined on the whole identity, or by it as a whole."""
+    equal = all(
+        re.search(rf"{a}\.{name} = {b}\.{name}\b", statement)
+        for name in KEY
+        for a, b in [(first, second)]
+        if not re.search(rf"{b}\.{name} = {a}\.{name}\b", statement)
+    )
+    whole = [", ".join(f"{table}.{name}" for name in KEY) for table in (first, second)]
+    return equal or any(f"({a}) IN (SELECT {b}" in statement for a, b in itertools.permutations(whole))
+
+
+def test_a_page_is_one_statement_a_table_however_long_it_is(history: History, database: URL) -> None:
+    history.begin_cluster("local", "slurm", "24.11", at(0))
+    history.save_jobs("local", "accounting", [ended("0")], seen_at=at(1))
+    counts = []
+    for size in (5, 500):
+        sent: list[str] = []
+
+        @event.listens_for(history._engine, "before_cursor_execute")
+        def _sent(_c: object, _cursor: object, statement: str, _p: object, _x: object, many: bool) -> None:
+            assert not many
+            sent.append(statement)
+
+        history.save_jobs("local", "accounting", [ended(f"{size}{n}") for n in range(size)], seen_at=at(1))
+        event.remove(history._engine, "before_cursor_execute", _sent)
+        counts.append(len(sent))
+        assert "FOR UPDATE" in sent[0] and "clusters" in sent[0]
+    assert counts[0] == counts[1] < 20
