@@ -1,13 +1,17 @@
 """The documentation says what there is: every metric, option of the configuration, table and command."""
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 from exporter.board import Board
 from exporter.config import parse
 from exporter.gauges import families
+from exporter.mending import backfill, recollect, verify
 from exporter.page import MetricsPage
-from history import cli, schema
+from exporter.recorder import Recorder
+from exporter.spool import Spool
+from history import care, cli, schema
 from history.store import History
 from tests.test_metrics import board_of, job, samples
 
@@ -20,11 +24,17 @@ def documented_metrics() -> set[str]:
     return set(re.findall(r"`(bbq_[a-z_]+)`", table))
 
 
-def test_every_metric_is_in_the_readme_and_no_other(history: History) -> None:
+def test_every_metric_is_in_the_readme_and_no_other(history: History, tmp_path: Path) -> None:
     board, _ = board_of(job(1))
     board.failed("c", next(status.feed for _, status in board.statuses()), "timeout", "x", 1.0)
     history.rows_written["jobs"] += 1
-    own = set(samples(MetricsPage(board, history, 1).text().decode())) | {"bbq_unknown_values_total"}
+    history.reached_at["c", "accounting"] = datetime.now(UTC)
+    history.verified["c"] = datetime.now(UTC), 0
+    history.rows_set_aside["c", "accounting"] += 1
+    spool = Spool(tmp_path / "spool", 1)
+    page = MetricsPage(board, history, 1, Recorder(history, spool))
+    own = set(samples(page.text().decode())) | {"bbq_unknown_values_total"}
+    spool.close()
     exported = {name for name in own if not name.endswith("_created")} | {family.name for family in families()}
     assert documented_metrics() == exported
     assert isinstance(board, Board)
@@ -43,5 +53,6 @@ def test_every_table_is_named() -> None:
 
 def test_every_command_of_bbq_is_in_the_changelog() -> None:
     text = (ROOT / "CHANGELOG.md").read_text()
-    for name in cli.command.commands:
+    mending = [command.name for command in (verify, recollect, backfill)]
+    for name in [*cli.command.commands, *care.command.commands, *(name for name in mending if name)]:
         assert f"`{name}`" in text or f"`{name} " in text, name
