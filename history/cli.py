@@ -85,7 +85,7 @@ def command(context: click.Context, /, **options: Any) -> None:
 @click.option("--state", type=click.Choice(_STATES[:5]), help="Rank by the jobs in this state.")
 @click.option(
     "--by",
-    type=click.Choice(["jobs", "cpus", "gpus", "memory", "cpu-time", "wall-time"]),
+    type=click.Choice(["jobs", "cpus", "gpus", "memory", "cpu-time", "wall-time", "wait"]),
     default="jobs",
     help="The measure.",
 )
@@ -96,7 +96,8 @@ def top(thing: str, state: str | None, by: str, since: datetime | None, until: d
     """Rank owners, accounts, VOs, queues, workers or outcomes.
 
     Now: the jobs that are in the queues; CPUS, GPUS and MEMORY are what running jobs hold. With --since or
-    --until: the jobs that ended in that time.
+    --until: JOBS and FAILED of those that ended in that time; CPU TIME and WALL TIME held in it, also by those that
+    still run; CPUS, GPUS and MEMORY are what was held on average.
 
     \b
     Examples:

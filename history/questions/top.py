@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from history.questions import AskError, Scope, placed_runs, run
+from history.questions.period import NOT_FAILED, seconds_between, used_in
 from history.records import State
 from history.render import Answer
 from history.schema import jobs, run_workers, runs
@@ -20,9 +21,7 @@ THINGS = {
     "workers": "worker",
     "outcomes": "outcome",
 }
-MEASURES = ("jobs", "cpus", "gpus", "memory", "cpu-time", "wall-time")
-NOT_FAILED = ("completed", "cancelled", "preempted", "unknown")
-"""Outcomes that are nobody's failure, or of which it is not known."""
+MEASURES = ("jobs", "cpus", "gpus", "memory", "cpu-time", "wall-time", "wait")
 _COLUMNS = {
     "jobs": "jobs",
     "failed": "failed",
@@ -31,6 +30,7 @@ _COLUMNS = {
     "memory": "memory_bytes",
     "cpu-time": "cpu_time_seconds",
     "wall-time": "wall_time_seconds",
+    "wait": "mean_wait_seconds",
 }
 _STATES = (State.RUNNING, State.PENDING, State.HELD, State.SUSPENDED, State.FINISHING)
 _HOLDING = (State.RUNNING.value, State.SUSPENDED.value, State.FINISHING.value)
@@ -53,9 +53,9 @@ def top(
     if over_a_period and thing == "workers":
         return _ended_on_workers(connection, scope, by, since, until)
     if over_a_period:
-        return _ended(connection, scope, thing, by, since, until)
-    if by in ("cpu-time", "wall-time"):
-        raise AskError(f"--by {by} is of jobs that have ended; say since when, for instance --since 7d")
+        return _used(connection, scope, thing, by, since, until)
+    if by in ("cpu-time", "wall-time", "wait"):
+        raise AskError(f"--by {by} is about a period; say since when, for instance --since 7d")
     return _workers_now(connection, scope, by) if thing == "workers" else _now(connection, scope, thing, by, state)
 
 
@@ -129,49 +129,47 @@ def _workers_now(connection: Connection, scope: Scope, by: str) -> Answer:
     return Answer(columns, run(connection, scope, query), bar={"memory": "memory_bytes"}.get(by, by))
 
 
-def _ended(
+def _used(
     connection: Connection, scope: Scope, thing: str, by: str, since: datetime | None, until: datetime | None
 ) -> Answer:
-    """Rank by the jobs that ended in a period."""
-    name = jobs.c[THINGS[thing]]
-    measures: dict[str, Any] = {
-        "jobs": func.count(),
-        "failed": func.sum(_one(jobs.c.outcome.not_in(NOT_FAILED))),
-        "cpus": func.sum(jobs.c.requested_cpus),
-        "gpus": func.sum(jobs.c.requested_gpus),
-        "memory": func.sum(jobs.c.requested_memory_bytes),
-        "cpu-time": func.sum(jobs.c.used_cpu_seconds),
-        "wall-time": func.sum(_seconds(connection, jobs.c.first_started_at, jobs.c.ended_at)),
-    }
-    query = (
-        select(name, *measures.values())
-        .where(
-            jobs.c.ended_at.is_not(None),
-            jobs.c.routed_to.is_(None),
-            *scope.among(jobs),
-            *_between(jobs.c.ended_at, since, until),
+    """Rank by what was used, or ended, in a period; CPUs, GPUs and memory are what was held on average."""
+    period = used_in(connection, scope, THINGS[thing], since, until)
+    length = max(1.0, (period.until - period.since).total_seconds())
+    rows = [
+        (
+            name or None,
+            round(used.jobs),
+            round(used.failed),
+            round(used.cpu_seconds / length, 3),
+            round(used.gpu_seconds / length, 3),
+            round(used.memory_mib_seconds / length) << 20,
+            round(used.cpu_seconds),
+            round(used.wall_seconds),
+            round(used.wait_seconds / used.waits) if used.waits else None,
         )
-        .group_by(name)
-        .order_by(measures[by].desc().nulls_last(), name)
-        .limit(scope.limit)
-    )
-    columns = (THINGS[thing], *(_COLUMNS[measure] for measure in measures))
-    return Answer(columns, run(connection, scope, query), bar=_COLUMNS[by])
+        for name, used in period.used.items()
+    ]
+    columns = (THINGS[thing], *_COLUMNS.values())
+    place = columns.index(_COLUMNS[by])
+    rows.sort(key=lambda row: (-float(row[place] or 0), row[0] or ""))
+    return Answer(columns, rows[: scope.limit], bar=_COLUMNS[by])
 
 
 def _ended_on_workers(
     connection: Connection, scope: Scope, by: str, since: datetime | None, until: datetime | None
 ) -> Answer:
     """Rank workers by the runs that ended on them in a period: each by its own outcome, with what it held there."""
-    if by == "cpu-time":
-        raise AskError("--by cpu-time: how a run spreads its CPU time over its workers is not known; try wall-time")
+    if by in ("cpu-time", "wait"):
+        raise AskError(
+            f"--by {by} is not known of workers: a run does not say how it is spread over them; try wall-time"
+        )
     measures: dict[str, Any] = {
         "jobs": func.count(),
         "failed": func.sum(_one(runs.c.outcome.not_in(NOT_FAILED))),
         "cpus": func.sum(run_workers.c.cpus),
         "gpus": func.sum(run_workers.c.gpus),
         "memory": func.sum(run_workers.c.memory_bytes),
-        "wall-time": func.sum(_seconds(connection, runs.c.started_at, runs.c.ended_at)),
+        "wall-time": func.sum(seconds_between(connection, runs.c.started_at, runs.c.ended_at)),
     }
     names = (run_workers.c.cluster, run_workers.c.worker)
     query = (
@@ -194,15 +192,6 @@ def _one(condition: Any) -> Any:
     from sqlalchemy import case
 
     return case((condition, 1), else_=0)
-
-
-def _seconds(connection: Connection, start: Any, end: Any) -> Any:
-    """Give the seconds between two columns."""
-    if connection.dialect.name == "sqlite":
-        from sqlalchemy import Integer, type_coerce
-
-        return type_coerce(end, Integer) - type_coerce(start, Integer)
-    return func.extract("epoch", end - start)
 
 
 def _between(column: Any, since: datetime | None, until: datetime | None) -> Iterator[Any]:

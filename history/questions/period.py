@@ -1,0 +1,148 @@
+"""What was used in a period: whole days from the rollup, its edges and what still runs from the rows."""
+
+from collections import defaultdict
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Integer, case, func, literal, select, type_coerce
+
+from history.questions import Scope, run
+from history.schema import OPEN_SPAN, jobs, runs, usage_daily
+from history.spans import open_between
+
+NOT_FAILED = ("completed", "cancelled", "preempted", "unknown", "")
+"""Outcomes that are nobody's failure, or of which it is not known."""
+
+
+class Figures(msgspec.Struct):
+    """What one owner, queue, … used, or had end, in a period."""
+
+    jobs: int = 0
+    failed: int = 0
+    waits: int = 0
+    wait_seconds: float = 0
+    wall_seconds: float = 0
+    cpu_seconds: float = 0
+    gpu_seconds: float = 0
+    memory_mib_seconds: float = 0
+
+
+class Period(msgspec.Struct, frozen=True):
+    """A period and what was used in it, by name; the empty name is that of what has none."""
+
+    since: datetime
+    until: datetime
+    used: dict[str, Figures]
+
+
+def used_in(
+    connection: Connection, scope: Scope, column: str, since: datetime | None, until: datetime | None
+) -> Period:
+    """Add up a period.
+
+    Args:
+        column: what to add up by: owner, account, vo, queue or outcome.
+        since: everything from the beginning when None.
+        until: up to now when None or later.
+    """
+    now = datetime.now(UTC)
+    # a rollup's newest day holds nothing that is later than now
+    open_end = until is None or until >= now
+    end = now if open_end or until is None else until
+    first_day: date | None = connection.scalar(select(func.min(usage_daily.c.day)).where(*scope.among(usage_daily)))
+    begin = since or (_midnight(first_day) if first_day is not None else end)
+    first = _midnight(begin.date()) if begin == _midnight(begin.date()) else _midnight(begin.date() + timedelta(days=1))
+    last = _midnight(end.date() + timedelta(days=1)) if open_end else _midnight(end.date())
+    found: dict[str, Figures] = defaultdict(Figures)
+    if first < last:
+        _add_days(connection, scope, column, first.date(), last.date(), found)
+        edges = [(begin, first)] if open_end else [(begin, first), (last, end)]
+    else:
+        edges = [(begin, end)]
+    for edge in edges:
+        if edge[0] < edge[1]:
+            _add_rows(connection, scope, column, *edge, found)
+    if column != "outcome":
+        _add_runs(connection, scope, column, begin, end, [runs.c.span == OPEN_SPAN, runs.c.started_at < end], found)
+    return Period(begin, end, dict(found))
+
+
+def _add_days(
+    connection: Connection, scope: Scope, column: str, first: date, last: date, found: dict[str, Figures]
+) -> None:
+    table = usage_daily
+    failed = case((table.c.outcome.not_in(NOT_FAILED), table.c.jobs), else_=0)
+    sums = [
+        func.sum(each) for each in (table.c.jobs, failed, *(table.c[name] for name in Figures.__struct_fields__[2:]))
+    ]
+    query = (
+        select(table.c[column], *sums)
+        .where(table.c.day >= first, table.c.day < last, *scope.among(table))
+        .group_by(table.c[column])
+    )
+    for name, *values in run(connection, scope, query):
+        _add(found[name], *values)
+
+
+def _add_rows(
+    connection: Connection, scope: Scope, column: str, since: datetime, until: datetime, found: dict[str, Figures]
+) -> None:
+    """Add what a part of a day says: the jobs that ended in it, and the part of each ended run that lies in it."""
+    waited = func.sum(seconds_between(connection, jobs.c.submitted_at, jobs.c.first_started_at))
+    ended = (
+        select(
+            jobs.c[column],
+            func.count(),
+            func.sum(case((func.coalesce(jobs.c.outcome, "").not_in(NOT_FAILED), 1), else_=0)),
+            func.count(jobs.c.first_started_at),
+            waited,
+        )
+        .where(jobs.c.ended_at >= since, jobs.c.ended_at < until, jobs.c.routed_to.is_(None), *scope.among(jobs))
+        .group_by(jobs.c[column])
+    )
+    for name, *values in run(connection, scope, ended):
+        _add(found[name or ""], *values)
+    _add_runs(
+        connection, scope, column, since, until, [runs.c.span != OPEN_SPAN, open_between(runs, since, until)], found
+    )
+
+
+def _add_runs(
+    connection: Connection,
+    scope: Scope,
+    column: str,
+    since: datetime,
+    until: datetime,
+    conditions: list[Any],
+    found: dict[str, Figures],
+) -> None:
+    least, greatest = (func.min, func.max) if connection.dialect.name == "sqlite" else (func.least, func.greatest)
+    from_, to = (literal(each, runs.c.started_at.type) for each in (since, until))
+    begin = greatest(runs.c.started_at, from_)
+    end = least(func.coalesce(runs.c.ended_at, to), to)
+    seconds = seconds_between(connection, begin, end)
+    held = (runs.c.cpus, runs.c.gpus, runs.c.memory_bytes / 1048576)
+    query = (
+        select(runs.c[column], func.sum(seconds), *(func.sum(seconds * each) for each in held))
+        .where(*conditions, *scope.among(runs))
+        .group_by(runs.c[column])
+    )
+    for name, *values in run(connection, scope, query):
+        _add(found[name or ""], 0, 0, 0, 0, *values)
+
+
+def _add(figures: Figures, *values: Any) -> None:
+    for name, value in zip(Figures.__struct_fields__, values, strict=False):
+        setattr(figures, name, getattr(figures, name) + float(value or 0))
+
+
+def seconds_between(connection: Connection, start: Any, end: Any) -> Any:
+    """Give the seconds between two columns."""
+    if connection.dialect.name == "sqlite":
+        return type_coerce(end, Integer) - type_coerce(start, Integer)
+    return func.extract("epoch", end - start)
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)

@@ -1,0 +1,199 @@
+"""Putting a made-up year into a database quickly: without indexes first, which are built when all rows are there."""
+
+import io
+import time
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, date, datetime
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Boolean, Engine, Table, insert
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.schema import CreateIndex
+
+from history import schema
+from history.months import month_name, next_month
+from history.rollup import MEASURES
+from history.schema import UtcDateTime
+from history.upgrade import upgrade
+from tests.bench.year import Chunk, Columns, Year, sites
+
+_ROWS = (schema.jobs, schema.runs, schema.run_workers)
+Say = Callable[[str], None]
+
+
+def load(engine: Engine, year: Year, say: Say, seconds: float | None = None) -> int:
+    """Fill an empty database; give the number of jobs.
+
+    Args:
+        seconds: stop with the month in hand after so long (PostgreSQL).
+    """
+    upgrade(engine)
+    began = time.monotonic()
+    _things(engine, year)
+    load_rows = _load_sqlite if engine.dialect.name == "sqlite" else _load_postgresql
+    jobs, usage = load_rows(engine, year, say, None if seconds is None else began + seconds)
+    _usage(engine, usage)
+    say(f"{jobs:,} jobs in {time.monotonic() - began:,.0f} s")
+    return jobs
+
+
+def _things(engine: Engine, year: Year) -> None:
+    seen = {"first_seen_at": _utc(year.begin), "last_seen_at": _utc(year.end)}
+    with engine.begin() as connection:
+        for site in sites():
+            scheduler = "htcondor" if site.name == "grid" else "slurm"
+            about = {"cluster": site.name, "scheduler": scheduler, "version": "0"}
+            connection.execute(insert(schema.clusters), [{**about, **seen}])
+            for table, column, names in (
+                (schema.workers, "worker", site.workers),
+                (schema.queues, "queue", site.queues),
+            ):
+                connection.execute(insert(table), [{"cluster": site.name, column: name, **seen} for name in names])
+            sources = ["jobs", "workers", "accounting"]
+            fresh = {"last_success_at": datetime.now(UTC), "interval_seconds": 60.0}
+            connection.execute(
+                insert(schema.collections), [{"cluster": site.name, "source": source, **fresh} for source in sources]
+            )
+
+
+def _load_sqlite(engine: Engine, year: Year, say: Say, until: float | None) -> tuple[int, dict[Any, list[int]]]:
+    indexes = [index for table in _ROWS for index in table.indexes]
+    jobs, usage = 0, {}
+    with engine.connect() as connection:
+        driver: Any = connection.connection.driver_connection
+        driver.execute("COMMIT") if driver.in_transaction else None
+        driver.execute("PRAGMA synchronous = OFF")
+        driver.execute("PRAGMA cache_size = -2000000")
+        driver.execute("PRAGMA wal_autocheckpoint = 100000")
+        for index in indexes:
+            driver.execute(f"DROP INDEX {index.name}")
+        for number, chunk in enumerate(year.chunks()):
+            if number % 8 == 0:
+                driver.execute("BEGIN")
+            for table, columns in zip(_ROWS, chunk[1:4], strict=True):
+                if columns:
+                    marks = ", ".join("?" * len(columns))
+                    rows = zip(*columns.values(), strict=True)
+                    driver.executemany(f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({marks})", rows)
+            if number % 8 == 7:
+                driver.execute("COMMIT")
+            jobs += len(chunk.jobs.get("native_id", ()))
+            _merge(usage, chunk)
+            if number % 30 == 0:
+                say(f"{jobs:,} jobs")
+        if driver.in_transaction:
+            driver.execute("COMMIT")
+        for index in indexes:
+            say(f"index {index.name}")
+            driver.execute(str(CreateIndex(index).compile(dialect=sqlite.dialect())))
+        say("ANALYZE")
+        driver.execute("PRAGMA analysis_limit = 1000")
+        driver.execute("ANALYZE")
+    return jobs, usage
+
+
+def _load_postgresql(engine: Engine, year: Year, say: Say, until: float | None) -> tuple[int, dict[Any, list[int]]]:
+    """Fill each month's tables before they become part of the big ones, so that indexes are built once."""
+    jobs, usage = 0, {}
+    month: list[Chunk] = []
+    for chunk in year.chunks():
+        if month and _month(chunk.day) != _month(month[0].day):
+            jobs += _load_month(engine, month, say)
+            month = []
+            if until is not None and time.monotonic() > until:
+                break
+        month.append(chunk)
+        _merge(usage, chunk)
+    if month:
+        jobs += _load_month(engine, month, say)
+    return jobs, usage
+
+
+def _load_month(engine: Engine, chunks: Sequence[Chunk], say: Say) -> int:
+    begin = _month(chunks[0].day)
+    count = sum(len(chunk.jobs.get("native_id", ())) for chunk in chunks)
+    began = time.monotonic()
+    with engine.begin() as connection:
+        driver: Any = connection.connection.driver_connection
+        cursor = driver.cursor()
+        cursor.execute("SET LOCAL maintenance_work_mem = '2GB'; SET LOCAL synchronous_commit = off")
+        for table, place in zip(_ROWS, (1, 2, 3), strict=True):
+            name = month_name(table, begin)
+            cursor.execute(f"CREATE TABLE {name} (LIKE {table.name} INCLUDING DEFAULTS INCLUDING CONSTRAINTS)")
+            for chunk in chunks:
+                columns: Columns = chunk[place]
+                if columns:
+                    text = io.StringIO("\n".join(_lines(table, columns)) + "\n")
+                    cursor.copy_expert(f"COPY {name} ({', '.join(columns)}) FROM STDIN WITH (FREEZE)", text)
+            key = ", ".join(column.name for column in table.primary_key)
+            cursor.execute(f"ALTER TABLE {name} ADD PRIMARY KEY ({key})")
+            for index in table.indexes:
+                made = str(CreateIndex(index).compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
+                cursor.execute(
+                    made.replace(f" ON {table.name} ", f" ON {name} ").replace(f"INDEX {index.name} ", "INDEX ")
+                )
+            end = next_month(begin).isoformat()
+            cursor.execute(
+                f"ALTER TABLE {name} ADD CONSTRAINT inside CHECK (submitted_at >= '{begin.isoformat()}' AND submitted_at < '{end}')"
+            )
+            cursor.execute(
+                f"ALTER TABLE {table.name} ATTACH PARTITION {name} FOR VALUES FROM ('{begin.isoformat()}') TO ('{end}')"
+            )
+            cursor.execute(f"ALTER TABLE {name} DROP CONSTRAINT inside; ANALYZE {name}")
+        pauses = month_name(schema.job_pauses, begin)
+        cursor.execute(
+            f"CREATE TABLE {pauses} PARTITION OF job_pauses "
+            f"FOR VALUES FROM ('{begin.isoformat()}') TO ('{next_month(begin).isoformat()}')"
+        )
+    say(f"{begin:%Y-%m}: {count:,} jobs in {time.monotonic() - began:,.0f} s")
+    return count
+
+
+def _lines(table: Table, columns: Columns) -> Iterable[str]:
+    return map("\t".join, zip(*(_texts(table, name, values) for name, values in columns.items()), strict=True))
+
+
+def _texts(table: Table, name: str, values: list[Any]) -> list[str]:
+    kind = table.columns[name].type
+    if isinstance(kind, UtcDateTime):
+        known = np.array([0 if value is None else value for value in values], dtype="datetime64[s]")
+        texts = np.datetime_as_string(known).tolist()
+        return [r"\N" if value is None else text for value, text in zip(values, texts, strict=True)]
+    if isinstance(kind, Boolean):
+        return ["t" if value else "f" for value in values]
+    return [r"\N" if value is None else value if type(value) is str else str(value) for value in values]
+
+
+def _merge(usage: dict[Any, list[int]], chunk: Chunk) -> None:
+    for key, values in chunk.usage.items():
+        known = usage.get(key)
+        usage[key] = values if known is None else [one + other for one, other in zip(known, values, strict=True)]
+
+
+def _usage(engine: Engine, usage: dict[Any, list[int]]) -> None:
+    epoch = date(1970, 1, 1).toordinal()
+    names = ("cluster", "queue", "owner", "account", "vo", "outcome")
+    rows = [
+        {
+            "day": date.fromordinal(epoch + key[0]),
+            **dict(zip(names, key[1:], strict=True)),
+            **dict(zip(MEASURES, values, strict=True)),
+        }
+        for key, values in usage.items()
+    ]
+    from history import bulk
+
+    with engine.begin() as connection:
+        for place in range(0, len(rows), 20_000):
+            bulk.upsert(connection, schema.usage_daily, rows[place : place + 20_000])
+        if engine.dialect.name == "postgresql":
+            connection.exec_driver_sql("ANALYZE usage_daily")
+
+
+def _month(seconds: int) -> datetime:
+    return _utc(seconds).replace(day=1)
+
+
+def _utc(seconds: int) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,78 @@
+"""What was used in a period: the same, whether it comes from the rollup or is added up run by run."""
+
+import random
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from history import schema
+from history.questions import Scope
+from history.questions.period import Figures, used_in
+from history.records import Job
+from history.rows import stored_jobs
+from history.store import History
+from tests.test_merge import some_lives
+from tests.test_rollup import T, named
+from tests.test_store import pending, running
+
+
+@pytest.fixture
+def filled(history: History) -> list[Job]:
+    """Fill a history with lives over some days; give the jobs."""
+    chance = random.Random(5)
+    history.begin_cluster("local", "slurm", "24.11", T)
+    observed = [job for n in range(40) for job in named(some_lives(chance.randint), str(n), chance)]
+    history.save_jobs("local", "accounting", [*observed, running("900"), pending("901")], seen_at=T)
+    with history._engine.connect() as connection:
+        ids = set(connection.scalars(select(schema.jobs.c.native_id)))
+        return [job for jobs in stored_jobs(connection, "local", ids).values() for job in jobs]
+
+
+def by_hand(jobs: list[Job], column: str, since: datetime, until: datetime) -> dict[str, Figures]:
+    found: dict[str, Figures] = {}
+    for job in jobs:
+        figures = found.setdefault(getattr(job, column) or "", Figures())
+        if job.ended_at is not None and since <= job.ended_at < until:
+            figures.jobs += 1
+            figures.failed += job.outcome is not None and job.outcome.value not in ("completed", "preempted", "unknown")
+        for run in job.runs:
+            seconds = (min(run.ended_at or until, until) - max(run.started_at, since)).total_seconds()
+            if seconds > 0:
+                figures.wall_seconds += seconds
+                figures.cpu_seconds += seconds * (run.cpus or 0)
+    return {name: each for name, each in found.items() if each.jobs or each.wall_seconds}
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_period_is_the_sum_of_its_runs(history: History, filled: list[Job], seed: int) -> None:
+    chance = random.Random(seed)
+    since = T + timedelta(seconds=chance.randrange(-86_400, 9 * 86_400))
+    until = since + timedelta(seconds=chance.choice((600, 7200, 86_400, 3 * 86_400 + 17, 40 * 86_400)))
+    if seed == 0:
+        since, until = (each.replace(hour=0, minute=0, second=0) for each in (since, until + timedelta(days=2)))
+    with history._engine.connect() as connection:
+        for column in ("owner", "account", "queue"):
+            period = used_in(connection, Scope(), column, since, until)
+            assert (period.since, period.until) == (since, until)
+            expected = by_hand(filled, column, since, until)
+            told = {name: each for name, each in period.used.items() if each.jobs or each.wall_seconds}
+            assert told.keys() == expected.keys()
+            for name, figures in told.items():
+                assert (figures.jobs, figures.failed) == (expected[name].jobs, expected[name].failed)
+                assert figures.wall_seconds == pytest.approx(expected[name].wall_seconds)
+                # the rollup keeps whole seconds of CPU, of each run and day
+                assert figures.cpu_seconds == pytest.approx(expected[name].cpu_seconds, abs=1000, rel=0.001)
+
+
+def test_everything_until_now(history: History, filled: list[Job]) -> None:
+    with history._engine.connect() as connection:
+        period: Any = used_in(connection, Scope(), "owner", None, None)
+    assert sum(figures.jobs for figures in period.used.values()) == sum(job.ended_at is not None for job in filled)
+    assert abs(period.until - datetime.now(UTC)) < timedelta(minutes=1)
+
+
+def test_an_empty_history_used_nothing(history: History) -> None:
+    with history._engine.connect() as connection:
+        assert used_in(connection, Scope(), "owner", None, None).used == {}
