@@ -213,7 +213,7 @@ def _asking(options: dict[str, Any], limit: int | None = None) -> "Iterator[tupl
     url = options["database"] or os.environ.get("BBQ_DATABASE") or _default_database()
     try:
         with reading(url) as connection:
-            scope = Scope(clusters=options["cluster"], limit=options["limit"] or limit, statements=[])
+            scope = Scope(clusters=options["cluster"], limit=options["limit"] or limit, statements=[], notes=[])
             _check_clusters(connection, scope)
             yield connection, scope
     except SQLAlchemyError as error:
@@ -270,6 +270,8 @@ def _say(answers: "Sequence[Answer]", scope: "Scope", options: dict[str, Any], e
         width = shutil.get_terminal_size().columns if terminal else 10_000
         text = render.to_table(answers, width=width, headers=headers, pictures=terminal)
     sys.stdout.write(text)  # click would take escape sequences out of somebody's data
+    for note in scope.notes:
+        click.echo(f"bbq: {note}", err=True)
     if empty is not None and not any(answer.rows for answer in answers):
         click.echo(f"bbq: {empty}", err=True)
 

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,10 +12,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from msgspec.structs import replace
-from sqlalchemy import URL
+from sqlalchemy import URL, func, literal, literal_column, select, text
 
+from history import schema
 from history.cli import command
 from history.database import open_database
+from history.questions import Scope, TookTooLong, reading, run
 from history.records import Job, Outcome, Queue, Run, RunWorker, State, Waiting, Worker, WorkerFlag, WorkerState
 from history.render import Answer, human_bytes, human_seconds, printable, to_csv, to_json, to_table
 from history.store import History
@@ -363,3 +366,42 @@ def test_tables_fit_the_terminal() -> None:
     assert "12,345" in to_table([wide], width=40)
     assert json.loads(to_json([wide]))[1] == {"name": "x" * 100, "jobs": 12345}
     assert to_csv([Answer(("a",), [('x"y\n',)])]) == 'a\r\n"x""y\n"\r\n'
+
+
+def test_a_search_that_takes_too_long_says_how_far_it_looked(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("history.questions.search.SECONDS", 0.0)
+    done = ask("search", "--name", "nothing is called this")
+    assert done.exit_code == 0 and done.stdout.count("\n") == 1
+    assert "looked for 0 s, back to submissions of 20" in done.stderr and "and not further" in done.stderr
+
+
+def test_a_query_is_given_up_by_the_database_itself(ask: Ask, database: URL) -> None:
+    numbers = select(func.count()).select_from(
+        select(literal(1).label("n"))
+        .cte("a", recursive=True)
+        .union_all(select(literal_column("n + 1")).select_from(text("a")).where(literal_column("n < 100000000")))
+    )
+    with reading(database.render_as_string(hide_password=False)) as connection:
+        began = time.monotonic()
+        with pytest.raises(TookTooLong):
+            run(connection, Scope(), numbers, seconds=0.3)
+        assert time.monotonic() - began < 5
+        assert run(connection, Scope(), select(func.count()).select_from(schema.jobs))[0][0] > 0
+
+
+def test_a_search_goes_back_in_steps_and_finds_the_same(ask: Ask, history: History) -> None:
+    old = [
+        replace(each, submitted_at=at, attempt_at=at)
+        for number in range(40)
+        for at in [NOW - timedelta(days=number * 9, hours=1)]
+        for each in [job(f"9{number:03}", "zoe")]
+    ]
+    history.save_jobs("local", "jobs", old, seen_at=NOW)
+    for more in ([], ["--state", "pending"], ["--submitted-between", "200d", "20d"]):
+        rows = answer(ask("search", "--owner", "zoe", "--limit", "1000", "--format", "json", *more))
+        expected = [
+            each for each in old if not more or more[0] == "--state" or 20 <= (NOW - each.submitted_at).days < 200
+        ]
+        assert [row["job_id"] for row in rows] == [each.native_id for each in expected]
+    rows = answer(ask("search", "--owner", "zoe", "--limit", "7", "--format", "json"))
+    assert [row["job_id"] for row in rows] == [each.native_id for each in old[:7]]

@@ -1,13 +1,15 @@
 """The questions: a file each, from a scope and some filters to rows. They know SQL, and nothing of click."""
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Engine, Join, Select, Table
+from sqlalchemy.exc import OperationalError
 
-from history.database import open_database, parse_url
+from history.database import READ_TIMEOUT_SECONDS, open_database, parse_url
 from history.schema import run_workers, runs
 from history.upgrade import refuse_other_schema
 
@@ -16,12 +18,23 @@ class AskError(Exception):
     """A question that cannot be answered as it was put; the message says what could be asked instead."""
 
 
+class TookTooLong(Exception):
+    """A query was given up, for it took longer than it may."""
+
+
 class Scope(msgspec.Struct, kw_only=True):
     """What every question is limited to, and the statements that were used."""
 
     clusters: tuple[str, ...] = ()
     limit: int | None = None
     statements: list[str] = []
+    notes: list[str] = []
+    """What whoever asked should know of the answer."""
+    began: float = msgspec.field(default_factory=time.monotonic)
+
+    def seconds(self) -> float:
+        """Give how long the question has been worked on."""
+        return time.monotonic() - self.began
 
     def among(self, table: Table) -> list[ColumnElement[bool]]:
         """Give the condition that keeps a table to the clusters asked for."""
@@ -61,7 +74,42 @@ def placed_runs() -> Join:
     )
 
 
-def run(connection: Connection, scope: Scope, query: Select[Any]) -> Sequence[Any]:
-    """Run a query and remember its text."""
+def run(connection: Connection, scope: Scope, query: Select[Any], seconds: float | None = None) -> Sequence[Any]:
+    """Run a query and remember its text.
+
+    Args:
+        seconds: after which it is given up.
+
+    Raises:
+        TookTooLong: it was given up; the connection can be used further.
+    """
     scope.statements.append(str(query.compile(connection, compile_kwargs={"literal_binds": True})))
-    return connection.execute(query).all()
+    if seconds is None:
+        return connection.execute(query).all()
+    with _at_most(connection, seconds):
+        return connection.execute(query).all()
+
+
+@contextmanager
+def _at_most(connection: Connection, seconds: float) -> Iterator[None]:
+    """Have the database give up what takes longer. Raises TookTooLong."""
+    driver: Any = connection.connection.driver_connection
+    sqlite = connection.dialect.name == "sqlite"
+    if sqlite:
+        end = time.monotonic() + seconds
+        driver.set_progress_handler(lambda: time.monotonic() > end, 10_000)
+    else:
+        connection.exec_driver_sql(f"SET LOCAL statement_timeout = {max(1, int(seconds * 1000))}")
+    try:
+        yield
+    except OperationalError as error:
+        if "interrupted" not in str(error.orig) and getattr(error.orig, "pgcode", None) != "57014":
+            raise
+        connection.rollback()
+        raise TookTooLong from error
+    else:
+        if not sqlite:
+            connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{READ_TIMEOUT_SECONDS}s'")
+    finally:
+        if sqlite:
+            driver.set_progress_handler(None, 0)

@@ -1,13 +1,13 @@
 """Which jobs: every filter combines with every other, the newest first."""
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, exists, select, tuple_
+from sqlalchemy import ColumnElement, Connection, func, select, tuple_
 
-from history.questions import Scope, run
+from history.questions import Scope, TookTooLong, run
 from history.render import Answer
 from history.schema import jobs, queues, run_workers, runs
 from history.spans import open_at
@@ -32,6 +32,12 @@ SHORT = (
 """What a table shows when no columns are asked for."""
 
 
+SECONDS = 10.0
+"""How long a search looks."""
+_FIRST_STEP = timedelta(days=1)
+_SECOND = timedelta(seconds=1)
+
+
 class Filters(msgspec.Struct, kw_only=True):
     """What the jobs must be; None does not matter."""
 
@@ -51,14 +57,37 @@ class Filters(msgspec.Struct, kw_only=True):
 
 
 def search(connection: Connection, scope: Scope, filters: Filters) -> Answer:
-    """Give the jobs that fit, newest submission first."""
-    query = (
-        select(jobs)
-        .where(*scope.among(jobs), *_conditions(filters))
-        .order_by(jobs.c.submitted_at.desc(), jobs.c.native_id.desc())
-        .limit(scope.limit)
-    )
-    found = run(connection, scope, query)
+    """Give the jobs that fit, newest submission first.
+
+    It goes back from the newest submission in steps, each eight times as long as the one before, until there are enough
+    or SECONDS are over: then the answer is of what was looked at, and `scope.notes` says how far that was.
+    """
+    found: list[Any] = []
+    for since, until in _steps(connection, scope, filters):
+        left = SECONDS - scope.seconds()
+        query = (
+            select(jobs)
+            .where(
+                jobs.c.submitted_at >= since,
+                jobs.c.submitted_at < until,
+                *scope.among(jobs),
+                *_conditions(filters, since, until),
+            )
+            .order_by(jobs.c.submitted_at.desc(), jobs.c.native_id.desc())
+            .limit(None if scope.limit is None else scope.limit - len(found))
+        )
+        try:
+            if left <= 0:
+                raise TookTooLong
+            found.extend(run(connection, scope, query, seconds=left))
+        except TookTooLong:
+            scope.notes.append(
+                f"looked for {SECONDS:.0f} s, back to submissions of {until:%Y-%m-%d %H:%M} UTC, and not further; "
+                "--submitted-between looks elsewhere"
+            )
+            break
+        if scope.limit is not None and len(found) >= scope.limit:
+            break
     where = _workers(connection, scope, [(row.native_id, row.submitted_at, row.cluster) for row in found])
     rows = [
         (
@@ -72,38 +101,62 @@ def search(connection: Connection, scope: Scope, filters: Filters) -> Answer:
     return Answer(COLUMNS, rows)
 
 
-def _conditions(filters: Filters) -> Iterator[ColumnElement[bool]]:
+def _steps(connection: Connection, scope: Scope, filters: Filters) -> Iterator[tuple[datetime, datetime]]:
+    """Give [since, until) of submission, the newest first, until everything that can fit has been looked at."""
+    first, last = run(connection, scope, select(func.min(jobs.c.submitted_at), func.max(jobs.c.submitted_at)))[0]
+    if first is None:
+        return
+    last += _SECOND
+    if filters.submitted_between is not None:
+        first, last = max(first, filters.submitted_between[0]), min(last, filters.submitted_between[1] + _SECOND)
+    for moment in (filters.running_at, filters.ended_between and filters.ended_between[1]):
+        if moment is not None:
+            last = min(last, moment + _SECOND)
+    if filters.state and "ended" not in filters.state:
+        if first < last:
+            yield first, last  # those that are open are few, and have an index
+        return
+    length = _FIRST_STEP
+    while last > first:
+        since = max(first, last - length)
+        yield since, last
+        last, length = since, 8 * length
+
+
+def _conditions(filters: Filters, since: datetime, until: datetime) -> Iterator[ColumnElement[bool]]:
     for name in ("owner", "account", "vo", "queue", "state", "outcome"):
         values = getattr(filters, name)
         if values:
             yield jobs.c[name].in_(values)
     if filters.state and "ended" not in filters.state:
         yield jobs.c.ended_at.is_(None)
+    if filters.outcome and "completed" not in filters.outcome:
+        yield jobs.c.outcome != "completed"  # what the index of failures is made of
     if filters.name is not None:
         yield _like(jobs.c.name, filters.name)
     if filters.exit_code is not None:
         yield jobs.c.exit_code == filters.exit_code
-    if filters.submitted_between is not None:
-        yield jobs.c.submitted_at.between(*filters.submitted_between)
     if filters.ended_between is not None:
         yield jobs.c.ended_at.between(*filters.ended_between)
     if filters.worker:
-        there = [*_same_job(run_workers), run_workers.c.worker.in_(filters.worker)]
+        there: list[ColumnElement[bool]] = [run_workers.c.worker.in_(filters.worker)]
         if filters.running_at is not None:
             there.append(open_at(run_workers, filters.running_at))
-        yield exists().where(*there)
+        yield _identity(jobs).in_(
+            select(*_identity(run_workers).clauses).where(
+                run_workers.c.submitted_at >= since, run_workers.c.submitted_at < until, *there
+            )
+        )
     elif filters.running_at is not None:
-        yield tuple_(jobs.c.native_id, jobs.c.submitted_at, jobs.c.cluster).in_(
-            select(runs.c.native_id, runs.c.submitted_at, runs.c.cluster).where(open_at(runs, filters.running_at))
+        yield _identity(jobs).in_(
+            select(*_identity(runs).clauses).where(
+                runs.c.submitted_at >= since, runs.c.submitted_at < until, open_at(runs, filters.running_at)
+            )
         )
 
 
-def _same_job(table: Any) -> list[ColumnElement[bool]]:
-    return [
-        table.c.native_id == jobs.c.native_id,
-        table.c.submitted_at == jobs.c.submitted_at,
-        table.c.cluster == jobs.c.cluster,
-    ]
+def _identity(table: Any) -> Any:
+    return tuple_(table.c.native_id, table.c.submitted_at, table.c.cluster)
 
 
 def _like(column: Any, pattern: str) -> ColumnElement[bool]:
