@@ -1,8 +1,9 @@
 """The Slurm source on captured answers of 22.05, 24.11 and 26.05."""
 
 import secrets
+import time
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -328,12 +329,13 @@ class Counting(Source):
     def __init__(self, lookback: float) -> None:
         super().__init__(Settings(name="local", scheduler="slurm", accounting=Accounting(lookback=Duration(lookback))))
         self.windows: list[tuple[int, int]] = []
+        self.true_time = 1 << 40
 
     def _sacct(self, since: int, until: int) -> tuple[bytes, str]:
         self.windows.append((since, until))
         fields = dict.fromkeys(_slurm_accounting.FIELDS, "")
         answer = ""
-        for end in range(since - since % 60 + 60, until + 1, 60):
+        for end in range(since - since % 60 + 60, min(until, self.true_time) + 1, 60):
             row = {
                 **fields,
                 "JobIDRaw": str(end),
@@ -379,3 +381,44 @@ def test_missing_jobs_are_asked_for_by_id(tmp_path: Path) -> None:
     page = source(folder).read_missing(ACCOUNTING, ["12", "13_4", "20+1", "20+0"], NOW)
     assert "--jobs=12,13_4,20" in (tmp_path / "asked").read_text()
     assert (page.jobs, page.watermark) == ([], None)
+
+
+@pytest.mark.parametrize("ahead", [1, 3600, 400 * 86400])
+def test_a_clock_that_was_ahead_and_is_set_back_loses_nothing(ahead: int) -> None:
+    """What was read under the wrong time ended by the true one; reading goes on from there."""
+    now = int(NOW.timestamp())
+    counting = Counting(7200)
+    counting.true_time = now
+    wrong = NOW + timedelta(seconds=ahead)
+    watermark = counting.read_accounting(ACCOUNTING, str(now - 60), wrong).watermark
+    assert watermark == str(now + ahead) or int(watermark or 0) > now
+    counting.windows.clear()
+    page = counting.read_accounting(ACCOUNTING, watermark, NOW)
+    assert page.watermark == str(now) and page.complete
+    ((since, until),) = counting.windows
+    assert since <= now - 7200 and until == now
+    later = NOW + timedelta(minutes=5)
+    counting.true_time = now + 300
+    seen = {job.native_id for job in counting.read_accounting(ACCOUNTING, page.watermark, later).jobs}
+    assert {str(end) for end in range(now - now % 60 + 60, now + 300, 60)} <= seen
+
+
+def test_times_do_not_depend_on_a_time_zone_or_on_a_night_of_clock_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slurm's commands are asked for epochs, also where the daemon's own zone has an hour twice."""
+    folder = commands(tmp_path / "bin", "24.11")
+    answers = []
+    for zone in ("UTC", "Europe/Berlin", "America/St_Johns", "Pacific/Apia"):
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+        answers.append(source(folder).read_accounting(ACCOUNTING, None, NOW).jobs)
+    monkeypatch.delenv("TZ")
+    time.tzset()
+    assert answers[0] and all(answer == answers[0] for answer in answers)
+    asked = script(tmp_path / "asking", "sacct", f'echo "$SLURM_TIME_FORMAT $@" > {tmp_path}/asked')
+    night = datetime(2026, 10, 25, 0, 30, tzinfo=UTC)  # 02:30 in Berlin, the first of the two
+    source(asked).read_window(ACCOUNTING, night, night + timedelta(hours=1), timedelta())
+    seconds = int(night.timestamp())
+    assert "%s " in (tmp_path / "asked").read_text()
+    assert f"--starttime=uts{seconds} --endtime=uts{seconds + 3600}" in (tmp_path / "asked").read_text()

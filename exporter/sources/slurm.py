@@ -111,8 +111,12 @@ class Source:
         until = int(now.timestamp())
         lookback = self._settings.accounting.lookback
         read_until = until - int(lookback) if watermark is None else int(watermark)
+        jumped = read_until > until
+        if jumped:
+            # our clock was ahead and has been set back: what ended by its true time has been read
+            read_until = until - int(lookback)
         wide = self._read_wide_at is None or (now - self._read_wide_at).total_seconds() >= WIDE_EVERY_SECONDS
-        behind = 0 if watermark is None else int(lookback) if wide else OVERLAP_SECONDS
+        behind = 0 if watermark is None or jumped else int(lookback) if wide else OVERLAP_SECONDS
         since = read_until - behind
         # the window is counted from the watermark, so that each page moves it
         end = min(until, read_until + int(self._window))

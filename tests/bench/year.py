@@ -78,9 +78,9 @@ def sites() -> tuple[Site, Site]:
 class Year:
     """A year of so many jobs that ends at a moment, at which some still run and some still wait."""
 
-    def __init__(
-        self, jobs: int, end: datetime = datetime(2026, 11, 1, tzinfo=UTC), days: int = 365, seed: int = 1
-    ) -> None:
+    def __init__(self, jobs: int, end: datetime | None = None, days: int = 365, seed: int = 1) -> None:
+        """Plan it; it ends last midnight (UTC) when not said, or at another midnight."""
+        end = end or datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         self.end = int(end.timestamp())
         self.begin = self.end - days * DAY
         self._seed = seed

@@ -1,0 +1,43 @@
+"""`python -m tests.bench load|ask|ingest --database URL`: see README.md of this folder."""
+
+import argparse
+import sys
+import time
+
+from history.database import open_database, parse_url
+from tests.bench.ask import ask, table
+from tests.bench.ingest import ingest
+from tests.bench.load import load
+from tests.bench.year import Year
+
+
+def main() -> None:
+    """Run one benchmark and print what it found."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("--database", required=True, help="an SQLite file or postgresql://…; empty for load")
+    commands = parser.add_subparsers(dest="command", required=True)
+    loading = commands.add_parser("load", help="make a year and load it")
+    loading.add_argument("--jobs", type=int, default=10_000_000)
+    loading.add_argument("--seconds", type=float, help="stop with the month in hand after so long (PostgreSQL)")
+    commands.add_parser("ask", help="time every question and look at its plans")
+    storing = commands.add_parser("ingest", help="store ended jobs beside those that are there")
+    storing.add_argument("--jobs", type=int, default=50_000)
+    storing.add_argument("--cluster", choices=("grid", "local"), default="local")
+    asked = parser.parse_args()
+    engine = open_database(parse_url(asked.database))
+    began = time.monotonic()
+
+    def say(line: str) -> None:
+        print(f"{time.monotonic() - began:7.0f} s  {line}", file=sys.stderr, flush=True)
+
+    if asked.command == "load":
+        load(engine, Year(asked.jobs), say, asked.seconds)
+    elif asked.command == "ask":
+        print(table(ask(engine, asked.database)))
+    else:
+        print(f"{ingest(engine, asked.jobs, asked.cluster):,.0f} ended jobs a second")
+    engine.dispose()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""The benchmarks' made-up year is a history like any other: right to the row, and the same on both databases."""
+
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sqlalchemy import func, select
+
+from history import schema
+from history.database import open_database, parse_url
+from history.rebuild import computed, stored
+from history.rows import stored_jobs
+from history.store import History
+from tests.bench.ask import ask
+from tests.bench.ingest import ingest
+from tests.bench.load import load
+from tests.bench.year import Year
+
+END = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+def test_a_loaded_year_is_a_history(history: History) -> None:
+    engine = history._engine
+    assert load(engine, Year(4000, END), lambda _: None) == 4000
+    with engine.connect() as connection:
+        days = set(connection.scalars(select(schema.usage_daily.c.day)))
+        assert len(days) > 360
+        ids: Counter[str] = Counter()
+        for cluster in ("grid", "local"):
+            sums = {key: figures for key, figures in computed(connection, cluster)[cluster].items() if any(figures)}
+            assert stored(connection, cluster, days) == sums
+            names = connection.scalars(select(schema.jobs.c.native_id).where(schema.jobs.c.cluster == cluster)).all()
+            jobs = [job for found in stored_jobs(connection, cluster, set(names)).values() for job in found]
+            assert len(jobs) == len(names) == len(set(names))
+            for job in jobs:
+                ids[job.state] += 1
+                assert (job.ended_at is None) == (job.state != "ended")
+                assert all(run.workers and run.started_at >= job.submitted_at for run in job.runs)
+        assert ids["ended"] > 3900
+        assert connection.scalar(select(func.count()).select_from(schema.run_workers)) > 4000
+    assert history.save_jobs("local", "accounting", [], seen_at=END) == 0
+    assert ingest(engine, 200, "local") > 0 and ingest(engine, 200, "grid") > 0
+    with engine.connect() as connection:
+        assert connection.scalar(select(func.count()).select_from(schema.jobs)) == 4400
+
+
+def test_a_year_is_the_same_for_the_same_seed() -> None:
+    first, second = (next(Year(1000, END).chunks()) for _ in range(2))
+    assert first == second
+    assert Year(1000, END, seed=2).a_day.tolist() != Year(1000, END).a_day.tolist()
+
+
+def test_every_question_is_answered(tmp_path: Path) -> None:
+    engine = open_database(parse_url(f"{tmp_path}/year.db"))
+    load(engine, Year(3000, END), lambda _: None)
+    timings = ask(engine, f"{tmp_path}/year.db", times=1)
+    engine.dispose()
+    assert len(timings) > 25
+    assert {each.question: each.rows for each in timings}["bbq search"] == 50
