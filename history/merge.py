@@ -131,12 +131,18 @@ _REMEMBERED = (
 """What stays true when a later observation does not mention it."""
 
 
+_USED = ("used_cpu_seconds", "used_memory_bytes")
+
+
 def _kept(job: Job, seen: Job) -> dict[str, object]:
     """Give the fields that an observation leaves as they were."""
     kept: dict[str, object] = {
         name: getattr(job, name)
         for name in _REMEMBERED
-        if getattr(seen, name) is None and getattr(job, name) is not None
+        if getattr(seen, name) is None
+        and getattr(job, name) is not None
+        # only accounting knows what was used; where it says nothing, nothing was measured
+        and not (seen.accounted and name in _USED)
     }
     details = {**(job.details or {}), **(seen.details or {})}
     if seen.accounted and job.name is not None and seen.name != job.name:

@@ -12,7 +12,7 @@ import msgspec
 from sqlalchemy import Connection, Table, delete, select
 
 from history import bulk, schema
-from history.merge import merge, not_pruned
+from history.merge import REQUEUEING, merge, not_pruned
 from history.rebuild import computed, rebuild, stored, usage_rows
 from history.records import Job
 from history.rollup import Usage, add_job, no_usage
@@ -45,6 +45,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """missing, extra or different."""
     columns: tuple[str, ...] = ()
     """What is different, as table.column."""
+    continues: bool = False
+    """Its newest attempt in this window was requeued: there is another one."""
 
 
 class Findings(msgspec.Struct, kw_only=True):
@@ -63,10 +65,29 @@ class Findings(msgspec.Struct, kw_only=True):
         return sum(finding.kind == kind for finding in self.found)
 
     def add(self, more: "Findings") -> None:
-        """Add what came of another window."""
+        """Add what came of a later window; a job with something in both counts once, as the worse of the two."""
         self.checked += more.checked
         self.unchecked += more.unchecked
-        self.found += more.found
+        places = {(each.native_id, each.submitted_at): place for place, each in enumerate(self.found)}
+        requeued = {each.native_id: place for place, each in enumerate(self.found) if each.continues}
+        for finding in more.found:
+            place = places.get((finding.native_id, finding.submitted_at))
+            if place is None and finding.kind == "missing":
+                # the next attempt of a job that is missing as well
+                place = requeued.get(finding.native_id)
+            if place is None:
+                self.found.append(finding)
+                continue
+            known = self.found[place]
+            self.found[place] = msgspec.structs.replace(
+                known,
+                kind=min(known.kind, finding.kind, key=_WORST.index),
+                columns=tuple(sorted({*known.columns, *finding.columns})),
+                continues=finding.continues,
+            )
+
+
+_WORST = ("missing", "different", "extra")
 
 
 class _Compared(msgspec.Struct, kw_only=True):
@@ -242,7 +263,10 @@ def _findings(native_id: str, before: Rows, after: Rows, extra: set[datetime]) -
             found.append(Finding(native_id=native_id, submitted_at=moment, kind="extra"))
             continue
         if not any(key[1] == moment for key in before[schema.jobs]):
-            found.append(Finding(native_id=native_id, submitted_at=moment, kind="missing"))
+            again = any(
+                row["native_state"] in REQUEUEING for key, row in after[schema.jobs].items() if key[1] == moment
+            )
+            found.append(Finding(native_id=native_id, submitted_at=moment, kind="missing", continues=again))
             continue
         columns: set[str] = set()
         for table in _TABLES:

@@ -160,6 +160,40 @@ def test_every_column_that_accounting_tells_is_compared(filled: History, source:
     assert everything(filled) == before
 
 
+def test_a_job_of_two_windows_is_found_once(filled: History, source: Source) -> None:
+    """A requeued job with an attempt on each side of an edge: deleted, or with something wrong at its beginning."""
+    number = next(
+        number
+        for number in range(0, PLAN.jobs, 17)
+        for first, last in [PLAN.attempts(number)]
+        if last.end - first.end > 3
+    )
+    first, _ = PLAN.attempts(number)
+    native_id, edge = str(FIRST_ID + number), datetime.fromtimestamp(first.end + 1, UTC)
+    before = everything(filled)
+    feeds = accounting_feeds(source, [])
+
+    def both(work: Any) -> dict[str, str]:
+        together = Findings(found=[])
+        for since, until in ((SINCE, edge), (edge, UNTIL)):
+            for part in work(filled, "local", source, feeds, since, until):
+                together.add(part.findings)
+        return found(together)
+
+    with filled._engine.begin() as connection:
+        connection.execute(update(schema.jobs).where(schema.jobs.c.native_id == native_id).values(owner="mallory"))
+    assert both(verify) == both(recollect) == {native_id: "different"}
+    with filled._engine.begin() as connection:
+        for table in BIG:
+            connection.execute(delete(table).where(table.c.native_id == native_id))
+    assert both(verify) == both(recollect) == {native_id: "missing"}
+    with filled._engine.begin() as connection:
+        later = edge + timedelta(hours=1)
+        connection.execute(update(schema.jobs).where(schema.jobs.c.native_id == native_id).values(ended_at=later))
+    assert both(verify) == both(recollect) == {native_id: "different"}
+    assert everything(filled) == before and both(verify) == {}
+
+
 def test_a_rollup_that_is_not_the_sum_is_found(filled: History, source: Source) -> None:
     with filled._engine.begin() as connection:
         connection.execute(text("UPDATE usage_daily SET cpu_seconds = cpu_seconds + 1 WHERE owner = 'alice'"))

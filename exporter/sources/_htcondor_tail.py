@@ -137,6 +137,8 @@ class TailReader:
             catching = msgspec.structs.replace(tail, upto=begin, goal=goal, stop=self._older_than(begin))
         else:
             assert last is not None
+            # every window goes through all that waits: as few as the newest records make likely
+            self._width = max(WINDOW_SECONDS, (seconds - found[0][1]) * 3 // 4)
             catching = msgspec.structs.replace(
                 tail, goal=last, stop=tail.before or tail.newest, seen=tail.before is None
             )
