@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 
 MARGIN = timedelta(hours=1)
 """How much before the first window is looked at, to tell whether accounting remembers that far."""
+FEW, MANY = 5_000, 20_000
+"""Records in a window below which the next one is longer, and above which it is shorter."""
+LONGEST = timedelta(days=30)
 SETTLED = timedelta(minutes=10)
 """What ended so lately may still be on its way."""
 
@@ -122,7 +125,7 @@ def nightly(
 def _windows(
     cluster: str, source: Source, feed: Feed, since: datetime, until: datetime
 ) -> Iterator[tuple[AccountingPage, Window]]:
-    """Read [since, until) in windows of the size that suits the source, smaller ones where much ended."""
+    """Read [since, until) in windows: longer ones where little ended, shorter ones where much did."""
     width = timedelta(seconds=source.window_seconds)
     begin, margin = since, MARGIN
     remembered: datetime | None = None
@@ -150,4 +153,7 @@ def _windows(
             ),
         )
         begin, margin = end, timedelta()
-        width = min(2 * width, timedelta(seconds=source.window_seconds))
+        if len(page.jobs) < FEW:
+            width = min(2 * width, LONGEST)
+        elif len(page.jobs) > MANY:
+            width = max(timedelta(seconds=1), width / 2)

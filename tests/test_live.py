@@ -7,16 +7,22 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
-from sqlalchemy import URL, select
+from sqlalchemy import URL, delete, insert, select, update
 
+from exporter import windows
+from exporter.config import Cluster, load
+from exporter.sources import open_source
 from history.database import open_database
 from history.schema import jobs, run_workers, runs
+from history.store import History
+from history.verify import Findings
 from tests.clusters import workloads
 from tests.clusters.chroot import wait_for
 from tests.clusters.htcondor import HTCondor
@@ -412,6 +418,49 @@ def test_every_job_that_the_schedulers_know_is_there_exactly_once(
     assert _settled(lambda: _differences_from_sacct(slurm, database, since)) == []
     assert "Traceback" not in process.text()
     assert process.stop() == 0
+    _verify_damage_and_mend(configuration, database, since)
+
+
+def _verify_damage_and_mend(configuration: Path, database: URL, since: int) -> None:
+    """Verify what is stored; delete, change and add some; find exactly those, and mend exactly those."""
+    history = History(open_database(database))
+    begin = datetime.fromtimestamp(since, UTC)
+    end = datetime.now(UTC).replace(microsecond=0)
+
+    def found(work: Callable[..., Iterator[windows.Part]], cluster: Cluster) -> tuple[int, dict[str, str]]:
+        together = Findings(found=[])
+        source = open_source(cluster)
+        feeds = windows.accounting_feeds(source, history.known_queues(cluster.name))
+        for part in work(history, cluster.name, source, feeds, begin, end):
+            together.add(part.findings)
+        return together.checked, {finding.native_id: finding.kind for finding in together.found}
+
+    for cluster in load(configuration).clusters:
+        # Slurm changes a few records minutes after their job's end (its CPU time, its exit code): the daemon would
+        # have read them again, but it has been stopped
+        changed = found(windows.recollect, cluster)[1]
+        assert set(changed.values()) <= {"different"} and len(changed) < 5
+        checked, wrong = found(windows.verify, cluster)
+        assert wrong == {} and checked >= 30
+        ended = select(jobs.c.native_id).where(jobs.c.cluster == cluster.name, jobs.c.ended_at >= begin).distinct()
+        ids = [row["native_id"] for row in _query(database, ended.order_by(jobs.c.native_id))]
+        expected = dict.fromkeys(ids[:4], "missing") | dict.fromkeys(ids[4:8], "different")
+        with history._engine.begin() as connection:
+            for table in (jobs, runs, run_workers):
+                mine = table.c.cluster == cluster.name
+                connection.execute(delete(table).where(mine, table.c.native_id.in_(ids[:4])))
+                if table is jobs:
+                    connection.execute(
+                        update(table).where(mine, table.c.native_id.in_(ids[4:8])).values(owner="mallory")
+                    )
+                for row in connection.execute(select(table).where(mine, table.c.native_id == ids[9])).mappings().all():
+                    connection.execute(insert(table).values({**row, "native_id": f"{ids[9]}999999"}))
+                    expected[f"{ids[9]}999999"] = "extra"
+        assert found(windows.verify, cluster)[1] == expected
+        assert found(windows.recollect, cluster)[1] == expected
+        assert found(windows.verify, cluster) == (checked, {})
+        assert history.compare_usage(cluster.name, [begin.date(), end.date()]) == []
+    history._engine.dispose()
 
 
 def test_gauges_count_what_the_schedulers_count(

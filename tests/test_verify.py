@@ -255,10 +255,11 @@ def test_work_goes_on_where_it_was_interrupted(history: History, source: Source)
     history.begin_cluster("local", "slurm", "24.11", SINCE)
     feeds = accounting_feeds(source, [])
     work = backfill(history, "local", source, feeds, SINCE, UNTIL)
-    assert [next(work).until, next(work).until] == [SINCE + timedelta(hours=1), SINCE + timedelta(hours=2)]
+    # little ended in the first hour, so the next window is of two
+    assert [next(work).until, next(work).until] == [SINCE + timedelta(hours=1), SINCE + timedelta(hours=3)]
     work.close()  # type: ignore[attr-defined]
     parts = list(backfill(history, "local", source, feeds, SINCE, UNTIL))
-    assert parts[0].since == SINCE + timedelta(hours=2)
+    assert parts[0].since == SINCE + timedelta(hours=3)
     assert run(verify, history, source).found == []
     assert next(backfill(history, "local", source, feeds, SINCE, UNTIL)).since == SINCE  # it was done: once more
 
@@ -288,7 +289,7 @@ def test_each_night_the_day_before_is_verified_once(filled: History, source: Sou
     findings = site.verifier.look(tonight)
     assert findings is not None and findings.count("missing") == len(ids) == 3
     assert filled.verified["local"][1] == 3
-    assert next(status.calls for _, status in site.board.statuses()) == 24
+    assert 5 <= next(status.calls for _, status in site.board.statuses()) <= 6
     assert site.verifier.look(tonight) is None
     assert Site(filled, source).verifier.look(tonight) is None  # also not after a restart
 

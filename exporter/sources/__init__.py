@@ -85,7 +85,7 @@ class Source(Protocol):
     """One cluster's scheduler. Every method is one bounded question to it, asked from any thread."""
 
     window_seconds: float
-    """How much of the past is best read at once."""
+    """How much of the past is best read at first; then it depends on how much there is."""
 
     def version(self) -> str | None:
         """Give the scheduler's version, or None when it does not say. Raises SourceError."""

@@ -28,7 +28,7 @@ from exporter.sources._htcondor_values import ad_of, version
 from history.records import Job
 
 READER = Path(__file__).with_name("_htcondor_reader.py")
-MOST_IN_WINDOW = 50_000
+MOST_IN_WINDOW = 25_000
 """Records of one window of the past that are read at once."""
 
 Ask = Callable[[list[dict[str, Any]]], list[list[bytes]]]
@@ -54,8 +54,8 @@ class Watermark(msgspec.Struct, frozen=True):
 class Source:
     """One pool."""
 
-    window_seconds = 6 * 3600.0
-    """How much of the past is read at once: every such question goes through the whole history."""
+    window_seconds = 86_400.0
+    """How much of the past is read at first: every such question goes through the whole history."""
 
     def __init__(self, settings: Settings, ask: Ask | None = None) -> None:
         """Make a source; `ask` is a reader process when not given."""

@@ -63,7 +63,7 @@ class Source:
     """One slurmctld and its slurmdbd."""
 
     window_seconds = 3600.0
-    """How much of the past is read at once."""
+    """How much of the past is read at first."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
