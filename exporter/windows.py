@@ -48,21 +48,18 @@ def verify(
     """Compare the history with accounting, and change nothing. Raises SourceError."""
     for feed in feeds:
         for page, window in _windows(cluster, source, feed, since, until):
-            yield Part(feed, window.since, window.until, history.compare(window), page.calls)
+            findings = history.compare(window, partial(_again, source, feed))
+            yield Part(feed, window.since, window.until, findings, page.calls)
 
 
 def recollect(
     history: History, cluster: str, source: Source, feeds: Sequence[Feed], since: datetime, until: datetime
 ) -> Iterator[Part]:
     """Make the history what accounting says, going on where an earlier recollection of the same time stopped."""
-
-    def again(native_ids: Sequence[str], feed: Feed) -> AccountingPage:
-        return source.read_missing(feed, native_ids, datetime.now(UTC))
-
     for feed in feeds:
         begin = history.reached(cluster, "recollect", feed.name, since, until)
         for page, window in _windows(cluster, source, feed, begin, until):
-            findings = history.mend(window, feed.name, page.unreadable, partial(again, feed=feed))
+            findings = history.mend(window, feed.name, page.unreadable, partial(_again, source, feed))
             history.set_reached(cluster, "recollect", feed.name, since, until, window.until)
             yield Part(feed, window.since, window.until, findings, page.calls)
 
@@ -120,6 +117,10 @@ def nightly(
     together.usage_days = history.compare_usage(cluster, [day])
     history.note_verified(cluster, day, together)
     return together
+
+
+def _again(source: Source, feed: Feed, native_ids: Sequence[str]) -> AccountingPage:
+    return source.read_named(feed, native_ids, datetime.now(UTC))
 
 
 def _windows(

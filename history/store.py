@@ -56,6 +56,9 @@ class AskedAgain(Protocol):
         """Give the jobs, as they were read."""
 
 
+Ask = Callable[[Sequence[str]], AskedAgain]
+
+
 class History:
     """The history database, for writing. Thread-safe: one write at a time."""
 
@@ -309,10 +312,30 @@ class History:
             )
         )
 
-    def compare(self, window: Window) -> Findings:
-        """Compare what is stored with what accounting says of a window; nothing is changed."""
+    def compare(self, window: Window, again: Ask | None = None) -> Findings:
+        """Compare what is stored with what accounting says of a window; nothing is changed.
+
+        Args:
+            again: asks accounting for jobs by their native id: one that only ended at another time than is stored is
+                different, not extra.
+        """
+        return self._compare(window, again)[0]
+
+    def _compare(self, window: Window, again: Ask | None) -> tuple[Findings, Window]:
+        """Compare; give also the window with what was asked for by name."""
         with self._reading() as connection:
-            return compare(connection, window, self._pruned_before(connection, window.cluster))
+            findings = compare(connection, window, self._pruned_before(connection, window.cluster))
+        extra = [each.native_id for each in findings.found if each.kind == "extra"]
+        if again is None or not extra:
+            return findings, window
+        named = [job for ids in _pages(extra, MOST_ASKED) for job in again(ids).jobs]
+        if not named:
+            return findings, window
+        window = replace(window, jobs=[*window.jobs, *named])
+        with self._reading() as connection:
+            more = compare(connection, window, self._pruned_before(connection, window.cluster))
+        more.checked = findings.checked
+        return more, window
 
     def compare_usage(self, cluster: str, days: Iterable[date]) -> list[date]:
         """Give the days of which the rollup is not the sum of the rows, as far as rows are kept."""
@@ -325,7 +348,7 @@ class History:
         window: Window,
         source: str,
         unreadable: Sequence[str],
-        again: Callable[[Sequence[str]], AskedAgain],
+        again: Ask,
     ) -> Findings:
         """Make what is stored equal to what accounting says of a window.
 
@@ -337,15 +360,10 @@ class History:
         Returns:
             what was found, and is mended.
         """
+        findings, window = self._compare(window, again)
+        if not findings.found and not unreadable:
+            return findings
         self._make_months(window.jobs)
-        extra = [each.native_id for each in self.compare(window).found if each.kind == "extra"]
-        for ids in _pages(extra, MOST_ASKED):
-            known = again(ids).jobs
-            if known:
-                named = {job.native_id for job in known}
-                window = replace(window, jobs=[*window.jobs, *known])
-                log.info("jobs that ended at another time than was stored", extra={"jobs": len(named)})
-                self._make_months(known)
         now = datetime.now(UTC).replace(microsecond=0)
         with self._transaction(window.cluster) as connection:
             mended = mend(connection, window, now, self._pruned_before(connection, window.cluster))
@@ -356,7 +374,7 @@ class History:
             self.set_aside(connection, window.cluster, source, "unreadable", [(None, each) for each in unreadable], now)
             days = {window.since.date(), window.until.date()}
             forget(connection, window.cluster, days)
-        return mended.findings
+        return findings
 
     def reached(self, cluster: str, task: str, source: str, since: datetime, until: datetime) -> datetime:
         """Give from where a task goes on: where it stopped, if it was begun with the same times; else its beginning."""

@@ -9,12 +9,16 @@ from typing import Any
 
 import msgspec
 import pytest
+from sqlalchemy import insert, select, update
 
+from exporter import windows
 from exporter.snapshot import AccountingPage, Feed, Kind
 from exporter.sources import TooMany, _htcondor_tail
 from exporter.sources import _htcondor_ads as ads
 from exporter.sources.htcondor import Source
 from history.batch import Gap
+from history.schema import jobs
+from history.store import History
 from tests.replay import history_answer
 from tests.test_htcondor import settings
 
@@ -242,3 +246,28 @@ def test_a_watermark_is_small_and_plain(schedd: Schedd) -> None:
             "at": T + 3,
         },
     }  # fmt: skip
+
+
+def test_a_job_of_another_time_is_asked_for_by_name_before_it_is_taken_out(history: History, schedd: Schedd) -> None:
+    """A history file cannot be late, but the stored end may be wrong: a part of the time must not lose the job."""
+    for _ in range(19):
+        schedd.end(seconds=60)
+    source = Source(settings(), ask=schedd.ask)
+    source.feeds = lambda known=(): [FEED]  # type: ignore[method-assign]
+    begin, end = (datetime.fromtimestamp(T + minutes * 60, UTC) for minutes in (-60, 60))
+    history.begin_cluster("grid", "htcondor", "23.9", begin)
+    assert sum(part.findings.checked for part in windows.backfill(history, "grid", source, [FEED], begin, end)) == 38
+    with history._engine.begin() as connection:
+        wrong = datetime.fromtimestamp(T + 60 * 3, UTC) - timedelta(seconds=5)
+        connection.execute(update(jobs).where(jobs.c.native_id == "s#15.0").values(ended_at=wrong))
+        copied = connection.execute(select(jobs).where(jobs.c.native_id == "s#2.0")).mappings().one()
+        connection.execute(insert(jobs).values({**copied, "native_id": "s#77.0"}))
+    expected = {"s#15.0": "different", "s#77.0": "extra"}
+    for work in (windows.verify, windows.recollect):
+        parts = work(history, "grid", source, [FEED], begin, datetime.fromtimestamp(T + 60 * 5, UTC))
+        assert {each.native_id: each.kind for part in parts for each in part.findings.found} == expected
+    (part,) = windows.verify(history, "grid", source, [FEED], begin, end)
+    assert part.findings.found == [] and history.compare_usage("grid", [begin.date()]) == []
+    asked = source.read_named(FEED, ["s#15.0", "s#3.0", "s#99.0", "other#3.0", "nonsense"], end)
+    assert {job.native_id for job in asked.jobs} == {"s#15.0", "s#3.0"}
+    assert source.read_named(FEED, ["nonsense"], end).jobs == []

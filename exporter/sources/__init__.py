@@ -117,6 +117,9 @@ class Source(Protocol):
             SourceError: it could not be read.
         """
 
+    def read_named(self, feed: Feed, native_ids: Sequence[str], now: datetime) -> AccountingPage:
+        """Ask accounting for jobs by id, whenever they ended. It may be dear: for repairs. Raises SourceError."""
+
     def read_missing(self, feed: Feed, native_ids: Sequence[str], now: datetime) -> AccountingPage:
         """Ask accounting by name for jobs that left the queue and that no page has told of. Raises SourceError.
 

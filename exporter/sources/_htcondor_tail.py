@@ -27,7 +27,7 @@ LATE_SECONDS = 10 * 86400
 """How old a record may be when it is appended (leave_in_queue of -spool is ten days)."""
 WINDOW_SECONDS = 3600
 LOST = (
-    "records of the history of {schedd} are gone that had not been read: rotated away (MAX_HISTORY_LOG), or more than "
+    "records of {what} of {schedd} are gone that had not been read: rotated away (MAX_HISTORY_LOG), or more than "
     "the schedd gives in one answer (HISTORY_HELPER_MAX_HISTORY); raise them on the schedd"
 )
 
@@ -51,6 +51,8 @@ class Tail(msgspec.Struct, frozen=True, omit_defaults=True):
     """While windows are read: whether the newest stored record was among what was found."""
     oldest: int | None = None
     """While windows are read: the oldest time found."""
+    width: int = WINDOW_SECONDS
+    """While windows are read: how long the next one is, in seconds."""
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -67,7 +69,7 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class TailReader:
-    """Asks for one file of one schedd; remembers only how wide its windows should be."""
+    """Asks for one file of one schedd; all it must remember is in the tail."""
 
     def __init__(
         self, what: str, schedd: str, attributes: Sequence[str], time: str, identity: Callable[[bytes], tuple[str, int]]
@@ -83,7 +85,6 @@ class TailReader:
         self._schedd = schedd
         self._time = time
         self._identity = identity
-        self._width = WINDOW_SECONDS
         self._window: tuple[int | None, int | None] = (None, None)
 
     def question(self, tail: Tail) -> dict[str, Any]:
@@ -94,7 +95,7 @@ class TailReader:
             return {**self._ask, "since": tail.before or tail.newest, "match": MOST_RECORDS}
         goal = tail.goal[2]
         # before the first window there is only what entered late
-        end: int | None = min(tail.at or goal, goal) if tail.upto is None else tail.upto + self._width
+        end: int | None = min(tail.at or goal, goal) if tail.upto is None else tail.upto + tail.width
         if end is not None and tail.upto is not None and end > goal:
             end = None
         self._window = tail.upto, end
@@ -105,7 +106,7 @@ class TailReader:
             early = f"{self._time} < {end}"
             bounds.append(early if tail.upto is not None else f"({self._time} is undefined || {early})")
         # a single second cannot be divided, however many jobs were removed in it
-        match = MOST_RECORDS if self._width > 1 and tail.upto is not None else -1
+        match = MOST_RECORDS if tail.width > 1 and tail.upto is not None else -1
         question = {**self._ask, "constraint": " && ".join(bounds) or "true", "match": match}
         return question if tail.stop is None else {**question, "since": tail.stop}
 
@@ -138,31 +139,32 @@ class TailReader:
         else:
             assert last is not None
             # every window goes through all that waits: as few as the newest records make likely
-            self._width = max(WINDOW_SECONDS, (seconds - found[0][1]) * 3 // 4)
+            width = max(WINDOW_SECONDS, (seconds - found[0][1]) * 3 // 4)
             catching = msgspec.structs.replace(
-                tail, goal=last, stop=tail.before or tail.newest, seen=tail.before is None
+                tail, goal=last, stop=tail.before or tail.newest, seen=tail.before is None, width=width
             )
         return Step(catching, again=True)
 
     def _take_window(self, tail: Tail, lines: Sequence[bytes]) -> Step:
         assert tail.goal is not None
         _, end = self._window
-        if self._width > 1 and tail.upto is not None and len(lines) >= MOST_RECORDS:
-            self._width = max(1, self._width // 4)
-            return Step(tail, again=True)
+        width = tail.width
+        if width > 1 and tail.upto is not None and len(lines) >= MOST_RECORDS:
+            return Step(msgspec.structs.replace(tail, width=max(1, width // 4)), again=True)
         if len(lines) < MOST_RECORDS // 4:
-            self._width = min(2 * self._width, 30 * 86400)
+            width = min(2 * width, 30 * 86400)
         found = [self._identity(line) for line in lines]
         seen = tail.seen or any(name == tail.newest for name, _ in found)
         times = [time for _, time in found] + ([tail.oldest] if tail.oldest is not None else [])
         if end is not None:
             oldest = min(times, default=None)
-            return Step(msgspec.structs.replace(tail, upto=end, seen=seen, oldest=oldest), lines)
+            return Step(msgspec.structs.replace(tail, upto=end, seen=seen, oldest=oldest, width=width), lines)
         newest, before, at = tail.goal
         gap = None
+        what = "ended jobs" if self._ask["what"] == "history" else "runs"
         if tail.newest is not None and not seen and tail.at is not None:
             until = max(min(times, default=at), tail.at)
-            gap = Gap(_utc(tail.at), _utc(until), LOST.format(schedd=self._schedd))
+            gap = Gap(_utc(tail.at), _utc(until), LOST.format(what=what, schedd=self._schedd))
         return Step(Tail(newest=newest, before=before, at=at), lines, complete=True, gap=gap)
 
     def _older_than(self, moment: int) -> str:

@@ -210,6 +210,37 @@ class Source:
             calls=3,
         )
 
+    def read_named(self, feed: Feed, native_ids: Sequence[str], now: datetime) -> AccountingPage:
+        """Ask one schedd's history for jobs by id; it goes through all of it."""
+        wanted: dict[str, list[str]] = {}
+        for native_id in native_ids:
+            cluster, _, proc = native_id.rpartition("#")[2].partition(".")
+            if cluster.isdigit() and proc.isdigit():
+                wanted.setdefault(cluster, []).append(proc)
+        if not wanted:
+            return AccountingPage(jobs=[], watermark=None, complete=True, calls=0)
+        each = (
+            f"(ClusterId == {cluster} && ({' || '.join(f'ProcId == {proc}' for proc in procs)}))"
+            for cluster, procs in sorted(wanted.items())
+        )
+        ask = {"schedd": feed.queue, "constraint": " || ".join(each)}
+        ended, epochs = self._ask_lines(
+            [
+                {**ask, "what": "history", "attributes": ads.HISTORY},
+                {**ask, "what": "epochs", "attributes": ads.EPOCHS},
+            ]
+        )
+        jobs, unreadable = _read(ended, epochs)
+        # procs of other clusters' ids cannot be among them, but ids repeat after a spool is lost
+        asked = set(native_ids)
+        return AccountingPage(
+            jobs=[job for job in jobs if job.native_id in asked],
+            watermark=None,
+            complete=True,
+            unreadable=tuple(unreadable),
+            calls=3,
+        )
+
     def read_missing(self, feed: Feed, native_ids: Sequence[str], now: datetime) -> AccountingPage:
         """Give nothing: a history file is only appended to, so that no record comes late."""
         return AccountingPage(jobs=[], watermark=None, complete=True, calls=0)

@@ -146,8 +146,8 @@ class Source:
 
     def read_window(self, feed: Feed, since: datetime, until: datetime, margin: timedelta) -> AccountingPage:
         """Read again every attempt that ended in [since, until)."""
-        begin, end = int(since.timestamp()), int(until.timestamp())
-        answer, mark = self._sacct(begin - int(margin.total_seconds()), end)
+        begin, end = max(0, int(since.timestamp())), int(until.timestamp())
+        answer, mark = self._sacct(max(0, begin - int(margin.total_seconds())), end)
         attempts, unreadable = _slurm_accounting.rows(answer, mark)
         ends = [(_seconds(attempt[0]["End"]), attempt) for attempt in attempts]
         jobs, unknown = self._jobs([attempt for at, attempt in ends if begin <= at < end], unreadable)
@@ -161,11 +161,18 @@ class Source:
             remembered_since=None if remembered is None else datetime.fromtimestamp(remembered, UTC),
         )
 
+    def read_named(self, feed: Feed, native_ids: Sequence[str], now: datetime) -> AccountingPage:
+        """Ask for jobs by id, among all that slurmdbd keeps."""
+        return self._read_ids(native_ids, 0, int(now.timestamp()))
+
     def read_missing(self, feed: Feed, native_ids: Sequence[str], now: datetime) -> AccountingPage:
         """Ask for jobs by id: slurmctld may have kept their rows for hours while it could not reach slurmdbd."""
-        mark = _mark()
         until = int(now.timestamp())
-        arguments = _slurm_accounting.arguments(mark, until - MISSING_SECONDS, until)
+        return self._read_ids(native_ids, until - MISSING_SECONDS, until)
+
+    def _read_ids(self, native_ids: Sequence[str], since: int, until: int) -> AccountingPage:
+        mark = _mark()
+        arguments = _slurm_accounting.arguments(mark, since, until)
         ids = sorted({native_id.partition("+")[0] for native_id in native_ids})
         answer = self._run("sacct", *arguments, f"--jobs={','.join(ids)}")
         attempts, unreadable = _slurm_accounting.rows(answer, mark)
