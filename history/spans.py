@@ -30,6 +30,18 @@ def classes(table: Table, moment: datetime) -> list[list[ColumnElement[bool]]]:
     return found
 
 
+def ended_between(table: Any, since: datetime, until: datetime) -> ColumnElement[bool]:
+    """Give the condition that a period ended in [since, until): what is that old cannot have started long before."""
+    found = []
+    for span in range(TOP_SPAN + 1):
+        one = [table.c.span == span, table.c.started_at < until, table.c.ended_at >= since, table.c.ended_at < until]
+        earliest = int(since.timestamp()) - (2 << span)
+        if span < TOP_SPAN and earliest >= 0:
+            one.append(table.c.started_at > datetime.fromtimestamp(earliest, UTC))
+        found.append(and_(*one))
+    return and_(table.c.submitted_at < until, or_(*found))
+
+
 def open_between(table: Any, since: datetime, until: datetime) -> ColumnElement[bool]:
     """Give the condition that a period was open at some time in [since, until)."""
     started = [

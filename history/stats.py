@@ -32,7 +32,7 @@ class Stats(msgspec.Struct, frozen=True):
 def stats(connection: Connection, now: datetime) -> Stats:
     """Measure a history; on PostgreSQL rows are the planner's estimate."""
     jobs, daily = schema.jobs, schema.usage_daily
-    first, last = connection.execute(select(func.min(jobs.c.submitted_at), func.max(jobs.c.submitted_at))).one()
+    first, last = (connection.scalar(select(end(jobs.c.submitted_at))) for end in (func.min, func.max))
     sizes = {table.name: _size(connection, table.name) for table in schema.metadata.tables.values()}
     stored = sizes["jobs"][0]
     big = sum(sizes[table.name][1] or 0 for table in schema.MONTHLY)

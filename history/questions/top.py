@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, func, select
@@ -12,6 +12,7 @@ from history.questions.period import NOT_FAILED, seconds_between, used_in
 from history.records import State
 from history.render import Answer
 from history.schema import jobs, run_workers, runs
+from history.spans import ended_between
 
 THINGS = {
     "owners": "owner",
@@ -175,11 +176,7 @@ def _ended_on_workers(
     query = (
         select(*names, *measures.values())
         .select_from(placed_runs())
-        .where(
-            run_workers.c.ended_at.is_not(None),
-            *scope.among(run_workers),
-            *_between(run_workers.c.ended_at, since, until),
-        )
+        .where(*_ended(since, until), *scope.among(runs))
         .group_by(*names)
         .order_by(measures[by].desc().nulls_last(), *names)
         .limit(scope.limit)
@@ -194,8 +191,10 @@ def _one(condition: Any) -> Any:
     return case((condition, 1), else_=0)
 
 
-def _between(column: Any, since: datetime | None, until: datetime | None) -> Iterator[Any]:
+def _ended(since: datetime | None, until: datetime | None) -> Iterator[Any]:
     if since is not None:
-        yield column >= since
-    if until is not None:
-        yield column < until
+        yield ended_between(runs, since, until or datetime.now(UTC) + timedelta(days=1))
+    else:
+        yield runs.c.ended_at.is_not(None)
+        if until is not None:
+            yield runs.c.ended_at < until
