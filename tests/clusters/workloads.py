@@ -208,10 +208,14 @@ def htcondor_clear(pool: HTCondor) -> None:
         pool.run("condor_rm", "-name", schedd, "-all", check=False)
 
     def empty() -> bool:
-        return not any(
-            pool.run("condor_q", "-allusers", "-name", name, "-af", "ClusterId", check=False).stdout.strip()
+        left = [
+            name
             for name in pool.schedds.values()
-        )
+            if pool.run("condor_q", "-allusers", "-name", name, "-af", "ClusterId", check=False).stdout.strip()
+        ]
+        for name in left:  # what is removed and to be left in the queue goes only so
+            pool.run("condor_rm", "-forcex", "-name", name, "-all", check=False)
+        return not left
 
     if not wait_for(empty, 120, 1.0):
         raise RuntimeError("the HTCondor queues do not become empty")
