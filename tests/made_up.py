@@ -167,6 +167,8 @@ def _answer(plan: Plan, command: str, arguments: list[str], now: int) -> str:
         options = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
         fields, mark = options["--format"].split(","), options["--delimiter"]
         since, until = (int(options[name].removeprefix("uts")) for name in ("--starttime", "--endtime"))
+        if since < 100_000_000:
+            sys.exit(f"Invalid time specification (pos=0): uts{since}")  # as sacct of 24.11 does
         rows = _accounting(plan, since, until, now, set(options["--jobs"].split(",")) if "--jobs" in options else None)
     return "".join("".join(row.get(field, "") + mark for field in fields) + "\n" for row in rows)
 

@@ -33,6 +33,8 @@ WIDE_EVERY_SECONDS = 900
 """How often the whole look-back is read again, for rows that slurmctld had to keep while slurmdbd was away."""
 MISSING_SECONDS = 30 * 86400
 """How far back a job is looked for by its id."""
+FIRST_SECOND = 946_684_800
+"""The earliest moment to ask sacct for (2000): it refuses `uts` with small numbers, and there was no Slurm before."""
 MANY_ROWS = 50_000
 """Rows above which the next window is made shorter."""
 
@@ -146,8 +148,8 @@ class Source:
 
     def read_window(self, feed: Feed, since: datetime, until: datetime, margin: timedelta) -> AccountingPage:
         """Read again every attempt that ended in [since, until)."""
-        begin, end = max(0, int(since.timestamp())), int(until.timestamp())
-        answer, mark = self._sacct(max(0, begin - int(margin.total_seconds())), end)
+        begin, end = max(FIRST_SECOND, int(since.timestamp())), int(until.timestamp())
+        answer, mark = self._sacct(max(FIRST_SECOND, begin - int(margin.total_seconds())), end)
         attempts, unreadable = _slurm_accounting.rows(answer, mark)
         ends = [(_seconds(attempt[0]["End"]), attempt) for attempt in attempts]
         jobs, unknown = self._jobs([attempt for at, attempt in ends if begin <= at < end], unreadable)
@@ -163,7 +165,7 @@ class Source:
 
     def read_named(self, feed: Feed, native_ids: Sequence[str], now: datetime) -> AccountingPage:
         """Ask for jobs by id, among all that slurmdbd keeps."""
-        return self._read_ids(native_ids, 0, int(now.timestamp()))
+        return self._read_ids(native_ids, FIRST_SECOND, int(now.timestamp()))
 
     def read_missing(self, feed: Feed, native_ids: Sequence[str], now: datetime) -> AccountingPage:
         """Ask for jobs by id: slurmctld may have kept their rows for hours while it could not reach slurmdbd."""
