@@ -16,28 +16,13 @@ from exporter.config import ConfigError
 from exporter.configured import configuration, database_url
 from exporter.snapshot import Feed
 from exporter.sources import Source, SourceError, open_source
+from history.cli import When
 from history.database import HistoryError, explain, open_database
 from history.store import History
 from history.verify import Findings
-from history.when import WhenError, parse_when
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _Work = Callable[[History, str, Source, Sequence[Feed], datetime, datetime], Iterator[windows.Part]]
-
-
-class When(click.ParamType[datetime]):
-    """A moment as people name it."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """Read it, or say what could have been written."""
-        if isinstance(value, datetime):
-            return value
-        try:
-            return parse_when(value)
-        except WhenError as error:
-            self.fail(str(error), param, ctx)
 
 
 def _shared(command: _F) -> _F:
@@ -208,11 +193,11 @@ def _say(results: Sequence[_Result], output: str, limit: int) -> None:
     if output == "json":
         click.echo(json.dumps([_as_json(each) for each in results], indent=1))
         return
-    rows = [("CLUSTER", "SOURCE", "CHECKED", "MISSING", "EXTRA", "DIFFERENT", "NOT REMEMBERED")]
+    rows = [["CLUSTER", "SOURCE", "CHECKED", "MISSING", "EXTRA", "DIFFERENT", "NOT REMEMBERED"]]
     for each in results:
         counts = [each.findings.count(kind) for kind in ("missing", "extra", "different")]
         numbers = [each.findings.checked, *counts, each.findings.unchecked]
-        rows.append((each.cluster, each.source, *(f"{number:,}" for number in numbers)))  # type: ignore[arg-type]
+        rows.append([each.cluster, each.source, *(f"{number:,}" for number in numbers)])
     widths = [max(len(row[place]) for row in rows) for place in range(7)]
     for row in rows:
         cells = [

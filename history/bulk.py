@@ -26,12 +26,7 @@ def upsert(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
     Args:
         rows: one mapping a row with every column of the table; no key twice.
     """
-    if not rows:
-        return
-    if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql(_sqlite_upsert(table), [_sqlite_row(table.columns, row) for row in rows])
-    else:
-        connection.exec_driver_sql(_postgresql_upsert(table), {"page": _page(rows)})
+    _insert(connection, table, rows, adding=False)
 
 
 def add(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
@@ -40,14 +35,17 @@ def add(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
     Args:
         rows: one mapping a row with every column of the table; no key twice.
     """
+    _insert(connection, table, rows, adding=True)
+
+
+def _insert(connection: Connection, table: Table, rows: Sequence[Row], *, adding: bool) -> None:
     if not rows:
         return
     if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql(
-            _sqlite_upsert(table, adding=True), [_sqlite_row(table.columns, row) for row in rows]
-        )
+        statement = _sqlite_upsert(table, adding=adding)
+        connection.exec_driver_sql(statement, [_sqlite_row(table.columns, row) for row in rows])
     else:
-        connection.exec_driver_sql(_postgresql_upsert(table, adding=True), {"page": _page(rows)})
+        connection.exec_driver_sql(_postgresql_upsert(table, adding=adding), {"page": _page(rows)})
 
 
 def delete(connection: Connection, table: Table, keys: Sequence[Row]) -> None:

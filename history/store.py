@@ -201,7 +201,7 @@ class History:
             self.reached_at[batch.cluster, batch.source] = batch.reached_at
         return changed
 
-    def _save_or_split(self, batch: JobsBatch, page: Sequence[Job], *, last: bool) -> int:
+    def _save_or_split(self, batch: JobsBatch, page: Sequence[Job], *, last: bool, again: bool = False) -> int:
         """Store a page; one that is refused is halved until the rows are found that are to blame."""
         try:
             self._make_months(page)
@@ -213,6 +213,10 @@ class History:
         except Exception as error:
             if is_away(error) or not page:
                 raise
+            # a month that was there may have been pruned since: it is made again before a row is blamed
+            self._months.clear()
+            if len(page) == 1 and not again:
+                return self._save_or_split(batch, page, last=last, again=True)
             if len(page) > 1:
                 half = len(page) // 2
                 first = self._save_or_split(batch, page[:half], last=False)

@@ -164,6 +164,16 @@ def test_what_was_pruned_is_not_counted_again(old: History) -> None:
     assert sum(figures[0] for figures in usage(old).values()) == sum(figures[0] for figures in used.values())
 
 
+def test_a_job_of_a_month_that_was_pruned_is_stored(old: History) -> None:
+    """It waits since then and was not known; the writer remembers a month that somebody else has dropped since."""
+    list(prune(old._engine, NOW - timedelta(days=400)))
+    waiting = month(pending("999"), NOW - timedelta(days=500))
+    old.save_jobs("local", "jobs", [waiting], seen_at=NOW)
+    old.save_jobs("local", "jobs", [month(pending("998"), NOW - timedelta(days=530))] * 2, seen_at=NOW)
+    assert {"998", "999"} <= {row["native_id"] for row in rows(old, schema.jobs)}
+    assert rows(old, schema.set_aside) == []
+
+
 def test_the_daemon_keeps_to_its_retention_once_a_day(old: History) -> None:
     keeper = Keeper(old._engine, timedelta(days=400).total_seconds())
     assert keeper.look(NOW) > 50 and keeper.look(NOW + timedelta(hours=1)) == 0

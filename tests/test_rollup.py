@@ -44,7 +44,12 @@ def sums(history: History) -> tuple[Usage, Usage]:
         for jobs in stored_jobs(connection, "local", set(ids)).values():
             for job in jobs:
                 add_job(job, by_jobs)
-    return tuple({key: each for key, each in sorted(found.items()) if any(each)} for found in (by_rows, by_jobs))  # type: ignore[return-value]
+    return said(by_rows), said(by_jobs)
+
+
+def said(usage: Usage) -> Usage:
+    """Leave out what says nothing."""
+    return {key: figures for key, figures in usage.items() if any(figures)}
 
 
 def named(lives: list[list[Job]], native_id: str, chance: random.Random) -> list[Job]:

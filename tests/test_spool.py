@@ -131,6 +131,18 @@ def page(*jobs: Any, watermark: str, minutes: float) -> tuple[AccountingPage, da
     return AccountingPage(jobs=list(jobs), watermark=watermark, complete=True, reached_at=at(minutes)), at(minutes)
 
 
+def close(recorder: Recorder) -> None:
+    assert recorder._spool is not None
+    recorder._spool.close()
+
+
+def waiting(recorder: Recorder) -> int:
+    """Give the rows in the spool."""
+    found = recorder.waiting()
+    assert found is not None
+    return found[0]
+
+
 def until(check: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 20
     while not check():
@@ -163,19 +175,19 @@ def test_what_happens_while_the_database_is_away_is_all_there_afterwards(
     assert recorder.watermark("local", ACCOUNTING) == "100"
     recorder.save_ended("local", ACCOUNTING, *page(ended("2", 0, 1, 3.5), watermark="200", minutes=4), 60)
     assert recorder.watermark("local", ACCOUNTING) == "200"
-    assert recorder.waiting() is not None and recorder.waiting()[0] > 0  # type: ignore[index]
+    assert waiting(recorder) > 0
     assert recorder.missing("local", at(9)) == []
 
-    recorder._spool.close()  # type: ignore[union-attr]  # as a kill would
+    close(recorder)  # as a kill would
     recorder = Recorder(history, Spool(tmp_path, MOST), retry_seconds=0.05)
     assert recorder.watermark("local", ACCOUNTING) == "200"
     recorder.offer("local", JOBS, JobsReading(taken_at=at(5), jobs=[running("1", 0, 3), running("3", 2, 4)]), 60)
     recorder.offer("local", WORKERS, replace(worker(WorkerState.IDLE), taken_at=at(5)), 60)
     recorder.start()
     time.sleep(0.2)
-    assert history.watermark.__name__ == "asked" and recorder.waiting()[0] > 0  # type: ignore[index]
+    assert history.watermark.__name__ == "asked" and waiting(recorder) > 0
     away.away = False
-    until(lambda: recorder.waiting()[0] == 0)  # type: ignore[index]
+    until(lambda: waiting(recorder) == 0)
     assert recorder.stop(10)
 
     assert history.watermark("local", "accounting") == "200"
@@ -189,7 +201,7 @@ def test_what_happens_while_the_database_is_away_is_all_there_afterwards(
     states = sorted((row["started_at"], row["ended_at"], row["state"]) for row in rows(history, schema.worker_states))
     assert states == [(at(2), at(3), "up"), (at(3), at(5), "down"), (at(5), None, "up")]
     assert usage_is_exact(history)
-    recorder._spool.close()  # type: ignore[union-attr]
+    close(recorder)
 
 
 def test_when_the_spool_is_full_accounting_is_read_again_and_the_gap_is_told(
@@ -215,7 +227,7 @@ def test_when_the_spool_is_full_accounting_is_read_again_and_the_gap_is_told(
     assert gaps["accounting"] is None
     assert [(gap["since"], gap["until"]) for gap in gaps["jobs"]] == [("2026-03-01T12:03:00Z", "2026-03-01T12:05:00Z")]
     assert {row["native_id"] for row in rows(history, schema.jobs)} == {"0", "1"}
-    recorder._spool.close()  # type: ignore[union-attr]
+    close(recorder)
 
 
 def test_writers_keep_their_order_while_the_spool_is_emptied(history: History, away: Away, tmp_path: Path) -> None:
@@ -248,7 +260,7 @@ def test_writers_keep_their_order_while_the_spool_is_emptied(history: History, a
     with history._engine.connect() as connection:
         assert len(connection.execute(select(schema.jobs.c.native_id)).all()) == 118
     assert usage_is_exact(history)
-    recorder._spool.close()  # type: ignore[union-attr]
+    close(recorder)
 
 
 def test_a_piece_that_can_never_be_stored_is_put_away(history: History, away: Away, tmp_path: Path) -> None:
@@ -256,7 +268,7 @@ def test_a_piece_that_can_never_be_stored_is_put_away(history: History, away: Aw
     spool.append(b"not a batch", 3)
     recorder = Recorder(history, spool, retry_seconds=0.01)
     recorder.start()
-    until(lambda: recorder.waiting()[0] == 0)  # type: ignore[index]
+    until(lambda: waiting(recorder) == 0)
     recorder.save_ended("local", ACCOUNTING, *page(ended("1"), watermark="1", minutes=1), 60)
     assert recorder.stop(10)
     assert [path.read_bytes() for path in tmp_path.glob("refused-*")] == [b"not a batch"]

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from sqlalchemy import Boolean, Engine, Table, insert
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateIndex
 
 from history import schema
@@ -86,7 +85,7 @@ def _load_sqlite(engine: Engine, year: Year, say: Say, until: float | None) -> t
             driver.execute("COMMIT")
         for index in indexes:
             say(f"index {index.name}")
-            driver.execute(str(CreateIndex(index).compile(dialect=sqlite.dialect())))
+            driver.execute(str(CreateIndex(index).compile(engine)))
         say("ANALYZE")
         driver.execute("PRAGMA analysis_limit = 1000")
         driver.execute("ANALYZE")
@@ -129,7 +128,7 @@ def _load_month(engine: Engine, chunks: Sequence[Chunk], say: Say) -> int:
             key = ", ".join(column.name for column in table.primary_key)
             cursor.execute(f"ALTER TABLE {name} ADD PRIMARY KEY ({key})")
             for index in table.indexes:
-                made = str(CreateIndex(index).compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
+                made = str(CreateIndex(index).compile(engine))
                 cursor.execute(
                     made.replace(f" ON {table.name} ", f" ON {name} ").replace(f"INDEX {index.name} ", "INDEX ")
                 )
