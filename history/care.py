@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -39,11 +40,13 @@ def _database(function: _F) -> _F:
 @contextmanager
 def _open(database: str | None, *, upgraded: bool = True) -> "Iterator[Engine]":
     """Open a history for writing; errors become one line and exit code 1."""
-    from history.database import HistoryError, default_url, explain, open_database, parse_url
+    from history.database import HistoryError, default_url, explain, open_database, parse_url, shown
     from history.upgrade import refuse_other
 
     try:
         url = parse_url(database or default_url())
+        if upgraded and url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
+            raise HistoryError(f"{shown(url)}: no such file; name the database with --database")  # and none is made
         engine = open_database(url)
         try:
             if upgraded:

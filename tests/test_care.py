@@ -237,6 +237,13 @@ def test_stats_tell_sizes_and_growth(old: History, database: URL) -> None:
         assert "2026-06" in table and "2023-09" in table
 
 
+def test_a_database_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    for arguments in (["stats"], ["prune", "--older-than", "2y"]):
+        done = CliRunner().invoke(care.command, [*arguments, "--database", str(tmp_path / "none/history.db")])
+        assert done.exit_code == 1 and "no such file; name the database with --database" in done.output
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.postgres
 def test_a_role_may_read_and_not_write(old: History, database: URL) -> None:
     if database.get_backend_name() == "sqlite":
