@@ -16,6 +16,7 @@ from exporter.config import ConfigError
 from exporter.configured import configuration, database_url
 from exporter.snapshot import Feed
 from exporter.sources import Source, SourceError, open_source
+from history.audit import Audit
 from history.cli import When
 from history.database import HistoryError, explain, open_database
 from history.store import History
@@ -168,7 +169,7 @@ def _work(
                     moved(int((part.until - part.since).total_seconds()))
             if work is not windows.backfill and feeds:
                 days = [since.date() + timedelta(days=more) for more in range((end.date() - since.date()).days + 1)]
-                results[cluster.name, feeds[0].name].days = history.compare_usage(cluster.name, days)
+                results[cluster.name, feeds[0].name].days = Audit(history).compare_usage(cluster.name, days)
     except (ConfigError, HistoryError, SourceError) as error:
         raise click.ClickException(str(error)) from error
     except SQLAlchemyError as error:

@@ -12,6 +12,7 @@ from exporter.config import Cluster
 from exporter.recorder import Recorder
 from exporter.sources import Source, SourceError
 from exporter.windows import accounting_feeds, nightly
+from history.audit import Audit
 from history.database import HistoryError
 from history.store import History
 from history.verify import Findings
@@ -62,7 +63,7 @@ class Verifier:
         name = self._cluster.name
         if not self._loaded:
             self._history.prepare()
-            self._done = self._history.load_verified(name)
+            self._done = Audit(self._history).load_verified(name)
             self._loaded = True
         later = timedelta(seconds=zlib.crc32(name.encode()) % SPREAD_SECONDS)
         yesterday = (now - timedelta(days=1)).date()

@@ -12,6 +12,7 @@ import msgspec
 
 from exporter.snapshot import AccountingPage, Feed, Kind
 from exporter.sources import Source, TooMany
+from history.audit import Audit
 from history.batch import JobsBatch
 from history.store import History
 from history.verify import Findings, Window
@@ -48,7 +49,7 @@ def verify(
     """Compare the history with accounting, and change nothing. Raises SourceError."""
     for feed in feeds:
         for page, window in _windows(cluster, source, feed, since, until):
-            findings = history.compare(window, partial(_again, source, feed))
+            findings = Audit(history).compare(window, partial(_again, source, feed))
             yield Part(feed, window.since, window.until, findings, page.calls)
 
 
@@ -56,11 +57,12 @@ def recollect(
     history: History, cluster: str, source: Source, feeds: Sequence[Feed], since: datetime, until: datetime
 ) -> Iterator[Part]:
     """Make the history what accounting says, going on where an earlier recollection of the same time stopped."""
+    audit = Audit(history)
     for feed in feeds:
-        begin = history.reached(cluster, "recollect", feed.name, since, until)
+        begin = audit.reached(cluster, "recollect", feed.name, since, until)
         for page, window in _windows(cluster, source, feed, begin, until):
-            findings = history.mend(window, feed.name, page.unreadable, partial(_again, source, feed))
-            history.set_reached(cluster, "recollect", feed.name, since, until, window.until)
+            findings = audit.mend(window, feed.name, page.unreadable, partial(_again, source, feed))
+            audit.set_reached(cluster, "recollect", feed.name, since, until, window.until)
             yield Part(feed, window.since, window.until, findings, page.calls)
 
 
@@ -68,8 +70,9 @@ def backfill(
     history: History, cluster: str, source: Source, feeds: Sequence[Feed], since: datetime, until: datetime
 ) -> Iterator[Part]:
     """Store what accounting has of a past from before BBQ was there, going on where an earlier backfill stopped."""
+    audit = Audit(history)
     for feed in feeds:
-        begin = history.reached(cluster, "backfill", feed.name, since, until)
+        begin = audit.reached(cluster, "backfill", feed.name, since, until)
         for page, window in _windows(cluster, source, feed, begin, until):
             batch = JobsBatch(
                 cluster=cluster,
@@ -80,7 +83,7 @@ def backfill(
                 collected=False,
             )
             changed = history.save(batch)
-            history.set_reached(cluster, "backfill", feed.name, since, until, window.until)
+            audit.set_reached(cluster, "backfill", feed.name, since, until, window.until)
             done = Findings(checked=len(page.jobs), unchecked=changed, found=[])
             yield Part(feed, window.since, window.until, done, page.calls)
 
@@ -114,8 +117,8 @@ def nightly(
         if rest(max(1.0, 4 * (now - began).total_seconds())):
             return None
         began = datetime.now(UTC)
-    together.usage_days = history.compare_usage(cluster, [day])
-    history.note_verified(cluster, day, together)
+    together.usage_days = Audit(history).compare_usage(cluster, [day])
+    Audit(history).note_verified(cluster, day, together)
     return together
 
 

@@ -17,6 +17,7 @@ from history.rebuild import computed, rebuild, stored, usage_rows
 from history.records import Job
 from history.rollup import Usage, add_job, no_usage
 from history.rows import Rows, assemble, no_rows, rows_of
+from history.writer import Writer
 
 _NOT_COMPARED = frozenset({"seen_at"})
 _TABLES = (schema.jobs, schema.runs, schema.run_workers)
@@ -105,28 +106,28 @@ def compare(connection: Connection, window: Window, pruned_before: datetime | No
     return _compare(connection, window, pruned_before).findings
 
 
-def mend(connection: Connection, window: Window, seen_at: datetime, pruned_before: datetime | None = None) -> "Mended":
-    """Make what is stored equal to what accounting says of a window, in the caller's transaction.
+def mend(writer: Writer, window: Window, pruned_before: datetime | None = None) -> "Mended":
+    """Make what is stored equal to what accounting says of a window, in the writer's transaction.
 
     The rollup of every day that is touched is computed anew from the rows.
     """
+    connection, cluster = writer.connection, window.cluster
     compared = _compare(connection, window, pruned_before)
-    cluster = window.cluster
     for table in _TABLES:
         names = [column.name for column in table.primary_key.columns]
         gone = sorted(key for key in compared.old[table] if key not in compared.new[table])
-        bulk.delete(connection, table, [dict(zip(names, key, strict=True)) for key in gone])
+        writer.delete(table, [dict(zip(names, key, strict=True)) for key in gone])
         changed = [
-            {**row, "seen_at": seen_at} if "seen_at" in row else row
+            {**row, "seen_at": writer.seen_at} if "seen_at" in row else row
             for key, row in sorted(compared.new[table].items())
             if _differences(table, compared.old[table].get(key), row)
         ]
-        bulk.upsert(connection, table, changed)
+        writer.put(table, changed)
     gone_jobs = [
         {"native_id": job.native_id, "submitted_at": job.submitted_at, "cluster": cluster} for job in compared.extra
     ]
     for row in bulk.fetch_jobs(connection, schema.job_pauses, gone_jobs):
-        bulk.delete(connection, schema.job_pauses, [row])
+        writer.delete(schema.job_pauses, [row])
     days = {key[0] for key in compared.touched}
     if pruned_before is not None:
         days = {day for day in days if day >= pruned_before.date()}

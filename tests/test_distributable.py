@@ -14,6 +14,7 @@ from sqlalchemy import URL, Engine, event
 from exporter.sources.slurm import Settings, Source
 from exporter.windows import accounting_feeds, recollect, verify
 from history import bulk, cli, schema
+from history.audit import Audit
 from history.batch import JobsBatch
 from history.database import open_database
 from history.prune import prune
@@ -89,7 +90,7 @@ def _live(history: History, database: URL, folder: Path) -> None:
     source = Source(Settings(name="local", scheduler="slurm", commands=commands(folder / "bin", PLAN)))
     for work in (verify, recollect):
         list(work(history, "local", source, accounting_feeds(source, []), SINCE, UNTIL))
-    history.compare_usage("local", [SINCE.date()])
+    Audit(history).compare_usage("local", [SINCE.date()])
     list(prune(history._engine, SINCE - timedelta(days=40)))
     reader = open_database(database, readonly=True)
     with reader.connect() as connection:

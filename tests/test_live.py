@@ -19,6 +19,7 @@ from sqlalchemy import URL, delete, insert, select, update
 from exporter import windows
 from exporter.config import Cluster, load
 from exporter.sources import open_source
+from history.audit import Audit
 from history.database import open_database
 from history.schema import jobs, run_workers, runs
 from history.store import History
@@ -459,7 +460,7 @@ def _verify_damage_and_mend(configuration: Path, database: URL, since: int) -> N
         assert found(windows.verify, cluster)[1] == expected
         assert found(windows.recollect, cluster)[1] == expected
         assert found(windows.verify, cluster) == (checked, {})
-        assert history.compare_usage(cluster.name, [begin.date(), end.date()]) == []
+        assert Audit(history).compare_usage(cluster.name, [begin.date(), end.date()]) == []
     history._engine.dispose()
 
 

@@ -11,13 +11,14 @@ from sqlalchemy import URL, inspect, select, text
 from sqlalchemy.exc import OperationalError
 
 from history import schema
+from history.aside import MOST_TEXT
 from history.batch import Gap, JobsBatch
 from history.database import HistoryError, open_database
 from history.merge import left
 from history.months import months_ahead
 from history.rebuild import computed, stored
 from history.records import Gpus, Job, Outcome, Queue, Run, RunWorker, State, Waiting, Worker, WorkerFlag, WorkerState
-from history.store import MOST_TEXT, History
+from history.store import History
 from history.upgrade import newest, upgrade
 
 T = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -329,7 +330,7 @@ def test_a_database_that_is_away_refuses_nothing(history: History, monkeypatch: 
     def away(*_: Any) -> None:
         raise OperationalError("INSERT", {}, Exception("server closed the connection unexpectedly"))
 
-    monkeypatch.setattr(history, "_save_page", away)
+    monkeypatch.setattr("history.store.save_page", away)
     with pytest.raises(OperationalError):
         save(history, pending("1"), pending("2"), watermark="3")
     monkeypatch.undo()

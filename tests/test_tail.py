@@ -16,6 +16,7 @@ from exporter.snapshot import AccountingPage, Feed, Kind
 from exporter.sources import TooMany, _htcondor_tail
 from exporter.sources import _htcondor_ads as ads
 from exporter.sources.htcondor import Source
+from history.audit import Audit
 from history.batch import Gap
 from history.schema import jobs
 from history.store import History
@@ -267,7 +268,7 @@ def test_a_job_of_another_time_is_asked_for_by_name_before_it_is_taken_out(histo
         parts = work(history, "grid", source, [FEED], begin, datetime.fromtimestamp(T + 60 * 5, UTC))
         assert {each.native_id: each.kind for part in parts for each in part.findings.found} == expected
     (part,) = windows.verify(history, "grid", source, [FEED], begin, end)
-    assert part.findings.found == [] and history.compare_usage("grid", [begin.date()]) == []
+    assert part.findings.found == [] and Audit(history).compare_usage("grid", [begin.date()]) == []
     asked = source.read_named(FEED, ["s#15.0", "s#3.0", "s#99.0", "other#3.0", "nonsense"], end)
     assert {job.native_id for job in asked.jobs} == {"s#15.0", "s#3.0"}
     assert source.read_named(FEED, ["nonsense"], end).jobs == []

@@ -22,6 +22,7 @@ from exporter.sources.slurm import Settings, Source
 from exporter.verifier import Verifier
 from exporter.windows import accounting_feeds, backfill, recollect, verify
 from history import schema
+from history.audit import Audit
 from history.database import open_database
 from history.store import History
 from history.verify import Findings
@@ -132,7 +133,7 @@ def test_exactly_what_is_damaged_is_found_and_mended(filled: History, source: So
     assert found(run(recollect, filled, source)) == expected
     assert run(verify, filled, source).found == []
     assert everything(filled) == right
-    assert filled.compare_usage("local", {SINCE.date(), UNTIL.date()}) == []
+    assert Audit(filled).compare_usage("local", {SINCE.date(), UNTIL.date()}) == []
     with filled._engine.connect() as connection:
         kept = connection.execute(select(schema.set_aside.c.kind, schema.set_aside.c.content)).all()
     assert {kind for kind, _ in kept} == {"removed"} and len(kept) == 60
@@ -197,7 +198,7 @@ def test_a_job_of_two_windows_is_found_once(filled: History, source: Source) -> 
 def test_a_rollup_that_is_not_the_sum_is_found(filled: History, source: Source) -> None:
     with filled._engine.begin() as connection:
         connection.execute(text("UPDATE usage_daily SET cpu_seconds = cpu_seconds + 1 WHERE owner = 'alice'"))
-    assert filled.compare_usage("local", [SINCE.date(), UNTIL.date()]) != []
+    assert Audit(filled).compare_usage("local", [SINCE.date(), UNTIL.date()]) != []
 
 
 class Forgetful:

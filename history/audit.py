@@ -1,0 +1,149 @@
+"""Holding the history against accounting and mending it: what was found, what was verified, how far a task has come."""
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, date, datetime
+from typing import Protocol
+
+from msgspec.structs import replace
+from sqlalchemy import select
+
+from history import schema
+from history.aside import as_text, set_aside
+from history.records import Job
+from history.store import History
+from history.verify import Findings, Window, compare, compare_usage, forget, mend
+
+MOST_ASKED = 500
+"""Jobs that accounting is asked for by name at a time."""
+
+
+class AskedAgain(Protocol):
+    """What accounting says of jobs that it is asked for by name."""
+
+    @property
+    def jobs(self) -> list[Job]:
+        """Give the jobs, as they were read."""
+
+
+Ask = Callable[[Sequence[str]], AskedAgain]
+
+
+class Audit:
+    """The history, for whoever compares it with accounting. Raises SQLAlchemyError where the database is away."""
+
+    def __init__(self, history: History) -> None:
+        self.history = history
+
+    def compare(self, window: Window, again: Ask | None = None) -> Findings:
+        """Compare what is stored with what accounting says of a window; nothing is changed.
+
+        Args:
+            again: asks accounting for jobs by their native id: one that only ended at another time than is stored is
+                different, not extra.
+        """
+        return self._compare(window, again)[0]
+
+    def _compare(self, window: Window, again: Ask | None) -> tuple[Findings, Window]:
+        """Compare; give also the window with what was asked for by name."""
+        with self.history.reading() as connection:
+            findings = compare(connection, window, self.history.pruned_before(connection, window.cluster))
+        extra = [each.native_id for each in findings.found if each.kind == "extra"]
+        if again is None or not extra:
+            return findings, window
+        asked = [extra[start : start + MOST_ASKED] for start in range(0, len(extra), MOST_ASKED)]
+        named = [job for ids in asked for job in again(ids).jobs]
+        if not named:
+            return findings, window
+        window = replace(window, jobs=[*window.jobs, *named])
+        with self.history.reading() as connection:
+            more = compare(connection, window, self.history.pruned_before(connection, window.cluster))
+        more.checked = findings.checked
+        return more, window
+
+    def compare_usage(self, cluster: str, days: Iterable[date]) -> list[date]:
+        """Give the days of which the rollup is not the sum of the rows, as far as rows are kept."""
+        with self.history.reading() as connection:
+            pruned = self.history.pruned_before(connection, cluster)
+            return compare_usage(connection, cluster, [day for day in days if pruned is None or day >= pruned.date()])
+
+    def mend(self, window: Window, source: str, unreadable: Sequence[str], again: Ask) -> Findings:
+        """Make what is stored equal to what accounting says of a window.
+
+        A job that accounting does not tell of is asked for by name before it is taken out, and kept aside then.
+
+        Args:
+            again: asks accounting for jobs by their native id.
+
+        Returns:
+            what was found, and is mended.
+        """
+        findings, window = self._compare(window, again)
+        if not findings.found and not unreadable:
+            return findings
+        self.history.make_months(window.jobs)
+        now = datetime.now(UTC).replace(microsecond=0)
+        with self.history.writing(window.cluster, now) as writer:
+            mended = mend(writer, window, self.history.pruned_before(writer.connection, window.cluster))
+            removed = [("accounting does not tell of it", as_text(job)) for job in mended.removed]
+            new = set_aside(writer, source, "removed", removed)
+            new += set_aside(writer, source, "unreadable", [(None, each) for each in unreadable])
+            forget(writer.connection, window.cluster, {window.since.date(), window.until.date()})
+        self.history.rows_set_aside[window.cluster, source] += new
+        return findings
+
+    def reached(self, cluster: str, task: str, source: str, since: datetime, until: datetime) -> datetime:
+        """Give from where a task goes on: where it stopped, if it was begun with the same times; else its beginning."""
+        table = schema.tasks
+        query = select(table).where(table.c.cluster == cluster, table.c.task == task, table.c.source == source)
+        with self.history.reading() as connection:
+            row = connection.execute(query).mappings().one_or_none()
+        if row is None or row["since"] != since or row["until"] != until or row["reached"] >= until:
+            return since
+        reached: datetime = row["reached"]
+        return max(since, reached)
+
+    def set_reached(
+        self, cluster: str, task: str, source: str, since: datetime, until: datetime, reached: datetime
+    ) -> None:
+        """Note how far a task has come."""
+        now = datetime.now(UTC).replace(microsecond=0)
+        row = {
+            "cluster": cluster,
+            "task": task,
+            "source": source,
+            "since": since,
+            "until": until,
+            "reached": reached,
+            "touched_at": now,
+        }
+        with self.history.writing(cluster, now) as writer:
+            writer.put(schema.tasks, [row])
+
+    def note_verified(self, cluster: str, day: date, findings: Findings) -> None:
+        """Note what came of the verification of a day."""
+        now = datetime.now(UTC).replace(microsecond=0)
+        missing = findings.count("missing")
+        row = {
+            "cluster": cluster,
+            "day": day,
+            "finished_at": now,
+            "checked": findings.checked,
+            "missing": missing,
+            "extra": findings.count("extra"),
+            "different": findings.count("different"),
+        }
+        with self.history.writing(cluster, now) as writer:
+            writer.put(schema.verifications, [row])
+        self.history.verified[cluster] = now, missing
+
+    def load_verified(self, cluster: str) -> date | None:
+        """Read the newest verification of a cluster; give the day it was of."""
+        table = schema.verifications
+        query = select(table).where(table.c.cluster == cluster).order_by(table.c.day.desc()).limit(1)
+        with self.history.reading() as connection:
+            row = connection.execute(query).mappings().one_or_none()
+        if row is None:
+            return None
+        self.history.verified[cluster] = row["finished_at"], row["missing"]
+        day: date = row["day"]
+        return day

@@ -1,0 +1,115 @@
+"""Storing one page of observed jobs: merged with what is stored, and only what comes out different is written."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from msgspec.structs import replace
+from sqlalchemy import Connection, delete
+
+from history import schema
+from history.merge import merge, not_pruned
+from history.periods import save_pauses
+from history.rebuild import usage_rows
+from history.records import Job
+from history.rollup import MEASURES, add_job, no_usage
+from history.rows import Rows, no_rows, rows_of, stored_jobs
+from history.writer import Writer
+
+
+def save_page(writer: Writer, page: Iterable[Job], pruned_before: datetime | None) -> int:
+    """Store observations of jobs; give how many jobs came out different.
+
+    Args:
+        pruned_before: what ended before is no longer kept.
+    """
+    connection, cluster = writer.connection, writer.cluster
+    by_id: dict[str, list[Job]] = defaultdict(list)
+    for job in page:
+        by_id[job.native_id].append(job)
+    forgotten = _placeholders(connection, cluster, by_id)
+    stored = _stored_of(connection, cluster, by_id)
+    old, new = no_rows(), no_rows()
+    before: list[Job] = []
+    after: list[Job] = []
+    for native_id, seen in by_id.items():
+        was = stored.get(native_id, [])
+        now = merge(was, not_pruned(was, seen, pruned_before))
+        same = {job.submitted_at: job for job in was}
+        for job in now:
+            known = same.pop(job.submitted_at, None)
+            job = replace(job, requeued=False) if job.requeued else job
+            if job != known:
+                after.append(job)
+                if known is not None:
+                    before.append(known)
+        before.extend(same.values())  # joined into another: its rows move
+    for job in forgotten:
+        before.append(job)
+    for job in before:
+        rows_of(job, cluster, writer.seen_at, old)
+    for job in after:
+        rows_of(job, cluster, writer.seen_at, new)
+    _apply(writer, old, new)
+    _save_usage(writer, before, after)
+    save_pauses(writer, before, after)
+    return len(after)
+
+
+def _placeholders(connection: Connection, cluster: str, by_id: Mapping[str, list[Job]]) -> list[Job]:
+    """Find jobs stored under their raw id before accounting knew their array (Slurm 22.05, for some seconds)."""
+    raw = {
+        (job.raw_id, job.submitted_at)
+        for jobs in by_id.values()
+        for job in jobs
+        if job.raw_id is not None and job.raw_id != job.native_id and job.accounted
+    }
+    if not raw:
+        return []
+    stored = stored_jobs(connection, cluster, {native_id for native_id, _ in raw})
+    return [
+        job
+        for native_id, jobs in stored.items()
+        for job in jobs
+        if (native_id, job.submitted_at) in raw and job.array_parent is None and job.het_parent is None
+    ]
+
+
+def _apply(writer: Writer, old: Rows, new: Rows) -> None:
+    for table in old:
+        gone = [key for key in old[table] if key not in new[table]]
+        names = [column.name for column in table.primary_key.columns]
+        writer.delete(table, [dict(zip(names, key, strict=True)) for key in sorted(gone)])
+        changed = [row for key, row in sorted(new[table].items()) if not _same_row(old[table].get(key), row)]
+        writer.put(table, changed)
+
+
+def _save_usage(writer: Writer, before: Iterable[Job], after: Iterable[Job]) -> None:
+    """Move the rollup by the difference between jobs as they were and as they are."""
+    usage = no_usage()
+    for job in before:
+        add_job(job, usage, -1)
+    for job in after:
+        add_job(job, usage)
+    changed = list(usage_rows(writer.cluster, usage))
+    table = schema.usage_daily
+    writer.add(table, changed)
+    less = {row["day"] for row in changed if any(row[name] < 0 for name in MEASURES)}
+    if less:
+        nothing = [table.c[name] == 0 for name in MEASURES]
+        writer.connection.execute(
+            delete(table).where(table.c.cluster == writer.cluster, table.c.day.in_(less), *nothing)
+        )
+
+
+def _stored_of(connection: Connection, cluster: str, by_id: Mapping[str, Sequence[Job]]) -> dict[str, list[Job]]:
+    """Read what is stored of the jobs of a page: all that have their id, where the scheduler gives ids again."""
+    ids = [native_id for native_id, jobs in by_id.items() if any(job.attempt_at is not None for job in jobs)]
+    exact = {(job.native_id, job.submitted_at) for jobs in by_id.values() for job in jobs if job.attempt_at is None}
+    having = set(ids)
+    return stored_jobs(connection, cluster, ids, sorted(key for key in exact if key[0] not in having))
+
+
+def _same_row(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> bool:
+    return old is not None and old == new

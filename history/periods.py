@@ -1,0 +1,113 @@
+"""Periods in which something stayed as it was: settings of workers and queues, jobs held or suspended."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import Table, select
+
+from history import bulk, schema
+from history.records import Job, State, Worker, WorkerState
+from history.writer import Writer
+
+_PAUSES = (State.HELD, State.SUSPENDED)
+
+
+def save_pauses(writer: Writer, before: Iterable[Job], after: Iterable[Job]) -> None:
+    """Open a pause for each job that is now held or suspended, close those of jobs that no longer are."""
+    paused = {(job.native_id, job.submitted_at) for job in before if job.state in _PAUSES}
+    now = {(job.native_id, job.submitted_at): job for job in after}
+    about = {key for key, job in now.items() if job.state in _PAUSES} | paused
+    if not about:
+        return
+    known = bulk.fetch(writer.connection, schema.job_pauses, writer.cluster, {native_id for native_id, _ in about})
+    changed: list[dict[str, Any]] = []
+    gone: list[dict[str, Any]] = []
+    for row in known:
+        key = row["native_id"], row["submitted_at"]
+        if row["ended_at"] is not None or key not in about:
+            continue
+        job = now.get(key)
+        if job is None:
+            if not any(other.native_id == key[0] for other in now.values()):
+                continue
+            gone.append(row)  # the job was joined into another
+            continue
+        if job.state == row["kind"] and (job.state_since is None or job.state_since <= row["started_at"]):
+            about.discard(key)
+            continue
+        ended_at = max(job.state_since or job.ended_at or writer.seen_at, row["started_at"])
+        changed.append({**row, "ended_at": ended_at, "span": schema.span_class(row["started_at"], ended_at)})
+    for key in about:
+        job = now.get(key)
+        if job is None or job.state not in _PAUSES:
+            continue
+        changed.append(
+            {
+                "native_id": job.native_id,
+                "submitted_at": job.submitted_at,
+                "cluster": writer.cluster,
+                "kind": job.state.value,
+                "started_at": job.state_since or writer.seen_at,
+                "ended_at": None,
+                "span": schema.OPEN_SPAN,
+                "reason": job.reason,
+            }
+        )
+    writer.delete(schema.job_pauses, gone)
+    unique = {(row["native_id"], row["submitted_at"], row["kind"], row["started_at"]): row for row in changed}
+    writer.put(schema.job_pauses, list(unique.values()))
+
+
+def save_seen(writer: Writer, table: Table, column: str, names: Iterable[str]) -> None:
+    """Keep when each name was first and last seen."""
+    query = select(table.c[column], table.c.first_seen_at).where(table.c.cluster == writer.cluster)
+    first: dict[str, datetime] = {row[0]: row[1] for row in writer.connection.execute(query)}
+    writer.put(
+        table,
+        [
+            {
+                "cluster": writer.cluster,
+                column: name,
+                "first_seen_at": first.get(name, writer.seen_at),
+                "last_seen_at": writer.seen_at,
+            }
+            for name in sorted(names)
+        ],
+    )
+
+
+def save_periods(writer: Writer, table: Table, column: str, now: Mapping[str, dict[str, Any]]) -> None:
+    """Close the periods of what changed or is gone, and open those of what is new."""
+    query = select(table).where(table.c.cluster == writer.cluster, table.c.ended_at.is_(None))
+    changed: list[dict[str, Any]] = []
+    as_they_were = {row[column]: dict(row) for row in writer.connection.execute(query).mappings()}
+    for name, row in as_they_were.items():
+        if name not in now or any(row[key] != value for key, value in now[name].items()):
+            changed.append({**row, "ended_at": max(writer.seen_at, row["started_at"])})
+    reopened = {row[column] for row in changed}
+    for name, values in now.items():
+        if name not in as_they_were or name in reopened:
+            changed.append(
+                {"cluster": writer.cluster, column: name, "started_at": writer.seen_at, "ended_at": None, **values}
+            )
+    unique = {(row[column], row["started_at"]): row for row in changed}
+    writer.put(table, list(unique.values()))
+
+
+def worker_settings(worker: Worker) -> dict[str, Any]:
+    """Give what a period of a worker is about: not what is allocated on it, which runs tell for any moment."""
+    up = worker.state not in (WorkerState.DOWN, WorkerState.UNKNOWN)
+    return {
+        "state": "up" if up else worker.state.value,
+        "flags": ",".join(worker.flags),
+        "native_state": None if up else worker.native_state,
+        "reason": worker.reason,
+        "reason_since": worker.state_since,
+        "cpus": worker.cpus,
+        "memory_bytes": worker.memory_bytes,
+        "gpus": [{"model": gpus.model, "total": gpus.total} for gpus in worker.gpus] or None,
+        "queues": list(worker.queues) or None,
+        "details": None if worker.details is None else msgspec.to_builtins(worker.details),
+    }
