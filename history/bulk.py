@@ -4,9 +4,10 @@ One statement a table and page. PostgreSQL gets the page as one JSON parameter (
 driver's row-by-row executemany); SQLite gets executemany inside its own process.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -43,7 +44,7 @@ def _insert(connection: Connection, table: Table, rows: Sequence[Row], *, adding
         return
     if connection.dialect.name == "sqlite":
         statement = _sqlite_upsert(table, adding=adding)
-        connection.exec_driver_sql(statement, [_sqlite_row(table.columns, row) for row in rows])
+        connection.exec_driver_sql(statement, _sqlite_rows(tuple(table.columns), rows))
     else:
         connection.exec_driver_sql(_postgresql_upsert(table, adding=adding), {"page": _page(rows)})
 
@@ -55,9 +56,7 @@ def delete(connection: Connection, table: Table, keys: Sequence[Row]) -> None:
     columns = list(table.primary_key.columns)
     if connection.dialect.name == "sqlite":
         where = " AND ".join(f"{column.name} = ?" for column in columns)
-        connection.exec_driver_sql(
-            f"DELETE FROM {table.name} WHERE {where}", [_sqlite_row(columns, key) for key in keys]
-        )
+        connection.exec_driver_sql(f"DELETE FROM {table.name} WHERE {where}", _sqlite_rows(tuple(columns), keys))
     else:
         match = " AND ".join(f"t.{column.name} = k.{column.name}" for column in columns)
         connection.exec_driver_sql(
@@ -142,18 +141,37 @@ def _page(rows: Sequence[Row]) -> str:
     return _encode(rows).decode()
 
 
-def _sqlite_row(columns: Iterable[Column[Any]], row: Row) -> tuple[Any, ...]:
-    values = []
-    for column in columns:
-        value = row[column.name]
-        if isinstance(value, datetime):
-            value = int(value.timestamp())
-        elif isinstance(value, date):
-            value = value.isoformat()
-        elif isinstance(value, dict | list | tuple):
-            value = _encode(value).decode()
-        values.append(value)
-    return tuple(values)
+def _sqlite_rows(columns: tuple[Column[Any], ...], rows: Iterable[Row]) -> list[tuple[Any, ...]]:
+    """Give what sqlite3 takes of each row, in the order of the columns."""
+    values_of, fixes = _parameter_fixes(columns)
+    found = []
+    for row in rows:
+        values = list(values_of(row))
+        for place, fix in fixes:
+            if values[place] is not None:
+                values[place] = fix(values[place])
+        found.append(tuple(values))
+    return found
+
+
+@lru_cache
+def _parameter_fixes(
+    columns: tuple[Column[Any], ...],
+) -> tuple[Callable[[Row], tuple[Any, ...]], list[tuple[int, Any]]]:
+    fixes: list[tuple[int, Any]] = []
+    for place, column in enumerate(columns):
+        if isinstance(column.type, UtcDateTime):
+            fixes.append((place, _seconds))
+        elif _is_json(column):
+            fixes.append((place, lambda value: _encode(value).decode()))
+        elif str(column.type) == "DATE":
+            fixes.append((place, date.isoformat))
+    names = [column.name for column in columns]
+    return itemgetter(*names), fixes
+
+
+def _seconds(moment: datetime) -> int:
+    return int(moment.timestamp())
 
 
 def _on_conflict(table: Table, *, adding: bool) -> str:

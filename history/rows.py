@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Connection, Table
@@ -27,6 +28,9 @@ _RUN_SAME = (
     "used_cpu_seconds", "used_memory_bytes", "accounted",
 )  # fmt: skip
 
+_job_values = attrgetter(*_SAME)
+_run_values = attrgetter(*_RUN_SAME)
+
 
 def rows_of(job: Job, cluster: str, seen_at: datetime, into: Rows) -> None:
     """Add the rows that say a job, its runs and their workers."""
@@ -34,7 +38,7 @@ def rows_of(job: Job, cluster: str, seen_at: datetime, into: Rows) -> None:
     identity = {"native_id": job.native_id, "submitted_at": job.submitted_at, "cluster": cluster}
     started = min((run.started_at for run in job.runs), default=None)
     into[schema.jobs][key] = {
-        **{name: getattr(job, name) for name in _SAME},
+        **dict(zip(_SAME, _job_values(job), strict=True)),
         "cluster": cluster,
         "first_started_at": started,
         "wait_span": schema.span_class(job.submitted_at, started or job.ended_at),
@@ -45,7 +49,7 @@ def rows_of(job: Job, cluster: str, seen_at: datetime, into: Rows) -> None:
         span = schema.span_class(run.started_at, run.ended_at)
         into[schema.runs][(*key, number)] = {
             **identity,
-            **{name: getattr(run, name) for name in _RUN_SAME},
+            **dict(zip(_RUN_SAME, _run_values(run), strict=True)),
             "number": number,
             "span": span,
             "owner": job.owner,

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import ColumnElement, Connection, func, select, tuple_
 
+from history import bulk
 from history.questions import Scope, TookTooLong, run
 from history.render import Answer
 from history.schema import jobs, queues, run_workers, runs
@@ -88,7 +89,7 @@ def search(connection: Connection, scope: Scope, filters: Filters) -> Answer:
             break
         if scope.limit is not None and len(found) >= scope.limit:
             break
-    where = _workers(connection, scope, [(row.native_id, row.submitted_at, row.cluster) for row in found])
+    where = _workers(connection, [(row.native_id, row.submitted_at, row.cluster) for row in found])
     rows = [
         (
             row.cluster, row.native_id, row.owner, row.account, row.queue, row.state, row.outcome, row.submitted_at,
@@ -166,18 +167,13 @@ def _like(column: Any, pattern: str) -> ColumnElement[bool]:
     return condition
 
 
-def _workers(connection: Connection, scope: Scope, keys: list[Any]) -> dict[Any, str]:
+def _workers(connection: Connection, keys: list[Any]) -> dict[Any, str]:
     """Give the workers of each job's newest run, as one text."""
-    if not keys:
-        return {}
     found: dict[Any, dict[int, list[str]]] = {}
-    table = run_workers
-    for start in range(0, len(keys), 500):
-        query = select(table.c.native_id, table.c.submitted_at, table.c.cluster, table.c.number, table.c.worker).where(
-            tuple_(table.c.native_id, table.c.submitted_at, table.c.cluster).in_(keys[start : start + 500])
-        )
-        for native_id, submitted_at, cluster, number, worker in connection.execute(query):
-            found.setdefault((native_id, submitted_at, cluster), {}).setdefault(number, []).append(worker)
+    jobs_ = [dict(zip(("native_id", "submitted_at", "cluster"), key, strict=True)) for key in keys]
+    for row in bulk.fetch_jobs(connection, run_workers, jobs_):
+        key = row["native_id"], row["submitted_at"], row["cluster"]
+        found.setdefault(key, {}).setdefault(row["number"], []).append(row["worker"])
     return {key: ",".join(sorted(numbers[max(numbers)])) for key, numbers in found.items()}
 
 

@@ -11,16 +11,18 @@ from history.store import History
 
 
 def ended_jobs(count: int, until: datetime, cluster: str) -> Iterator[Job]:
-    """Give jobs of the last day, as accounting tells them: every twentieth was requeued once."""
+    """Give jobs of the last day, as accounting tells them, with ids of their own: every twentieth was requeued once.
+
+    Each of 150 owners has three accounts.
+    """
+    first = int(until.timestamp()) * 100
     grid = cluster == "grid"
     for number in range(count):
         submitted = until - timedelta(seconds=86_400 * (count - number) // count + 7200)
         started = submitted + timedelta(seconds=60 + number % 1800)
         end = started + timedelta(seconds=60 + number * 7919 % 5000)
         native_id = (
-            f"sched{number % 6 + 1}.example.org#{90_000_000 + number // 10}.{number % 10}"
-            if grid
-            else f"{90_000_000 + number}"
+            f"sched{number % 6 + 1}.example.org#{first + number // 10}.{number % 10}" if grid else f"{first + number}"
         )
         attempts = [(submitted, started, end)]
         if number % 20 == 0:
@@ -35,7 +37,7 @@ def ended_jobs(count: int, until: datetime, cluster: str) -> Iterator[Job]:
             )  # fmt: skip
             yield Job(
                 native_id=native_id, submitted_at=submitted if grid else submit, attempt_at=None if grid else submit,
-                owner=f"user{number % 150:03}", account=f"project{number % 37:02}", queue="batch", name=f"work-{number % 500}",
+                owner=f"user{number % 150:03}", account=f"project{(number % 150 * 7 + number // 150 % 3) % 37:02}", queue="batch", name=f"work-{number % 500}",
                 state=State.ENDED if last else State.PENDING, native_state="COMPLETED" if last else "REQUEUED",
                 outcome=Outcome.COMPLETED if last else None, ended_at=over if last else None, eligible_at=submit,
                 requested_cpus=4.0, requested_memory_bytes=8 << 30, requested_gpus=0.0, requested_wall_seconds=86_400,
