@@ -170,6 +170,13 @@ Index(
     postgresql_where=text("outcome <> 'completed'"),
 )
 Index(
+    "ix_jobs_exit_code",
+    jobs.c.exit_code,
+    jobs.c.submitted_at,
+    sqlite_where=text("exit_code <> 0"),
+    postgresql_where=text("exit_code <> 0"),
+)
+Index(
     "ix_jobs_open",
     jobs.c.cluster,
     jobs.c.queue,
@@ -222,6 +229,13 @@ Index(
     runs.c.owner,
     runs.c.queue,
     runs.c.cpus,
+)
+Index(
+    "ix_runs_gpus",
+    runs.c.span,
+    runs.c.started_at,
+    sqlite_where=text("gpus > 0"),
+    postgresql_where=text("gpus > 0"),
 )
 
 run_workers = Table(

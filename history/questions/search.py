@@ -138,6 +138,8 @@ def _conditions(filters: Filters, since: datetime, until: datetime) -> Iterator[
         yield _like(jobs.c.name, filters.name)
     if filters.exit_code is not None:
         yield jobs.c.exit_code == filters.exit_code
+        if filters.exit_code:
+            yield jobs.c.exit_code != 0  # what the index of exit codes is made of
     if filters.ended_between is not None:
         yield jobs.c.ended_at.between(*filters.ended_between)
     if filters.worker:
