@@ -54,7 +54,7 @@ class Findings(msgspec.Struct, kw_only=True):
     """What came of comparing."""
 
     checked: int = 0
-    """Jobs of which accounting told."""
+    """Jobs of which accounting told; on Slurm each attempt of a requeued job counts."""
     unchecked: int = 0
     """Stored jobs of a time that accounting does not remember any more."""
     found: list[Finding] = []

@@ -16,8 +16,13 @@ from sqlalchemy import URL, create_engine, text
 
 from history.database import open_database, parse_url
 from history.store import History
+from tests.clusters import workloads
+from tests.clusters.htcondor import HTCondor
+from tests.clusters.slurm import Slurm
 
 ON_CI = bool(os.environ.get("CI"))
+SUITE = os.environ.get("BBQ_TEST_SUITE", "trixie")
+"""The Debian whose Slurm and HTCondor the live tests use."""
 
 
 @pytest.fixture(autouse=True)
@@ -166,3 +171,31 @@ def exporter(tmp_path: Path) -> Iterator[Callable[..., Process]]:
         if each.process.poll() is None:
             each.stop(signal.SIGKILL)
         each.close()
+
+
+def _clusters_need_root() -> None:
+    if os.geteuid() != 0 or shutil.which("debootstrap") is None:
+        missing("real clusters need root and debootstrap")
+
+
+@pytest.fixture(scope="session")
+def slurm() -> Iterator[Slurm]:
+    _clusters_need_root()
+    cluster = Slurm(SUITE)
+    cluster.up()
+    workloads.slurm_clear(cluster)
+    yield cluster
+    cluster.down()
+
+
+@pytest.fixture(scope="session")
+def pool() -> Iterator[HTCondor | None]:
+    _clusters_need_root()
+    if SUITE == "bookworm":  # which has no HTCondor
+        yield None
+        return
+    made = HTCondor(SUITE)
+    made.up()
+    workloads.htcondor_clear(made)
+    yield made
+    made.down()

@@ -1,7 +1,6 @@
 """BBQ against real Slurm and real HTCondor: whatever they know, it shows and remembers, exactly once."""
 
 import os
-import shutil
 import signal
 import threading
 import time
@@ -28,41 +27,12 @@ from tests.clusters import workloads
 from tests.clusters.chroot import wait_for
 from tests.clusters.htcondor import HTCondor
 from tests.clusters.slurm import Slurm
-from tests.conftest import Process, free_port, missing
+from tests.conftest import Process, free_port
 
 pytestmark = [pytest.mark.slurm, pytest.mark.htcondor]
 
-SUITE = os.environ.get("BBQ_TEST_SUITE", "trixie")
 PORT = free_port()
 PAGE = f"http://127.0.0.1:{PORT}"
-
-
-def _needs_root() -> None:
-    if os.geteuid() != 0 or shutil.which("debootstrap") is None:
-        missing("real clusters need root and debootstrap")
-
-
-@pytest.fixture(scope="module")
-def slurm() -> Iterator[Slurm]:
-    _needs_root()
-    cluster = Slurm(SUITE)
-    cluster.up()
-    workloads.slurm_clear(cluster)
-    yield cluster
-    cluster.down()
-
-
-@pytest.fixture(scope="module")
-def pool() -> Iterator[HTCondor | None]:
-    _needs_root()
-    if SUITE == "bookworm":  # which has no HTCondor
-        yield None
-        return
-    made = HTCondor(SUITE)
-    made.up()
-    workloads.htcondor_clear(made)
-    yield made
-    made.down()
 
 
 @pytest.fixture

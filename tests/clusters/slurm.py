@@ -109,6 +109,11 @@ class Slurm:
     def _sql(self, text: str, *, check: bool = True) -> bool:
         return self.chroot.run("mariadb", "-S", _SOCKET, "-e", text, check=check).returncode == 0
 
+    def sql(self, text: str) -> list[str]:
+        """Run SQL in slurmdbd's database, and give the lines of its answer."""
+        answer = self.chroot.run("mariadb", "-N", "-B", "-S", _SOCKET, "slurm_acct_db", stdin=text.encode())
+        return answer.stdout.decode().splitlines()
+
     def start_slurmdbd(self) -> None:
         """Start slurmdbd, and wait until it answers."""
         if self.chroot.alive("/run/slurm/slurmdbd.pid") is None:

@@ -1,0 +1,172 @@
+"""A long past on real Slurm and real HTCondor: filled in from nothing, verified, damaged and mended.
+
+BBQ_TEST_MANY says how many jobs of each; what is printed (pytest -s) are the rates.
+"""
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import URL, Connection, Table, delete, insert, select, update
+
+from exporter import windows
+from exporter.config import load
+from exporter.sources import open_source
+from history import schema
+from history.audit import Audit
+from history.database import open_database
+from history.store import History
+from history.verify import Findings
+from tests.clusters.htcondor import HTCondor
+from tests.clusters.many import htcondor_forget, htcondor_many, slurm_forget, slurm_many
+from tests.clusters.slurm import Slurm
+
+pytestmark = [pytest.mark.slurm, pytest.mark.htcondor]
+
+MANY = int(os.environ.get("BBQ_TEST_MANY", "3000"))
+DAMAGED = min(1000, MANY // 10)
+DAYS = 30
+
+_BIG = (schema.jobs, schema.runs, schema.run_workers)
+_DAMAGES: list[tuple[Table, str, Callable[[Any], Any]]] = [
+    (schema.jobs, "owner", lambda _: "mallory"),
+    (schema.jobs, "outcome", lambda old: "failed" if old == "completed" else "completed"),
+    (schema.jobs, "exit_code", lambda _: 77),
+    (schema.jobs, "requested_cpus", lambda _: 99.0),
+    (schema.jobs, "used_cpu_seconds", lambda old: (old or 0) + 1234.5),
+    (schema.jobs, "ended_at", lambda old: old - timedelta(seconds=7)),
+    (schema.jobs, "ended_at", lambda old: old - timedelta(days=2)),
+    (schema.jobs, "first_started_at", lambda old: (old or datetime(2026, 1, 1, tzinfo=UTC)) - timedelta(seconds=5)),
+    (schema.runs, "started_at", lambda old: old - timedelta(seconds=40)),
+    (schema.runs, "cpus", lambda _: 99.0),
+    (schema.runs, "outcome", lambda old: "failed" if old == "completed" else "completed"),
+    (schema.runs, "span", lambda _: 20),
+    (schema.run_workers, "worker", lambda _: "nowhere"),
+    (schema.run_workers, "cpus", lambda _: 77.0),
+]
+
+
+@pytest.fixture(scope="module")
+def past() -> tuple[datetime, datetime]:
+    end = datetime.now(UTC).replace(microsecond=0) - timedelta(days=200)  # where no job of another test is
+    return end - timedelta(days=DAYS), end
+
+
+@pytest.fixture(scope="module")
+def slurm_past(slurm: Slurm, past: tuple[datetime, datetime]) -> Iterator[tuple[str, int]]:
+    attempts = slurm_many(slurm, MANY, *(int(each.timestamp()) for each in past))
+    yield f"clusters: [{{name: local, scheduler: slurm, commands: {slurm.commands}}}]", attempts
+    slurm_forget(slurm)
+
+
+@pytest.fixture(scope="module")
+def htcondor_past(pool: HTCondor | None, past: tuple[datetime, datetime]) -> Iterator[tuple[str, int]]:
+    assert pool is not None
+    attempts = htcondor_many(pool, MANY, *(int(each.timestamp()) for each in past))
+    where = f'collectors: ["{pool.collector}"], schedds: ["{pool.schedds["A"]}"]'
+    yield f"clusters: [{{name: grid, scheduler: htcondor, timeout: 120s, {where}}}]", attempts
+    htcondor_forget(pool)
+
+
+@pytest.mark.parametrize("scheduler", ["slurm", "htcondor"])
+def test_a_long_past_is_filled_in_verified_damaged_and_mended(
+    scheduler: str, past: tuple[datetime, datetime], database: URL, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    text, attempts = request.getfixturevalue(f"{scheduler}_past")
+    (tmp_path / "bbq.yaml").write_text(text)
+    cluster = load(tmp_path / "bbq.yaml").clusters[0]
+    history = History(open_database(database))
+    history.prepare()
+    history.begin(cluster.name, scheduler)
+    source = open_source(cluster)
+    since, until = past[0] - timedelta(days=1), past[1] + timedelta(seconds=1)
+
+    def go(work: Callable[..., Iterator[windows.Part]]) -> Findings:
+        together = Findings(found=[])
+        feeds = windows.accounting_feeds(source, history.known_queues(cluster.name))
+        began = time.monotonic()
+        for part in work(history, cluster.name, source, feeds, since, until):
+            together.add(part.findings)
+        seconds = time.monotonic() - began
+        print(
+            f"{scheduler} {database.get_backend_name()} {work.__name__}: {together.checked} records in {seconds:.1f} s, "
+            f"{together.checked / seconds:,.0f}/s, {dict(Counter(each.kind for each in together.found))}"
+        )
+        return together
+
+    go(windows.backfill)
+    with history.reading() as connection:
+        before = _everything(connection)
+        counts = [len(before[table.name]) for table in _BIG[:2]]
+    idle = MANY // 100 if scheduler == "slurm" else 0  # an attempt that never started is no run
+    assert counts == [MANY, attempts - idle]
+    nothing_wrong = go(windows.verify)
+    assert nothing_wrong.found == [] and nothing_wrong.unchecked == 0
+    assert nothing_wrong.checked == (attempts if scheduler == "slurm" else MANY)
+    with history._engine.begin() as connection:
+        expected = _damage(connection, cluster.name)
+    assert len(expected) == DAMAGED
+    assert _kinds(go(windows.verify)) == expected
+    assert _kinds(go(windows.recollect)) == expected
+    with history.reading() as connection:
+        assert _everything(connection) == before
+    assert go(windows.verify).found == []
+    days = [since.date() + timedelta(days=day) for day in range(DAYS + 3)]
+    assert Audit(history).compare_usage(cluster.name, days) == []
+    history._engine.dispose()
+
+
+def _kinds(findings: Findings) -> dict[str, str]:
+    assert len(findings.found) == len({each.native_id for each in findings.found})
+    return {finding.native_id: finding.kind for finding in findings.found}
+
+
+def _everything(connection: Connection) -> dict[str, list[Any]]:
+    """Read the rows of jobs, their runs, workers and the rollup, but not when they were seen."""
+    found = {}
+    for table in (*_BIG, schema.usage_daily):
+        columns = [column for column in table.columns if column.name != "seen_at"]
+        query = select(*columns).order_by(*table.primary_key.columns)
+        found[table.name] = [tuple(map(str, row)) for row in connection.execute(query)]
+    return found
+
+
+def _damage(connection: Connection, cluster: str) -> dict[str, str]:
+    """Delete a third, change a third, and add a third that never was; give what should be found."""
+    ids = list(
+        connection.scalars(
+            select(schema.jobs.c.native_id).where(schema.jobs.c.cluster == cluster).order_by(schema.jobs.c.native_id)
+        )
+    )
+    chosen = ids[5 :: len(ids) // DAMAGED][:DAMAGED]
+    expected: dict[str, str] = {}
+    for place, native_id in enumerate(chosen):
+        rows = {
+            table: list(connection.execute(select(table).where(table.c.native_id == native_id)).mappings())
+            for table in _BIG
+        }
+        if place % 3 == 0:
+            for table in _BIG:
+                connection.execute(delete(table).where(table.c.native_id == native_id))
+            expected[native_id] = "missing"
+        elif place % 3 == 1:
+            table, column, change = _DAMAGES[place // 3 % len(_DAMAGES)]
+            if not rows[table]:
+                table, column, change = _DAMAGES[0]  # it never ran
+            row = rows[table][-1]
+            key = [each == row[each.name] for each in table.primary_key.columns]
+            changed = connection.execute(update(table).where(*key).values({column: change(row[column])}))
+            assert changed.rowcount == 1
+            expected[native_id] = "different"
+        else:
+            invented = native_id.replace("#1", "#7") if "#" in native_id else f"7{native_id}"
+            for table in _BIG:
+                for row in rows[table]:
+                    connection.execute(insert(table).values({**row, "native_id": invented}))
+            expected[invented] = "extra"
+    return expected
