@@ -46,7 +46,8 @@ class Spool:
         except BlockingIOError:
             os.close(self._lock)
             raise HistoryError(
-                f"spool {folder}: another bbq-exporter uses it; give this one a folder of its own (history.spool)"
+                f"spool {folder}: another bbq-exporter uses it; give this one a folder of its own (history.spool), "
+                "or another --database: by default the spool is beside the file"
             ) from None
         except OSError as error:
             raise HistoryError(f"spool {folder}: {error.strerror}; set history.spool to a folder of our own") from error
