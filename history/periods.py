@@ -9,6 +9,7 @@ from sqlalchemy import Table, select
 
 from history import bulk, schema
 from history.records import Job, State, Worker, WorkerState
+from history.rows import REQUEUED
 from history.writer import Writer
 
 _PAUSES = (State.HELD, State.SUSPENDED)
@@ -26,7 +27,7 @@ def save_pauses(writer: Writer, before: Iterable[Job], after: Iterable[Job]) -> 
     gone: list[dict[str, Any]] = []
     for row in known:
         key = row["native_id"], row["submitted_at"]
-        if row["ended_at"] is not None or key not in about:
+        if row["kind"] == REQUEUED or row["ended_at"] is not None or key not in about:
             continue
         job = now.get(key)
         if job is None:

@@ -1,8 +1,9 @@
 """Between a stored job and its rows in jobs, runs, run_workers and job_pauses."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
+from itertools import pairwise
 from operator import attrgetter
 from typing import Any
 
@@ -27,6 +28,11 @@ _RUN_SAME = (
     "attempt_at", "started_at", "ended_at", "cpus", "gpus", "memory_bytes", "outcome", "exit_code", "exit_signal",
     "used_cpu_seconds", "used_memory_bytes", "accounted",
 )  # fmt: skip
+
+REQUEUED = "requeued"
+"""The kind of pause in which a job waits again; it follows from the job's runs, the others from what was observed."""
+_AGAIN = (Outcome.PREEMPTED, Outcome.NODE_FAIL)
+"""Outcomes of a run after which its job waits again."""
 
 _job_values = attrgetter(*_SAME)
 _run_values = attrgetter(*_RUN_SAME)
@@ -70,10 +76,38 @@ def rows_of(job: Job, cluster: str, seen_at: datetime, into: Rows) -> None:
                 "memory_bytes": there.memory_bytes,
             }
 
+    for begin, end in waits_again(job):
+        into[schema.job_pauses][(*key, REQUEUED, begin)] = {
+            **identity,
+            "kind": REQUEUED,
+            "started_at": begin,
+            "ended_at": end,
+            "span": schema.span_class(begin, end),
+            "reason": None,
+        }
+
+
+def waits_again(job: Job) -> Iterator[tuple[datetime, datetime | None]]:
+    """Give each time in which a job waited after it had run: from a run's end to the next start, or to its own end.
+
+    With the runs, the first wait and the times it was held, this is a job's state at every moment.
+    """
+    for run, following in pairwise(job.runs):
+        if run.ended_at is not None and run.ended_at < following.started_at:
+            yield run.ended_at, following.started_at
+    last = job.runs[-1] if job.runs else None
+    if last is None or last.ended_at is None:
+        return
+    if job.state in (State.PENDING, State.HELD):
+        yield last.ended_at, None
+    cancelled = last.outcome in _AGAIN and job.outcome not in _AGAIN
+    if cancelled and job.ended_at is not None and last.ended_at < job.ended_at:
+        yield last.ended_at, job.ended_at  # while it waited
+
 
 def no_rows() -> Rows:
-    """Give an empty set of rows of the three tables that say a job."""
-    return {schema.jobs: {}, schema.runs: {}, schema.run_workers: {}}
+    """Give an empty set of rows of the tables that say a job."""
+    return {schema.jobs: {}, schema.runs: {}, schema.run_workers: {}, schema.job_pauses: {}}
 
 
 def stored_jobs(

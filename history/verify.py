@@ -16,11 +16,12 @@ from history.merge import REQUEUEING, merge, not_pruned
 from history.rebuild import computed, rebuild, stored, usage_rows
 from history.records import Job
 from history.rollup import Usage, add_job, no_usage
-from history.rows import Rows, assemble, no_rows, rows_of
+from history.rows import REQUEUED, Rows, assemble, no_rows, rows_of
 from history.writer import Writer
 
 _NOT_COMPARED = frozenset({"seen_at"})
-_TABLES = (schema.jobs, schema.runs, schema.run_workers)
+_TABLES = (schema.jobs, schema.runs, schema.run_workers, schema.job_pauses)
+"""The tables that say a job; of its pauses, those that follow from its runs."""
 
 
 class Window(msgspec.Struct, frozen=True, kw_only=True):
@@ -159,6 +160,7 @@ def _compare(connection: Connection, window: Window, pruned_before: datetime | N
         observed.setdefault(job.native_id, []).append(job)
     rows = {table: bulk.fetch(connection, table, window.cluster, observed) for table in _TABLES}
     by_id: dict[str, dict[Table, list[dict[str, Any]]]] = {}
+    rows[schema.job_pauses] = [row for row in rows[schema.job_pauses] if row["kind"] == REQUEUED]
     for table in _TABLES:
         for row in rows[table]:
             by_id.setdefault(row["native_id"], {each: [] for each in _TABLES})[table].append(row)

@@ -123,6 +123,24 @@ def test_a_requeue_moves_the_rows_to_the_jobs_first_submission(history: History)
         (run["number"], run["started_at"]) for run in sorted(rows(history, schema.runs), key=lambda run: run["number"])
     ] == [(1, at(10)), (2, at(40))]
     assert {place["submitted_at"] for place in rows(history, schema.run_workers)} == {at(0)}
+    (again,) = rows(history, schema.job_pauses)
+    assert (again["kind"], again["submitted_at"], again["started_at"], again["ended_at"], again["span"]) == (
+        "requeued", at(0), at(30), at(40), 9,
+    )  # fmt: skip
+
+
+def test_a_job_that_waits_again_is_open_until_it_starts_or_is_cancelled(history: History) -> None:
+    first = replace(ended("7", 0, 10, 30), native_state="REQUEUED", state=State.PENDING, outcome=None, ended_at=None)
+    evicted = replace(first, runs=(replace(first.runs[0], outcome=Outcome.PREEMPTED),))
+    save(history, evicted)
+    waiting = replace(pending("7", 30), requeued=True)
+    save(history, waiting, minutes=32)
+    assert [(row["started_at"], row["ended_at"]) for row in rows(history, schema.job_pauses)] == [(at(30), None)]
+    cancelled = replace(
+        waiting, state=State.ENDED, native_state="CANCELLED", outcome=Outcome.CANCELLED, ended_at=at(50), accounted=True
+    )
+    save(history, cancelled, minutes=51)
+    assert [(row["started_at"], row["ended_at"]) for row in rows(history, schema.job_pauses)] == [(at(30), at(50))]
 
 
 def test_a_job_that_left_is_closed_until_accounting_tells(history: History) -> None:

@@ -75,7 +75,7 @@ def everything(history: History) -> dict[str, list[Any]]:
                 tuple(str(value) for column, value in zip(table.columns, row, strict=True) if column.name != "seen_at")
                 for row in connection.execute(select(table))
             )
-            for table in (*BIG, schema.usage_daily)
+            for table in (*BIG, schema.job_pauses, schema.usage_daily)
         }
 
 
@@ -122,6 +122,21 @@ def damage(history: History, chance: random.Random, each: int) -> dict[str, str]
                 for row in connection.execute(select(table).where(table.c.native_id == native_id)).mappings().all():
                     connection.execute(insert(table).values({**row, "native_id": f"8{number:05}"}))
     return expected
+
+
+def test_times_of_waiting_again_are_verified_too(filled: History, source: Source) -> None:
+    right = everything(filled)
+    again = schema.job_pauses.c.kind == "requeued"
+    with filled._engine.begin() as connection:
+        ids = sorted(connection.scalars(select(schema.job_pauses.c.native_id).where(again)))
+        assert len(ids) > 5
+        connection.execute(delete(schema.job_pauses).where(schema.job_pauses.c.native_id == ids[0]))
+        connection.execute(
+            update(schema.job_pauses).where(schema.job_pauses.c.native_id == ids[1]).values(ended_at=UNTIL)
+        )
+    assert found(run(verify, filled, source)) == dict.fromkeys(ids[:2], "different")
+    run(recollect, filled, source)
+    assert everything(filled) == right
 
 
 @pytest.mark.parametrize("seed", range(3))
