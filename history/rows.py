@@ -100,9 +100,9 @@ def waits_again(job: Job) -> Iterator[tuple[datetime, datetime | None]]:
         return
     if job.state in (State.PENDING, State.HELD):
         yield last.ended_at, None
-    cancelled = last.outcome in _AGAIN and job.outcome not in _AGAIN
-    if cancelled and job.ended_at is not None and last.ended_at < job.ended_at:
-        yield last.ended_at, job.ended_at  # while it waited
+    waited = last.outcome in _AGAIN or job.outcome is Outcome.CANCELLED
+    if waited and last.outcome is not job.outcome and job.ended_at is not None and last.ended_at < job.ended_at:
+        yield last.ended_at, job.ended_at  # it was cancelled while it waited, or was held
 
 
 def no_rows() -> Rows:

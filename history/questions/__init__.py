@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -26,6 +27,8 @@ class Scope(msgspec.Struct, kw_only=True):
     """What every question is limited to, and the statements that were used."""
 
     clusters: tuple[str, ...] = ()
+    at: datetime | None = None
+    """The moment that is asked about; now when None."""
     limit: int | None = None
     statements: list[str] = []
     notes: list[str] = []
@@ -35,6 +38,10 @@ class Scope(msgspec.Struct, kw_only=True):
     def seconds(self) -> float:
         """Give how long the question has been worked on."""
         return time.monotonic() - self.began
+
+    def moment(self) -> datetime:
+        """Give the moment that is asked about."""
+        return self.at or datetime.now(UTC)
 
     def among(self, table: Table) -> list[ColumnElement[bool]]:
         """Give the condition that keeps a table to the clusters asked for."""

@@ -38,7 +38,11 @@ def _between_runs() -> Select[Any]:
 def _after_the_last() -> Select[Any]:
     same = and_(*(runs.c[name] == jobs.c[name] for name in _KEY), runs.c.number == jobs.c.run_count)
     waits = and_(jobs.c.ended_at.is_(None), jobs.c.state.in_(("pending", "held")), runs.c.ended_at.is_not(None))
-    waited = and_(runs.c.outcome.in_(_AGAIN), jobs.c.outcome.not_in(_AGAIN), jobs.c.ended_at > runs.c.ended_at)
+    waited = and_(
+        or_(runs.c.outcome.in_(_AGAIN), jobs.c.outcome == "cancelled"),
+        runs.c.outcome != jobs.c.outcome,
+        jobs.c.ended_at > runs.c.ended_at,
+    )
     return (
         select(*(jobs.c[name] for name in _KEY), runs.c.ended_at, jobs.c.ended_at)
         .select_from(jobs.join(runs, same))
