@@ -21,8 +21,9 @@ log = logging.getLogger(__name__)
 
 MARGIN = timedelta(hours=1)
 """How much before the first window is looked at, to tell whether accounting remembers that far."""
-FEW, MANY = 5_000, 20_000
-"""Records in a window below which the next one is longer, and above which it is shorter."""
+MOST_LONGER, MOST_SHORTER = 8.0, 0.25
+"""How much the next window may differ from the one before."""
+SHORTEST = timedelta(seconds=1)
 LONGEST = timedelta(days=30)
 SETTLED = timedelta(minutes=10)
 """What ended so lately may still be on its way."""
@@ -129,7 +130,7 @@ def _again(source: Source, feed: Feed, native_ids: Sequence[str]) -> AccountingP
 def _windows(
     cluster: str, source: Source, feed: Feed, since: datetime, until: datetime
 ) -> Iterator[tuple[AccountingPage, Window]]:
-    """Read [since, until) in windows: longer ones where little ended, shorter ones where much did."""
+    """Read [since, until) in windows of about as many jobs as the source likes, as far as the one before tells."""
     width = timedelta(seconds=source.window_seconds)
     begin, margin = since, MARGIN
     remembered: datetime | None = None
@@ -138,9 +139,9 @@ def _windows(
         try:
             page = source.read_window(feed, begin, end, margin)
         except TooMany:
-            if width <= timedelta(seconds=1):
+            if width <= SHORTEST:
                 raise
-            width = max(timedelta(seconds=1), timedelta(seconds=int(width.total_seconds()) // 4))
+            width = max(SHORTEST, timedelta(seconds=int(width.total_seconds()) // 4))
             continue
         if remembered is None:
             remembered = page.remembered_since
@@ -157,7 +158,5 @@ def _windows(
             ),
         )
         begin, margin = end, timedelta()
-        if len(page.jobs) < FEW:
-            width = min(2 * width, LONGEST)
-        elif len(page.jobs) > MANY:
-            width = max(timedelta(seconds=1), width / 2)
+        change = min(MOST_LONGER, max(MOST_SHORTER, source.window_jobs / max(1, len(page.jobs))))
+        width = max(SHORTEST, min(LONGEST, timedelta(seconds=int(width.total_seconds() * change))))

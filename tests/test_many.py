@@ -107,7 +107,8 @@ def test_a_long_past_is_filled_in_verified_damaged_and_mended(
     assert counts == [MANY, attempts - idle]
     nothing_wrong = go(windows.verify)
     assert nothing_wrong.found == [] and nothing_wrong.unchecked == 0
-    assert nothing_wrong.checked == (attempts if scheduler == "slurm" else MANY)
+    # on HTCondor a run that ended in an earlier window than its job counts again
+    assert nothing_wrong.checked == attempts if scheduler == "slurm" else MANY <= nothing_wrong.checked <= attempts
     with history._engine.begin() as connection:
         expected = _damage(connection, cluster.name)
     assert len(expected) == DAMAGED

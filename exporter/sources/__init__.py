@@ -86,6 +86,8 @@ class Source(Protocol):
 
     window_seconds: float
     """How much of the past is best read at first; then it depends on how much there is."""
+    window_jobs: int
+    """About how many ended jobs a window should have."""
 
     def version(self) -> str | None:
         """Give the scheduler's version, or None when it does not say. Raises SourceError."""

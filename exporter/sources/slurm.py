@@ -66,6 +66,8 @@ class Source:
 
     window_seconds = 3600.0
     """How much of the past is read at first."""
+    window_jobs = 6_000
+    """Each has three to five rows, which are in memory together."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
