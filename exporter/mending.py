@@ -16,8 +16,8 @@ from exporter.config import ConfigError
 from exporter.configured import configuration, database_url
 from exporter.snapshot import Feed
 from exporter.sources import Source, SourceError, open_source
+from history.asking import When
 from history.audit import Audit
-from history.cli import When
 from history.database import HistoryError, explain, open_database
 from history.store import History
 from history.verify import Findings

@@ -41,11 +41,49 @@ class Answer:
 
     def only(self, columns: Sequence[str]) -> "Answer":
         """Give the answer with just these columns. Raises KeyError with the ones there are."""
-        missing = [column for column in columns if column not in self.columns]
-        if missing:
-            raise KeyError(f"no column {missing[0]!r}; there are {', '.join(self.columns)}")
-        places = [self.columns.index(column) for column in columns]
-        return Answer(columns, [[row[place] for place in places] for row in self.rows], title=self.title, bar=self.bar)
+        wanted = places(self.columns, columns)
+        return Answer(columns, [[row[place] for place in wanted] for row in self.rows], title=self.title, bar=self.bar)
+
+
+class Stream:
+    """Named columns and rows that are found one after the other."""
+
+    def __init__(self, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        self.columns = tuple(columns)
+        self.rows = rows
+
+    def answer(self) -> Answer:
+        """Give all of it at once."""
+        return Answer(self.columns, self.rows)
+
+
+def places(there: Sequence[str], columns: Sequence[str]) -> list[int]:
+    """Give where columns stand. Raises KeyError with the ones there are."""
+    missing = [column for column in columns if column not in there]
+    if missing:
+        raise KeyError(f"no column {missing[0]!r}; there are {', '.join(there)}")
+    return [there.index(column) for column in columns]
+
+
+def json_lines(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, headers: bool = True) -> Iterator[str]:
+    """Give an array of objects, an object a line."""
+    before = "[\n "
+    for row in rows:
+        yield before + json.dumps(dict(zip(columns, map(_plain, row), strict=True)), ensure_ascii=False)
+        before = ",\n "
+    yield "[]\n" if before.startswith("[") else "\n]\n"
+
+
+def csv_lines(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, headers: bool = True) -> Iterator[str]:
+    """Give RFC 4180, a record at a time."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    for row in ([columns] if headers else []), rows:
+        for each in row:
+            writer.writerow([_flat(value) for value in each])
+            yield text.getvalue()
+            text.seek(0)
+            text.truncate()
 
 
 def _number(value: Decimal) -> int | float:
@@ -75,19 +113,26 @@ def to_csv(answers: Sequence[Answer], *, headers: bool = True) -> str:
     return "\r\n".join(parts)
 
 
-def to_table(answers: Sequence[Answer], *, width: int, headers: bool = True, pictures: bool = False) -> str:
-    """Give aligned columns as wide as the terminal; too long texts end in `…`."""
+def to_table(
+    answers: Sequence[Answer], *, width: int, headers: bool = True, pictures: bool = False, colours: bool = False
+) -> str:
+    """Give aligned columns as wide as the terminal; too long texts end in `…`.
+
+    Args:
+        pictures: bars beside rankings.
+        colours: of words that say a state.
+    """
     parts = []
     for answer in answers:
         lines = []
         if answer.title and len(answers) > 1:
             lines.append(answer.title)
-        lines.extend(_lines(answer, width, headers, pictures))
+        lines.extend(_lines(answer, width, headers, pictures, colours))
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
 
 
-def _lines(answer: Answer, width: int, headers: bool, pictures: bool) -> Iterator[str]:
+def _lines(answer: Answer, width: int, headers: bool, pictures: bool, colours: bool) -> Iterator[str]:
     if not answer.rows:
         if headers:
             yield "  ".join(_heading(column) for column in answer.columns)
@@ -110,8 +155,27 @@ def _lines(answer: Answer, width: int, headers: bool, pictures: bool) -> Iterato
         ).rstrip()
     bars = _bars(answer) if room else [""] * len(cells)
     for row, bar in zip(cells, bars, strict=True):
-        line = "  ".join(_fit(text, size, flush) for text, size, flush in zip(row, sizes, right, strict=True))
+        fitted = [_fit(text, size, flush) for text, size, flush in zip(row, sizes, right, strict=True)]
+        if colours:
+            fitted = [_coloured(text, each) for text, each in zip(row, fitted, strict=True)]
+        line = "  ".join(fitted)
         yield (f"{line}  {bar}" if bar else line).rstrip()
+
+
+_COLOURS = {
+    "32": {"running", "completed", "up", "idle", "fresh", "full", "partial"},
+    "33": {"pending", "held", "suspended", "finishing", "draining", "preempted", "timeout", "requeued", "maintenance"},
+    "31": {"failed", "down", "unknown", "stale", "out_of_memory", "node_fail", "black hole", "not_responding"},
+    "2": {"ended", "cancelled", "powered_down", "-"},
+}
+"""SGR codes of words: well, waiting or in question, wrong, past."""
+
+
+def _coloured(text: str, fitted: str) -> str:
+    for code, words in _COLOURS.items():
+        if text in words:
+            return f"\x1b[{code}m{fitted}\x1b[0m"
+    return fitted
 
 
 def _shrink(sizes: list[int], right: Sequence[bool], width: int) -> None:
@@ -133,7 +197,7 @@ def _bars(answer: Answer) -> list[str]:
 
 
 def _heading(column: str) -> str:
-    for suffix in ("_seconds", "_bytes", "_at"):
+    for suffix in ("_byte_seconds", "_seconds", "_bytes", "_at"):
         column = column.removesuffix(suffix)
     return column.upper().replace("_", " ")
 
@@ -175,6 +239,8 @@ def _human(column: str, value: Any) -> str:
         return " ".join(f"{key}={_human('', inner)}" for key, inner in value.items())
     if isinstance(value, list | tuple):
         return ",".join(_human("", inner) for inner in value)
+    if column.endswith("_byte_seconds"):
+        return f"{value / (3600 << 30):,.1f} GiB h"
     if column.endswith("_bytes"):
         return human_bytes(value)
     if column.endswith("_seconds"):

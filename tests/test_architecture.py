@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from history.cli import QUESTIONS
+
 ROOT = Path(__file__).parent.parent
 MODULES = sorted(path for folder in ("exporter", "history") for path in (ROOT / folder).rglob("*.py"))
 
@@ -55,9 +57,16 @@ def test_gauges_and_the_store_meet_in_one_place() -> None:
 
 
 def test_only_the_command_files_know_click() -> None:
-    assert using("click") == {
+    commands = {name for name in using("click") if not name.startswith("history/commands/")}
+    assert commands == {
         "exporter/cli.py", "exporter/mending.py", "exporter/check.py", "history/cli.py", "history/care.py",
+        "history/asking.py", "history/names.py",
     }  # fmt: skip
+
+
+def test_every_question_has_a_command_of_its_name() -> None:
+    files = {path.stem for path in (ROOT / "history/commands").glob("[a-z]*.py")}
+    assert files == set(QUESTIONS)
 
 
 def test_only_one_file_starts_processes() -> None:

@@ -257,12 +257,14 @@ def test_info_owner_and_worker(ask: Ask) -> None:
         ("failed", 1),
         ("timeout", 1),
     ]
+    assert [(row["waiting"], row["jobs"]) for row in found["why they wait"]] == [("priority", 5)]
     found = answer(ask("info", "worker", "n1", "--cluster", "local", "--format", "json"))
-    assert [(row["state"], row["flags"], row["reason"]) for row in found["n1, newest first"]] == [
+    assert [(row["state"], row["flags"], row["reason"]) for row in found["its states, newest first"]] == [
         ("up", "draining", "disk")
     ]
     assert [row["job_id"] for row in found["on it now"]] == ["1"]
-    assert {row["job_id"] for row in found["ended on it in the last 24 hours"]} == {"4", "5", "6"}
+    assert {row["job_id"] for row in found["the newest of them"]} == {"4", "5", "6"}
+    assert sum(row["runs"] for row in found["runs that ended on it in the last 24 hours"]) == 3
     assert "did you mean alice" in ask("info", "owner", "alise").stderr
     assert "no worker called 'nn1' is in the history; did you mean n1?" in ask("info", "worker", "nn1").stderr
 
@@ -317,7 +319,7 @@ def test_empty_answers_are_answers(ask: Ask) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "error"),
     [
-        (("top", "owners", "--cluster", "lokal"), 1, "no cluster called 'lokal' is in the history; there are"),
+        (("top", "owners", "--cluster", "lokal"), 1, "no cluster called 'lokal' is in the history; did you mean local?; there are"),
         (("top", "nothing"), 2, "is not one of"),
         (("search", "--running-at", "whenever"), 2, "'whenever' names no moment; write 2026-01-03"),
         (("search", "--limit", "0"), 2, "not in the range"),

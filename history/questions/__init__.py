@@ -97,6 +97,37 @@ def run(connection: Connection, scope: Scope, query: Select[Any], seconds: float
         return connection.execute(query).all()
 
 
+PAGE = 1_000
+"""Rows that are fetched together where an answer is streamed."""
+
+
+def run_stream(
+    connection: Connection, scope: Scope, query: Select[Any], seconds: float | None = None
+) -> Iterator[Sequence[Any]]:
+    """Run a query and give its rows page by page, in memory that does not grow.
+
+    Args:
+        seconds: after which it is given up, where there is no first page by then.
+
+    Raises:
+        TookTooLong: it was given up.
+    """
+    scope.statements.append(str(query.compile(connection, compile_kwargs={"literal_binds": True})))
+    if scope.limit is not None and scope.limit <= PAGE:
+        with _at_most(connection, seconds or READ_TIMEOUT_SECONDS):
+            found = connection.execute(query).all()
+        if found:
+            yield found
+        return
+    with _at_most(connection, seconds or READ_TIMEOUT_SECONDS):
+        # on PostgreSQL the rows stay in the server until they are wanted
+        result = connection.execute(query.execution_options(stream_results=True, max_row_buffer=PAGE))
+        page = result.fetchmany(PAGE)
+    while page:
+        yield page
+        page = result.fetchmany(PAGE)
+
+
 @contextmanager
 def _at_most(connection: Connection, seconds: float) -> Iterator[None]:
     """Have the database give up what takes longer. Raises TookTooLong."""

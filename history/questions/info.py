@@ -1,250 +1,212 @@
-"""Everything about one owner, worker or job, on one screen."""
+"""Everything about one owner, account, VO or queue, on one screen."""
 
-from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, case, func, select
 
-from history.questions import AskError, Scope, placed_runs, run
-from history.questions.search import ids_of
+from history.names import known, nearest
+from history.questions import AskError, Scope, run
+from history.questions.moment import HOLDING, holding, in_queue, period_at
+from history.questions.period import NOT_FAILED, seconds_between
 from history.render import Answer
-from history.schema import OPEN_SPAN, job_pauses, jobs, run_workers, runs, worker_states
+from history.schema import jobs, queue_settings, runs, usage_daily
 
 LATELY = timedelta(days=1)
-_SHOWN = 10
+DAYS = 7
+SHOWN = 10
+_WITHIN = {"owner": "account", "account": "owner", "vo": "owner", "queue": "owner"}
+"""Who is named beside it."""
 
 
-def info_owner(connection: Connection, scope: Scope, owner: str) -> list[Answer]:
-    """Tell what an owner has in the queues now, and how their jobs of the last day ended."""
-    mine = [jobs.c.owner == owner, jobs.c.routed_to.is_(None), *scope.among(jobs)]
-    now = (
-        select(
-            jobs.c.cluster,
-            jobs.c.queue,
-            jobs.c.state,
-            func.count(),
-            func.sum(jobs.c.requested_cpus),
-            func.sum(jobs.c.requested_gpus),
-            func.sum(jobs.c.requested_memory_bytes),
-            func.min(jobs.c.submitted_at),
-        )
-        .where(*mine, jobs.c.ended_at.is_(None))
-        .group_by(jobs.c.cluster, jobs.c.queue, jobs.c.state)
-        .order_by(jobs.c.cluster, jobs.c.queue, jobs.c.state)
-    )
-    since = _lately()
-    ended = (
-        select(jobs.c.cluster, jobs.c.outcome, func.count(), func.sum(jobs.c.used_cpu_seconds))
-        .where(*mine, jobs.c.ended_at >= since)
-        .group_by(jobs.c.cluster, jobs.c.outcome)
-        .order_by(jobs.c.cluster, func.count().desc(), jobs.c.outcome)
-    )
-    waits = (
-        select(jobs.c.reason, func.count(), func.min(jobs.c.submitted_at))
-        .where(*mine, jobs.c.ended_at.is_(None), jobs.c.state.in_(("pending", "held")))
-        .group_by(jobs.c.reason)
-        .order_by(func.count().desc())
-        .limit(_SHOWN)
-    )
+def info(connection: Connection, scope: Scope, kind: str, name: str) -> list[Answer]:
+    """Tell what something has in the queues at the scope's moment, how its jobs ended lately, and its last days.
+
+    Args:
+        kind: owner, account, vo or queue.
+    """
+    when = "now" if scope.at is None else f"at {scope.at:%Y-%m-%d %H:%M} UTC"
     answers = [
-        Answer(
-            ("cluster", "queue", "state", "jobs", "cpus", "gpus", "memory_bytes", "oldest_submitted_at"),
-            run(connection, scope, now),
-            title=f"{owner} now",
-        ),
-        Answer(("reason", "jobs", "oldest_submitted_at"), run(connection, scope, waits), title="why they wait"),
-        Answer(
-            ("cluster", "outcome", "jobs", "cpu_time_seconds"),
-            run(connection, scope, ended),
-            title="ended in the last 24 hours",
-        ),
+        *_settings(connection, scope, kind, name, when),
+        _queued(connection, scope, kind, name, when),
+        _waiting(connection, scope, kind, name),
+        _shares(connection, scope, kind, name, when),
+        _within(connection, scope, kind, name, when),
+        _ended(connection, scope, kind, name),
+        _days(connection, scope, kind, name),
     ]
-    if not any(answer.rows for answer in answers) and not run(
-        connection, scope, select(jobs.c.owner).where(*mine).limit(1)
-    ):
-        raise AskError(f"no job of an owner called {owner!r} is in the history{_near(connection, jobs.c.owner, owner)}")
-    return answers
+    if any(answer.rows for answer in answers):
+        return [answer for answer in answers if answer.rows or answer is answers[0]]
+    names = known(connection, kind)
+    if name not in names:
+        what = {"vo": "VO"}.get(kind, kind)
+        raise AskError(f"no job of {_article(what)} {what} called {name!r} is in the history{nearest(name, names)}")
+    return [answer for answer in answers if answer.title and answer.title.startswith(name)]
 
 
-def info_worker(connection: Connection, scope: Scope, worker: str) -> list[Answer]:
-    """Tell what a worker is, who is on it, and what ended on it lately."""
-    mine = [worker_states.c.worker == worker, *scope.among(worker_states)]
-    states = run(
-        connection,
-        scope,
-        select(worker_states).where(*mine).order_by(worker_states.c.started_at.desc()).limit(_SHOWN),
-    )
-    here = [run_workers.c.worker == worker, *scope.among(run_workers)]
-    if not states and not run(connection, scope, select(run_workers.c.worker).where(*here).limit(1)):
-        raise AskError(
-            f"no worker called {worker!r} is in the history{_near(connection, worker_states.c.worker, worker)}"
-        )
-    columns = (run_workers.c.native_id, runs.c.owner, runs.c.queue, run_workers.c.started_at)
-    on_it = (
-        select(*columns, run_workers.c.cpus, run_workers.c.gpus, run_workers.c.memory_bytes)
-        .select_from(placed_runs())
-        .where(*here, run_workers.c.span == OPEN_SPAN)
-        .order_by(run_workers.c.started_at)
-    )
-    ended = (
-        select(*columns, run_workers.c.ended_at, runs.c.outcome, runs.c.exit_code, runs.c.exit_signal)
-        .select_from(placed_runs())
-        .where(*here, run_workers.c.ended_at >= _lately())
-        .order_by(run_workers.c.ended_at.desc())
-        .limit(scope.limit or _SHOWN)
-    )
-    names = ("job_id", "owner", "queue", "started_at")
-    since = "ended on it in the last 24 hours"
+def _article(word: str) -> str:
+    return "an" if word[0] in "aeiou" else "a"
+
+
+def _settings(connection: Connection, scope: Scope, kind: str, name: str, when: str) -> list[Answer]:
+    if kind != "queue":
+        return []
+    table = queue_settings
+    query = select(table).where(table.c.queue == name, period_at(scope, table), *scope.among(table))
+    rows = run(connection, scope, query)
     return [
         Answer(
-            ("cluster", "since_at", "until_at", "state", "flags", "reason", "cpus", "memory_bytes", "gpus", "queues"),
+            ("what", "value"),
             [
-                (row.cluster, row.started_at, row.ended_at, row.state, row.flags, row.reason, row.cpus,
-                 row.memory_bytes, row.gpus, row.queues)
-                for row in states
+                ("cluster", row.cluster), ("state", row.state), ("since_at", row.started_at),
+                *sorted((row.settings or {}).items()),
             ],
-            title=f"{worker}, newest first",
-        ),
-        Answer((*names, "cpus", "gpus", "memory_bytes"), run(connection, scope, on_it), title="on it now"),
-        Answer((*names, "ended_at", "outcome", "exit_code", "exit_signal"), run(connection, scope, ended), title=since),
+            title=f"settings of {name} of {row.cluster} {when}",
+            named=True,
+        )
+        for row in rows
     ]  # fmt: skip
 
 
-def info_job(connection: Connection, scope: Scope, job_id: str) -> list[Answer]:
-    """Tell a job's whole life: its times, what it asked for and used, its runs and its pauses."""
-    ids = ids_of(connection, scope, job_id)
-    found = run(
-        connection,
-        scope,
-        select(jobs).where(jobs.c.native_id.in_(ids), *scope.among(jobs)).order_by(jobs.c.submitted_at.desc()).limit(5),
-    )
-    if not found:
-        return [_tasks(connection, scope, job_id)]
-    answers: list[Answer] = []
-    for row in found:
-        # an id that was recycled is several jobs
-        which = f", submitted {row.submitted_at:%Y-%m-%dT%H:%M:%SZ}" if len(found) > 1 else ""
-        answers.extend(_life(connection, scope, row._mapping, which))
-    return answers
-
-
-def _life(connection: Connection, scope: Scope, row: Mapping[str, Any], which: str) -> list[Answer]:
-    key = {name: row[name] for name in ("native_id", "submitted_at", "cluster")}
-
-    def mine(table: Any) -> list[Any]:
-        return [table.c[name] == value for name, value in key.items()]
-
-    places = run(connection, scope, select(run_workers).where(*mine(run_workers)).order_by(run_workers.c.worker))
-    on: dict[int, list[str]] = {}
-    for place in places:
-        on.setdefault(place.number, []).append(place.worker)
-    its_runs = run(connection, scope, select(runs).where(*mine(runs)).order_by(runs.c.number))
-    pauses = run(connection, scope, select(job_pauses).where(*mine(job_pauses)).order_by(job_pauses.c.started_at))
-    facts = [(name, row[name]) for name in _FACTS if row[name] is not None]
-    details = row["details"] or {}
-    facts.extend((name, details[name]) for name in sorted(details))
-    answers = [
-        Answer(
-            ("what", "value"),
-            facts,
-            title=f"job {row['native_id']} of {row['cluster']}{which}",
-            named=True,
+def _queued(connection: Connection, scope: Scope, kind: str, name: str, when: str) -> Answer:
+    queued = in_queue(scope, lambda table: [table.c[kind] == name])
+    query = (
+        select(
+            queued.c.cluster,
+            queued.c.queue,
+            queued.c.state,
+            func.count(),
+            func.sum(queued.c.cpus),
+            func.sum(queued.c.gpus),
+            func.sum(queued.c.memory_bytes),
+            func.min(queued.c.submitted_at),
         )
+        .group_by(queued.c.cluster, queued.c.queue, queued.c.state)
+        .order_by(queued.c.cluster, queued.c.queue, queued.c.state)
+    )
+    columns = ("cluster", "queue", "state", "jobs", "cpus", "gpus", "memory_bytes", "oldest_submitted_at")
+    return Answer(columns, run(connection, scope, query), title=f"{name} {when}", bar="jobs")
+
+
+def _waiting(connection: Connection, scope: Scope, kind: str, name: str) -> Answer:
+    """Tell why they wait; of the past the schedulers' reasons are not kept."""
+    columns = ("waiting", "reason", "jobs", "oldest_submitted_at")
+    if scope.at is not None:
+        return Answer(columns, [], title="why they wait")
+    query = (
+        select(jobs.c.waiting, jobs.c.reason, func.count(), func.min(jobs.c.submitted_at))
+        .where(
+            jobs.c[kind] == name,
+            jobs.c.routed_to.is_(None),
+            jobs.c.ended_at.is_(None),
+            jobs.c.state.in_(("pending", "held")),
+            *scope.among(jobs),
+        )
+        .group_by(jobs.c.waiting, jobs.c.reason)
+        .order_by(func.count().desc(), jobs.c.reason)
+        .limit(SHOWN)
+    )
+    return Answer(columns, run(connection, scope, query), title="why they wait", bar="jobs")
+
+
+def _shares(connection: Connection, scope: Scope, kind: str, name: str, when: str) -> Answer:
+    """Tell what part of the CPUs and GPUs in use in each queue is its own."""
+    columns = ("cluster", "queue", "cpus", "share", "gpus", "share_of_gpus")
+    if kind == "queue":
+        return Answer(columns, [], title="share of each queue")
+    mine = runs.c[kind] == name
+    query = (
+        select(
+            runs.c.cluster,
+            runs.c.queue,
+            func.sum(case((mine, runs.c.cpus), else_=0)),
+            func.sum(runs.c.cpus),
+            func.sum(case((mine, runs.c.gpus), else_=0)),
+            func.sum(runs.c.gpus),
+        )
+        .where(holding(scope), *scope.among(runs))
+        .group_by(runs.c.cluster, runs.c.queue)
+        .order_by(runs.c.cluster, runs.c.queue)
+    )
+    rows = [
+        (cluster, queue, cpus, _part(cpus, all_cpus), gpus, _part(gpus, all_gpus))
+        for cluster, queue, cpus, all_cpus, gpus, all_gpus in run(connection, scope, query)
+        if cpus or gpus
     ]
-    answers.append(
-        Answer(
-            (
-                "run",
-                "started_at",
-                "ended_at",
-                "outcome",
-                "exit_code",
-                "exit_signal",
-                "cpus",
-                "gpus",
-                "memory_bytes",
-                "used_cpu_seconds",
-                "used_memory_bytes",
-                "workers",
-            ),
-            [
-                (
-                    each.number,
-                    each.started_at,
-                    each.ended_at,
-                    each.outcome,
-                    each.exit_code,
-                    each.exit_signal,
-                    each.cpus,
-                    each.gpus,
-                    each.memory_bytes,
-                    each.used_cpu_seconds,
-                    each.used_memory_bytes,
-                    ",".join(on.get(each.number, ())) or None,
-                )
-                for each in its_runs
-            ],
-            title=f"runs{which}",
-        )
+    return Answer(columns, rows, title=f"share of what runs in each queue {when}", bar="share")
+
+
+def _part(some: Any, whole: Any) -> float | None:
+    return round(float(some or 0) / float(whole), 4) if whole else None
+
+
+def _within(connection: Connection, scope: Scope, kind: str, name: str, when: str) -> Answer:
+    other = _WITHIN[kind]
+    queued = in_queue(scope, lambda table: [table.c[kind] == name])
+    running = func.sum(case((queued.c.state.in_(HOLDING), 1), else_=0))
+    cpus = func.sum(case((queued.c.state.in_(HOLDING), queued.c.cpus), else_=0))
+    query = (
+        select(queued.c[other], func.count(), running, cpus)
+        .group_by(queued.c[other])
+        .order_by(cpus.desc().nulls_last(), func.count().desc(), queued.c[other])
+        .limit(scope.limit or SHOWN)
     )
-    if pauses:
-        answers.append(
-            Answer(
-                ("pause", "started_at", "ended_at", "reason"),
-                [(each.kind, each.started_at, each.ended_at, each.reason) for each in pauses],
-                title=f"held or suspended{which}",
-            )
-        )
-    return answers
+    rows = run(connection, scope, query)
+    if kind == "owner" and len(rows) < 2:
+        rows = []
+    return Answer((other, "jobs", "running", "cpus"), rows, title=f"by {other} {when}", bar="cpus")
 
 
-def _tasks(connection: Connection, scope: Scope, parent: str) -> Answer:
-    """Give an array's tasks or a heterogeneous job's components by state."""
+def _ended(connection: Connection, scope: Scope, kind: str, name: str) -> Answer:
+    until = scope.moment()
+    waited = seconds_between(connection, jobs.c.submitted_at, jobs.c.first_started_at)
     query = (
         select(
             jobs.c.cluster,
-            jobs.c.state,
             jobs.c.outcome,
             func.count(),
-            func.min(jobs.c.native_id),
-            func.max(jobs.c.native_id),
+            func.avg(waited),
+            func.sum(jobs.c.used_cpu_seconds),
         )
-        # one range of the key: '_' and '+' follow the parent's id
         .where(
-            jobs.c.native_id > parent,
-            jobs.c.native_id < f"{parent}`",
-            (jobs.c.array_parent == parent) | (jobs.c.het_parent == parent),
+            jobs.c[kind] == name,
+            jobs.c.routed_to.is_(None),
+            jobs.c.ended_at >= until - LATELY,
+            jobs.c.ended_at <= until,
             *scope.among(jobs),
         )
-        .group_by(jobs.c.cluster, jobs.c.state, jobs.c.outcome)
-        .order_by(jobs.c.cluster, func.count().desc())
+        .group_by(jobs.c.cluster, jobs.c.outcome)
+        .order_by(jobs.c.cluster, func.count().desc(), jobs.c.outcome)
     )
-    rows = run(connection, scope, query)
-    if not rows:
-        raise AskError(f"no job {parent!r} is in the history; `bbq search` finds jobs by owner, worker, name or time")
-    return Answer(
-        ("cluster", "state", "outcome", "jobs", "first_job_id", "last_job_id"), rows, title=f"parts of {parent}"
+    rows = [
+        (cluster, outcome, count, None if wait is None else round(float(wait)), used)
+        for cluster, outcome, count, wait, used in run(connection, scope, query)
+    ]
+    columns = ("cluster", "outcome", "jobs", "mean_wait_seconds", "used_cpu_seconds")
+    title = "ended in the last 24 hours" if scope.at is None else "ended in the 24 hours before"
+    return Answer(columns, rows, title=title, bar="jobs")
+
+
+def _days(connection: Connection, scope: Scope, kind: str, name: str) -> Answer:
+    """Tell of each of the last days (of UTC) what ended and what was used, and how well."""
+    table = usage_daily
+    last = scope.moment().date()
+    failed = func.sum(case((table.c.outcome.not_in(NOT_FAILED), table.c.jobs), else_=0))
+    names = ("jobs", "cpu_seconds", "gpu_seconds", "waits", "wait_seconds", "measured_cpu_seconds", "used_cpu_seconds")
+    query = (
+        select(table.c.day, failed, *(func.sum(table.c[each]) for each in names))
+        .where(
+            table.c[kind] == name,
+            table.c.day > last - timedelta(days=DAYS),
+            table.c.day <= last,
+            *scope.among(table),
+        )
+        .group_by(table.c.day)
+        .order_by(table.c.day)
     )
-
-
-_FACTS = (
-    "owner", "account", "vo", "queue", "name", "state", "native_state", "outcome", "reason", "waiting", "submitted_at",
-    "eligible_at", "first_started_at", "ended_at", "exit_code", "exit_signal", "requested_cpus",
-    "requested_memory_bytes", "requested_gpus", "requested_wall_seconds", "used_cpu_seconds", "used_memory_bytes",
-    "run_count", "array_parent",
-    "het_parent", "dag_parent", "routed_from", "routed_to", "seen_at",
-)  # fmt: skip
-
-
-def _near(connection: Connection, column: Any, name: str) -> str:
-    """Give a hint at the nearest names there are."""
-    import difflib
-
-    names = [each for each in connection.scalars(select(column).distinct().limit(100_000)) if each]
-    near = difflib.get_close_matches(name, names, 3)
-    return f"; did you mean {', '.join(near)}?" if near else ""
-
-
-def _lately() -> datetime:
-    return datetime.now(UTC) - LATELY
+    rows = []
+    for day, failures, ended, cpu, gpu, waits, wait, measured, used in run(connection, scope, query):
+        mean = round(float(wait) / float(waits)) if waits else None
+        rows.append((day, ended, failures, cpu, gpu, mean, _part(used, measured)))
+    columns = ("day", "jobs", "failed", "cpu_time_seconds", "gpu_time_seconds", "mean_wait_seconds", "cpu_efficiency")
+    return Answer(columns, rows, title=f"last {DAYS} days, what has ended", bar="cpu_time_seconds")

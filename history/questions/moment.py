@@ -62,6 +62,13 @@ def in_queue(scope: Scope, conditions: Conditions = _anything) -> Subquery:
     return union_all(*_then(scope, scope.at, conditions)).subquery("queued")
 
 
+def period_at(scope: Scope, table: Any) -> ColumnElement[bool]:
+    """Give the condition that a period of `worker_states` or `queue_settings` was open at the scope's moment."""
+    if scope.at is None:
+        return and_(table.c.ended_at.is_(None))
+    return and_(table.c.started_at <= scope.at, or_(table.c.ended_at.is_(None), table.c.ended_at > scope.at))
+
+
 def _then(scope: Scope, at: datetime, conditions: Conditions) -> list[Select[Any]]:
     suspended, held = (_paused(scope, at, kind) for kind in (State.SUSPENDED.value, State.HELD.value))
     running = (

@@ -26,6 +26,9 @@ class Figures(msgspec.Struct):
     cpu_seconds: float = 0
     gpu_seconds: float = 0
     memory_mib_seconds: float = 0
+    measured_cpu_seconds: float = 0
+    """CPU seconds held by runs of which it is known what they used; and what that was."""
+    used_cpu_seconds: float = 0
 
 
 class Period(msgspec.Struct, frozen=True):
@@ -123,8 +126,19 @@ def _add_runs(
     end = least(func.coalesce(runs.c.ended_at, to), to)
     seconds = seconds_between(connection, begin, end)
     held = (runs.c.cpus, runs.c.gpus, runs.c.memory_bytes / 1048576)
+    told = runs.c.used_cpu_seconds.is_not(None) & runs.c.ended_at.is_not(None)
+    # how CPU time was spread over a run is not known: evenly
+    whole = func.nullif(seconds_between(connection, runs.c.started_at, runs.c.ended_at), 0)
+    measured = case((told, seconds * runs.c.cpus), else_=0)
+    used = case((told, runs.c.used_cpu_seconds * seconds / whole), else_=0)
     query = (
-        select(runs.c[column], func.sum(seconds), *(func.sum(seconds * each) for each in held))
+        select(
+            runs.c[column],
+            func.sum(seconds),
+            *(func.sum(seconds * each) for each in held),
+            func.sum(measured),
+            func.sum(used),
+        )
         .where(*conditions, *scope.among(runs))
         .group_by(runs.c[column])
     )

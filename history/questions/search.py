@@ -1,21 +1,24 @@
 """Which jobs: every filter combines with every other, the newest first."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, func, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Select, func, select, tuple_
 
 from history import bulk
-from history.questions import Scope, TookTooLong, run
-from history.render import Answer
+from history.questions import AskError, Scope, TookTooLong, run, run_stream
+from history.questions.moment import in_queue
+from history.questions.resources import Resource
+from history.render import Stream
 from history.schema import jobs, queues, run_workers, runs
-from history.spans import open_at
+from history.spans import open_at, open_between
 
 COLUMNS = (
-    "cluster", "job_id", "owner", "account", "queue", "state", "outcome", "submitted_at", "started_at", "ended_at",
-    "cpus", "gpus", "memory_bytes", "exit_code", "exit_signal", "workers", "name", "reason",
+    "cluster", "job_id", "owner", "account", "vo", "queue", "state", "outcome", "submitted_at", "started_at",
+    "ended_at", "cpus", "gpus", "memory_bytes", "used_memory_bytes", "used_cpu_seconds", "exit_code", "exit_signal",
+    "workers", "name", "reason",
 )  # fmt: skip
 SHORT = (
     "cluster",
@@ -33,8 +36,18 @@ SHORT = (
 """What a table shows when no columns are asked for."""
 
 
+_WHOSE = ("owner", "account", "vo", "queue")
+_NEEDED = [
+    jobs.c[name]
+    for name in (
+        "cluster", "native_id", "submitted_at", "owner", "account", "vo", "queue", "outcome", "first_started_at",
+        "ended_at", "requested_cpus", "requested_gpus", "requested_memory_bytes", "used_memory_bytes",
+        "used_cpu_seconds", "exit_code", "exit_signal", "name", "reason",
+    )
+]  # fmt: skip
+
 SECONDS = 10.0
-"""How long a search looks."""
+"""How long a search looks for its first job."""
 _FIRST_STEP = timedelta(days=1)
 _SECOND = timedelta(seconds=1)
 
@@ -52,54 +65,77 @@ class Filters(msgspec.Struct, kw_only=True):
     name: str | None = None
     """A pattern with * and ?."""
     exit_code: int | None = None
+    resources: tuple[Resource, ...] = ()
     running_at: datetime | None = None
+    running_between: tuple[datetime, datetime] | None = None
     submitted_between: tuple[datetime, datetime] | None = None
     ended_between: tuple[datetime, datetime] | None = None
+    routed_from: str | None = None
+    """A job that it was routed from; `any`: whichever."""
 
 
-def search(connection: Connection, scope: Scope, filters: Filters) -> Answer:
-    """Give the jobs that fit, newest submission first.
+def search(connection: Connection, scope: Scope, filters: Filters) -> Stream:
+    """Give the jobs that fit, newest submission first, as they are found.
 
     It goes back from the newest submission in steps, each eight times as long as the one before, until there are enough
-    or SECONDS are over: then the answer is of what was looked at, and `scope.notes` says how far that was.
+    or SECONDS have gone by without one: then the answer is of what was looked at, and `scope.notes` says how far.
     """
-    found: list[Any] = []
+    if scope.at is not None and filters.running_at is not None:
+        raise AskError("--at and --running-at are two moments; --at with --state running is the same question")
+    return Stream(COLUMNS, _found(connection, scope, filters))
+
+
+def _found(connection: Connection, scope: Scope, filters: Filters) -> Iterator[Sequence[Any]]:
+    count = 0
     for since, until in _steps(connection, scope, filters):
+        query = _query(connection, scope, filters, since, until)
+        if scope.limit is not None:
+            query = query.limit(scope.limit - count)
         left = SECONDS - scope.seconds()
-        query = (
-            select(jobs)
-            .where(
-                jobs.c.submitted_at >= since,
-                jobs.c.submitted_at < until,
-                *scope.among(jobs),
-                *_conditions(filters, since, until),
-            )
-            .order_by(jobs.c.submitted_at.desc(), jobs.c.native_id.desc())
-            .limit(None if scope.limit is None else scope.limit - len(found))
-        )
         try:
-            if left <= 0:
+            if left <= 0 and not count:
                 raise TookTooLong
-            found.extend(run(connection, scope, query, seconds=left))
+            for page in run_stream(connection, scope, query, None if count else left):
+                count += len(page)
+                yield from _rows(connection, page)
         except TookTooLong:
             scope.notes.append(
                 f"looked for {SECONDS:.0f} s, back to submissions of {until:%Y-%m-%d %H:%M} UTC, and not further; "
                 "--submitted-between looks elsewhere"
             )
-            break
-        if scope.limit is not None and len(found) >= scope.limit:
-            break
+            return
+        if scope.limit is not None and count >= scope.limit:
+            return
+
+
+def _query(connection: Connection, scope: Scope, filters: Filters, since: datetime, until: datetime) -> Select[Any]:
+    between = [jobs.c.submitted_at >= since, jobs.c.submitted_at < until, *scope.among(jobs)]
+    conditions = [*between, *_conditions(connection, scope, filters, since, until)]
+    order = (jobs.c.submitted_at.desc(), jobs.c.native_id.desc())
+    if scope.at is None:
+        return select(*_NEEDED, jobs.c.state).where(*conditions).order_by(*order)
+
+    def early(table: Any) -> list[ColumnElement[bool]]:
+        whose = [table.c[name].in_(getattr(filters, name)) for name in _WHOSE if getattr(filters, name)]
+        return [table.c.submitted_at >= since, table.c.submitted_at < until, *whose]
+
+    queued = in_queue(scope, early)
+    then = [queued.c.state.in_(filters.state)] if filters.state else []
+    same = _identity(jobs) == _identity(queued)
+    return (
+        select(*_NEEDED, queued.c.state).select_from(jobs.join(queued, same)).where(*conditions, *then).order_by(*order)
+    )
+
+
+def _rows(connection: Connection, found: Sequence[Any]) -> Iterator[Sequence[Any]]:
     where = _workers(connection, [(row.native_id, row.submitted_at, row.cluster) for row in found])
-    rows = [
-        (
-            row.cluster, row.native_id, row.owner, row.account, row.queue, row.state, row.outcome, row.submitted_at,
-            row.first_started_at, row.ended_at, row.requested_cpus, row.requested_gpus, row.requested_memory_bytes,
-            row.exit_code, row.exit_signal, where.get((row.native_id, row.submitted_at, row.cluster)), row.name,
-            row.reason,
-        )
-        for row in found
-    ]  # fmt: skip
-    return Answer(COLUMNS, rows)
+    for row in found:
+        yield (
+            row.cluster, row.native_id, row.owner, row.account, row.vo, row.queue, row.state, row.outcome,
+            row.submitted_at, row.first_started_at, row.ended_at, row.requested_cpus, row.requested_gpus,
+            row.requested_memory_bytes, row.used_memory_bytes, row.used_cpu_seconds, row.exit_code, row.exit_signal,
+            where.get((row.native_id, row.submitted_at, row.cluster)), row.name, row.reason,
+        )  # fmt: skip
 
 
 def _steps(connection: Connection, scope: Scope, filters: Filters) -> Iterator[tuple[datetime, datetime]]:
@@ -111,12 +147,13 @@ def _steps(connection: Connection, scope: Scope, filters: Filters) -> Iterator[t
     last += _SECOND
     if filters.submitted_between is not None:
         first, last = max(first, filters.submitted_between[0]), min(last, filters.submitted_between[1] + _SECOND)
-    for moment in (filters.running_at, filters.ended_between and filters.ended_between[1]):
+    until = (each and each[1] for each in (filters.ended_between, filters.running_between))
+    for moment in (scope.at, filters.running_at, *until):
         if moment is not None:
             last = min(last, moment + _SECOND)
-    if filters.state and "ended" not in filters.state:
+    if scope.at is not None or (filters.state and "ended" not in filters.state):
         if first < last:
-            yield first, last  # those that are open are few, and have an index
+            yield first, last  # those that are or were open are few, and have an index
         return
     length = _FIRST_STEP
     while last > first:
@@ -125,13 +162,23 @@ def _steps(connection: Connection, scope: Scope, filters: Filters) -> Iterator[t
         last, length = since, 8 * length
 
 
-def _conditions(filters: Filters, since: datetime, until: datetime) -> Iterator[ColumnElement[bool]]:
-    for name in ("owner", "account", "vo", "queue", "state", "outcome"):
+def _conditions(
+    connection: Connection, scope: Scope, filters: Filters, since: datetime, until: datetime
+) -> Iterator[ColumnElement[bool]]:
+    for name in (*_WHOSE, "outcome"):
         values = getattr(filters, name)
         if values:
             yield jobs.c[name].in_(values)
-    if filters.state and "ended" not in filters.state:
-        yield jobs.c.ended_at.is_(None)
+    if filters.state and scope.at is None:
+        yield jobs.c.state.in_(filters.state)
+        if "ended" not in filters.state:
+            yield jobs.c.ended_at.is_(None)
+    for resource in filters.resources:
+        yield resource.condition(connection)
+    if filters.routed_from == "any":
+        yield jobs.c.routed_from.is_not(None)
+    elif filters.routed_from is not None:
+        yield jobs.c.routed_from.in_(ids_of(connection, scope, filters.routed_from))
     if filters.outcome and "completed" not in filters.outcome:
         yield jobs.c.outcome != "completed"  # what the index of failures is made of
     if filters.name is not None:
@@ -143,20 +190,31 @@ def _conditions(filters: Filters, since: datetime, until: datetime) -> Iterator[
     if filters.ended_between is not None:
         yield jobs.c.ended_at.between(*filters.ended_between)
     if filters.worker:
-        there: list[ColumnElement[bool]] = [run_workers.c.worker.in_(filters.worker)]
-        if filters.running_at is not None:
-            there.append(open_at(run_workers, filters.running_at))
+        there: list[ColumnElement[bool]] = [
+            run_workers.c.worker.in_(filters.worker),
+            *_ran(run_workers, scope, filters),
+        ]
         yield _identity(jobs).in_(
             select(*_identity(run_workers).clauses).where(
                 run_workers.c.submitted_at >= since, run_workers.c.submitted_at < until, *there
             )
         )
-    elif filters.running_at is not None:
+    elif ran := _ran(runs, None, filters):
         yield _identity(jobs).in_(
-            select(*_identity(runs).clauses).where(
-                runs.c.submitted_at >= since, runs.c.submitted_at < until, open_at(runs, filters.running_at)
-            )
+            select(*_identity(runs).clauses).where(runs.c.submitted_at >= since, runs.c.submitted_at < until, *ran)
         )
+
+
+def _ran(table: Any, scope: Scope | None, filters: Filters) -> list[ColumnElement[bool]]:
+    """Give the conditions on when a run was open; with --at, on a worker that is named, then."""
+    found = []
+    if filters.running_at is not None:
+        found.append(open_at(table, filters.running_at))
+    elif scope is not None and scope.at is not None and filters.running_between is None:
+        found.append(open_at(table, scope.at))
+    if filters.running_between is not None:
+        found.append(open_between(table, *filters.running_between))
+    return found
 
 
 def _identity(table: Any) -> Any:

@@ -8,10 +8,11 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from history.questions import AskError, Scope, placed_runs, run
+from history.questions.moment import HOLDING, holding, in_queue, placed
 from history.questions.period import NOT_FAILED, seconds_between, used_in
 from history.records import State
 from history.render import Answer
-from history.schema import jobs, run_workers, runs
+from history.schema import run_workers, runs
 from history.spans import ended_between
 
 THINGS = {
@@ -22,7 +23,6 @@ THINGS = {
     "workers": "worker",
     "outcomes": "outcome",
 }
-MEASURES = ("jobs", "cpus", "gpus", "memory", "cpu-time", "wall-time", "wait")
 _COLUMNS = {
     "jobs": "jobs",
     "failed": "failed",
@@ -34,7 +34,6 @@ _COLUMNS = {
     "wait": "mean_wait_seconds",
 }
 _STATES = (State.RUNNING, State.PENDING, State.HELD, State.SUSPENDED, State.FINISHING)
-_HOLDING = (State.RUNNING.value, State.SUSPENDED.value, State.FINISHING.value)
 
 
 def top(
@@ -47,7 +46,7 @@ def top(
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> Answer:
-    """Rank things by a measure: of the jobs that are in the queues now, or of those that ended in a period."""
+    """Rank things by a measure: of the jobs in the queues at the scope's moment, or of those that ended in a period."""
     over_a_period = since is not None or until is not None or thing == "outcomes"
     if state is not None and (over_a_period or thing == "workers"):
         raise AskError("--state is about the jobs in the queues now, of owners, accounts, VOs or queues; leave it out")
@@ -62,22 +61,19 @@ def top(
 
 def _now(connection: Connection, scope: Scope, thing: str, by: str, state: str | None) -> Answer:
     """Rank by what jobs ask for (those that wait) and hold (those that have a worker)."""
-    column = jobs.c[THINGS[thing]]
-    waiting = (
-        select(
-            column,
-            jobs.c.state,
-            func.count(),
-            func.sum(jobs.c.requested_cpus),
-            func.sum(jobs.c.requested_gpus),
-            func.sum(jobs.c.requested_memory_bytes),
-        )
-        .where(jobs.c.ended_at.is_(None), jobs.c.routed_to.is_(None), *scope.among(jobs))
-        .group_by(column, jobs.c.state)
-    )
-    holding = (
+    queued = in_queue(scope)
+    column = queued.c[THINGS[thing]]
+    waiting = select(
+        column,
+        queued.c.state,
+        func.count(),
+        func.sum(queued.c.cpus),
+        func.sum(queued.c.gpus),
+        func.sum(queued.c.memory_bytes),
+    ).group_by(column, queued.c.state)
+    held_by = (
         select(runs.c[THINGS[thing]], func.sum(runs.c.cpus), func.sum(runs.c.gpus), func.sum(runs.c.memory_bytes))
-        .where(runs.c.span == 99, *scope.among(runs))
+        .where(holding(scope), *scope.among(runs))
         .group_by(runs.c[THINGS[thing]])
     )
     counts: dict[str | None, dict[str, int]] = defaultdict(lambda: defaultdict(int))
@@ -85,15 +81,15 @@ def _now(connection: Connection, scope: Scope, thing: str, by: str, state: str |
     for name, its_state, count, cpus, gpus, memory in run(connection, scope, waiting):
         counts[name][its_state] += count
         asked[name, its_state] = float(cpus or 0), float(gpus or 0), float(memory or 0)
-    held = {name: tuple(float(value or 0) for value in sums) for name, *sums in run(connection, scope, holding)}
+    held = {name: tuple(float(value or 0) for value in sums) for name, *sums in run(connection, scope, held_by)}
     place = {"cpus": 0, "gpus": 1, "memory": 2}
 
     def measure(name: str | None) -> float:
         wanted = [state] if state else [each.value for each in _STATES]
         if by == "jobs":
             return sum(counts[name][each] for each in wanted)
-        total = sum(asked.get((name, each), (0, 0, 0))[place[by]] for each in wanted if each not in _HOLDING)
-        return total + (held.get(name, (0, 0, 0))[place[by]] if not state or state in _HOLDING else 0)
+        total = sum(asked.get((name, each), (0, 0, 0))[place[by]] for each in wanted if each not in HOLDING)
+        return total + (held.get(name, (0, 0, 0))[place[by]] if not state or state in HOLDING else 0)
 
     names = sorted(counts, key=lambda name: (-measure(name), name or ""))
     if state:
@@ -121,7 +117,7 @@ def _workers_now(connection: Connection, scope: Scope, by: str) -> Answer:
     }
     query = (
         select(run_workers.c.cluster, run_workers.c.worker, *measures.values())
-        .where(run_workers.c.span == 99, *scope.among(run_workers))
+        .where(placed(scope), *scope.among(run_workers))
         .group_by(run_workers.c.cluster, run_workers.c.worker)
         .order_by(measures[by].desc().nulls_last(), run_workers.c.cluster, run_workers.c.worker)
         .limit(scope.limit)

@@ -1,0 +1,214 @@
+"""What every question's command shares: its options, its connection, and how its answer is written."""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from history.when import WhenError, parse_when
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from history.questions import Scope
+    from history.render import Answer, Stream
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True}
+
+
+class When(click.ParamType[datetime]):
+    """A moment as people name it."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Read it, or say what could have been written."""
+        if isinstance(value, datetime):
+            return value
+        try:
+            return parse_when(value)
+        except WhenError as error:
+            self.fail(str(error), param, ctx)
+
+
+_SHARED: dict[str, dict[str, Any]] = {
+    "--database": {"help": "History database: a URL or an SQLite file.  [env var: BBQ_DATABASE]"},
+    "--cluster": {"multiple": True, "metavar": "NAME", "help": "Only this cluster; may be repeated."},
+    "--at": {"type": When(), "help": "The answer as it was at that moment; now if not said."},
+    "--format": {
+        "type": click.Choice(["table", "json", "csv"]),
+        "help": "How the answer is written; a table if not said.",
+    },
+    "--columns": {"metavar": "A,B,C", "help": "Only these columns, in this order."},
+    "--limit": {"type": click.IntRange(1), "help": "At most so many rows."},
+    "--no-headers": {"is_flag": True, "help": "Leave the column names out."},
+    "--sql": {"is_flag": True, "help": "Show the queries used, on stderr."},
+}
+"""Options of every question. They may stand before its name or behind it; what stands behind wins."""
+
+
+def shared(command: _F) -> _F:
+    """Add the options that every question has."""
+    for name, settings in reversed(_SHARED.items()):
+        if name == "--cluster":
+            from history.names import complete
+
+            settings = {**settings, "shell_complete": complete("cluster")}
+        command = click.option(name, name.strip("-").replace("-", "_"), **settings)(command)
+    return command
+
+
+def period(default: str | None = None) -> Callable[[_F], _F]:
+    """Add --since and --until, of questions about a period."""
+
+    def with_period(command: _F) -> _F:
+        command = click.option("--until", type=When(), help="The end of the time; now if not said.")(command)
+        return click.option("--since", type=When(), default=default, help="The beginning of the time.")(command)
+
+    return with_period
+
+
+@contextmanager
+def asking(
+    options: dict[str, Any], limit: int | None = None, *, moment: bool = True
+) -> "Iterator[tuple[Connection, Scope]]":
+    """Give a connection that can only read, and the scope; errors become one line and exit code 1.
+
+    Args:
+        limit: rows when the options do not say; all when None.
+        moment: whether the question can be asked about a moment.
+    """
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from history.database import HistoryError, explain, parse_url
+    from history.questions import AskError, Scope, reading
+
+    for name, value in (click.get_current_context().obj or {}).items():
+        options[name] = options[name] or value
+    options["format"] = options["format"] or "table"
+    if options["at"] is not None and not moment:
+        raise click.UsageError("--at is about a moment, and this question about a time; say --since and --until")
+    url = options["database"] or os.environ.get("BBQ_DATABASE") or default_database()
+    try:
+        with reading(url) as connection:
+            scope = Scope(
+                clusters=options["cluster"], at=options["at"], limit=options["limit"] or limit, statements=[], notes=[]
+            )
+            _check_scope(connection, scope)
+            yield connection, scope
+    except SQLAlchemyError as error:
+        raise click.ClickException(explain(error, parse_url(url))) from error
+    except (HistoryError, AskError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _check_scope(connection: "Connection", scope: "Scope") -> None:
+    """Refuse what the history cannot know: other clusters, and times before it began or after now."""
+    from datetime import UTC
+
+    from sqlalchemy import select
+
+    from history.names import nearest
+    from history.questions import AskError
+    from history.schema import clusters
+
+    if not scope.clusters and scope.at is None:
+        return
+    known = {row.cluster: row.first_seen_at for row in connection.execute(select(clusters))}
+    for name in scope.clusters:
+        if name not in known:
+            raise AskError(
+                f"no cluster called {name!r} is in the history{nearest(name, known)}; "
+                f"there are {', '.join(sorted(known)) or 'none'}"
+            )
+    if scope.at is not None and scope.at > datetime.now(UTC):
+        raise AskError(f"{scope.at:%Y-%m-%d %H:%M} UTC is still to come; --at is about the past")
+    began = min((known[name] for name in scope.clusters or known), default=None)
+    if scope.at is not None and began is not None and scope.at < began:
+        scope.notes.append(
+            f"BBQ began to look at {began:%Y-%m-%d %H:%M} UTC; of {scope.at:%Y-%m-%d %H:%M} UTC it knows "
+            "what accounting told it of jobs that had ended, and nothing of workers, queues and holds"
+        )
+
+
+def default_database() -> str:
+    """Give the default history, or the demo's where there is no other."""
+    from history.database import default_url
+
+    url = default_url()
+    real, demo = (Path(each.removeprefix("sqlite:///")) for each in (url, url.replace("history.db", "demo.db")))
+    if not real.exists() and demo.exists():
+        click.echo(f"bbq: no history yet; this is the demo's, {demo}", err=True)
+        return f"sqlite:///{demo}"
+    return url
+
+
+def say(answers: "Sequence[Answer]", scope: "Scope", options: dict[str, Any], empty: str | None = None) -> None:
+    """Write answers in the format asked for: stdout has them and nothing else."""
+    from history import render
+
+    if options["sql"]:
+        for statement in scope.statements:
+            click.echo(f"{statement};\n", err=True)
+    if options["columns"]:
+        try:
+            answers = _only(answers, [each.strip() for each in options["columns"].split(",")])
+        except KeyError as error:
+            raise click.UsageError(str(error.args[0])) from error
+    headers = not options["no_headers"]
+    if options["format"] == "json":
+        text = render.to_json(answers)
+    elif options["format"] == "csv":
+        text = render.to_csv(answers, headers=headers)
+    else:
+        terminal = sys.stdout.isatty()
+        width = shutil.get_terminal_size().columns if terminal else 10_000
+        color = terminal and not os.environ.get("NO_COLOR")
+        text = render.to_table(answers, width=width, headers=headers, pictures=terminal, colours=color)
+    sys.stdout.write(text)  # click would take escape sequences out of somebody's data
+    for note in scope.notes:
+        click.echo(f"bbq: {note}", err=True)
+    if empty is not None and not any(answer.rows for answer in answers):
+        click.echo(f"bbq: {empty}", err=True)
+
+
+def stream(found: "Stream", scope: "Scope", options: dict[str, Any], empty: str) -> None:
+    """Write rows as JSON or CSV while they are found, however many."""
+    from history import render
+
+    columns = [each.strip() for each in options["columns"].split(",")] if options["columns"] else list(found.columns)
+    try:
+        places = render.places(found.columns, columns)
+    except KeyError as error:
+        raise click.UsageError(str(error.args[0])) from error
+    write = render.json_lines if options["format"] == "json" else render.csv_lines
+    found_any = False
+
+    def rows() -> Iterator[list[Any]]:
+        nonlocal found_any
+        for row in found.rows:
+            found_any = True
+            yield [row[place] for place in places]
+
+    for text in write(columns, rows(), headers=not options["no_headers"]):
+        sys.stdout.write(text)
+    if options["sql"]:
+        for statement in scope.statements:
+            click.echo(f"{statement};\n", err=True)
+    for note in scope.notes:
+        click.echo(f"bbq: {note}", err=True)
+    if not found_any:
+        click.echo(f"bbq: {empty}", err=True)
+
+
+def _only(answers: "Sequence[Answer]", columns: list[str]) -> "list[Answer]":
+    """Keep these columns; an answer of several parts is kept to the parts that have them. Raises KeyError."""
+    having = [answer for answer in answers if set(columns) <= set(answer.columns)]
+    return [answer.only(columns) for answer in having or answers]

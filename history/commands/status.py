@@ -1,0 +1,28 @@
+"""bbq status."""
+
+import sys
+from typing import Any
+
+import click
+
+from history.asking import CONTEXT, asking, say, shared
+
+
+@click.command("status", context_settings=CONTEXT)
+@shared
+def command(**options: Any) -> None:
+    """Tell how fresh the history is; exit 1 when something is stale.
+
+    \b
+    Examples:
+      bbq status
+      bbq status --cluster grid --format json
+    """
+    with asking(options, moment=False) as (connection, scope):
+        from history.questions.status import status as ask
+
+        answer, stale = ask(connection, scope)
+    say([answer], scope, options, empty="no source has been read yet")
+    if stale:
+        click.echo(f"bbq: stale: {', '.join(stale)}", err=True)
+        sys.exit(1)

@@ -1,0 +1,53 @@
+"""The clusters: what they are, how large, how full, and how fresh what is known of them."""
+
+from collections import Counter, defaultdict
+
+from sqlalchemy import Connection, func, select
+
+from history.questions import Scope, run
+from history.questions.moment import in_queue
+from history.questions.workers import at_moment
+from history.render import Answer
+from history.schema import clusters as table
+
+COLUMNS = (
+    "cluster", "scheduler", "version", "workers", "workers_down", "cpus_used", "cpus", "gpus_used", "gpus", "running",
+    "pending", "held", "owners", "first_seen_at", "last_seen_at",
+)  # fmt: skip
+
+
+def clusters(connection: Connection, scope: Scope) -> Answer:
+    """List the clusters at the scope's moment."""
+    size: dict[str, list[float]] = defaultdict(lambda: [0, 0, 0.0, 0.0])
+    for worker in at_moment(connection, scope):
+        sums = size[worker.cluster]
+        sums[0] += 1
+        sums[1] += worker.state != "up"
+        sums[2] += float(worker.cpus or 0)
+        sums[3] += sum(float(each["total"] or 0) for each in worker.gpus or ())
+    queued = in_queue(scope)
+    query = select(
+        queued.c.cluster, queued.c.state, func.count(), func.sum(queued.c.cpus), func.sum(queued.c.gpus)
+    ).group_by(queued.c.cluster, queued.c.state)
+    owners = select(queued.c.cluster, func.count(func.distinct(queued.c.owner))).group_by(queued.c.cluster)
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    used: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+    for cluster, state, count, cpus, gpus in run(connection, scope, query):
+        word = "running" if state in ("running", "suspended", "finishing") else state
+        counts[cluster][word] += count
+        if word == "running":
+            used[cluster][0] += float(cpus or 0)
+            used[cluster][1] += float(gpus or 0)
+    who = {row[0]: row[1] for row in run(connection, scope, owners)}
+    rows = []
+    for row in run(connection, scope, select(table).where(*scope.among(table)).order_by(table.c.cluster)):
+        count, down, cpus, gpus = size.get(row.cluster, (None, None, None, None))
+        states = counts[row.cluster]
+        rows.append(
+            (
+                row.cluster, row.scheduler, row.version, count, down, used[row.cluster][0], cpus, used[row.cluster][1],
+                gpus, states["running"], states["pending"], states["held"], who.get(row.cluster, 0), row.first_seen_at,
+                row.last_seen_at,
+            )
+        )  # fmt: skip
+    return Answer(COLUMNS, rows)

@@ -1,0 +1,102 @@
+"""What a worker is, its state and since when, who is on it, and what ended on it and how."""
+
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+
+from history.names import known, nearest
+from history.questions import AskError, Scope, placed_runs, run
+from history.questions.moment import placed
+from history.render import Answer
+from history.schema import run_workers, runs, worker_states
+
+LATELY = timedelta(days=1)
+SHOWN = 10
+
+
+def info_worker(connection: Connection, scope: Scope, worker: str) -> list[Answer]:
+    """Tell about a worker now, or at the scope's moment."""
+    when = "now" if scope.at is None else f"at {scope.at:%Y-%m-%d %H:%M} UTC"
+    until = scope.moment()
+    table = worker_states
+    states = run(
+        connection,
+        scope,
+        select(table)
+        .where(table.c.worker == worker, table.c.started_at <= until, *scope.among(table))
+        .order_by(table.c.started_at.desc())
+        .limit(SHOWN),
+    )
+    here = [run_workers.c.worker == worker, *scope.among(run_workers)]
+    if not states and not run(connection, scope, select(run_workers.c.worker).where(*here).limit(1)):
+        raise AskError(f"no worker called {worker!r} is in the history{nearest(worker, known(connection, 'worker'))}")
+    columns = (run_workers.c.native_id, runs.c.owner, runs.c.account, runs.c.queue, run_workers.c.started_at)
+    names = ("job_id", "owner", "account", "queue", "started_at")
+    on_it = run(
+        connection,
+        scope,
+        select(*columns, run_workers.c.cpus, run_workers.c.gpus, run_workers.c.memory_bytes)
+        .select_from(placed_runs())
+        .where(*here, placed(scope))
+        .order_by(run_workers.c.started_at),
+    )
+    ended = [*here, run_workers.c.ended_at >= until - LATELY, run_workers.c.ended_at <= until]
+    by_outcome = run(
+        connection,
+        scope,
+        select(runs.c.outcome, func.count(), func.count(func.distinct(runs.c.owner)))
+        .select_from(placed_runs())
+        .where(*ended)
+        .group_by(runs.c.outcome)
+        .order_by(func.count().desc(), runs.c.outcome),
+    )
+    lately = run(
+        connection,
+        scope,
+        select(*columns, run_workers.c.ended_at, runs.c.outcome, runs.c.exit_code, runs.c.exit_signal)
+        .select_from(placed_runs())
+        .where(*ended)
+        .order_by(run_workers.c.ended_at.desc())
+        .limit(scope.limit or SHOWN),
+    )
+    since = "in the last 24 hours" if scope.at is None else "in the 24 hours before"
+    return [
+        *(_now(row, on_it, when) for row in states[:1] if row.ended_at is None or row.ended_at > until),
+        Answer((*names, "cpus", "gpus", "memory_bytes"), on_it, title=f"on it {when}"),
+        Answer(("outcome", "runs", "owners"), by_outcome, title=f"runs that ended on it {since}", bar="runs"),
+        Answer((*names, "ended_at", "outcome", "exit_code", "exit_signal"), lately, title="the newest of them"),
+        Answer(
+            ("cluster", "since_at", "until_at", "state", "flags", "reason", "cpus", "memory_bytes", "gpus", "queues"),
+            [
+                (
+                    row.cluster, row.started_at, row.ended_at, row.state, row.flags, row.reason, row.cpus,
+                    row.memory_bytes, row.gpus, row.queues,
+                )
+                for row in states
+            ],
+            title="its states, newest first",
+        ),
+    ]  # fmt: skip
+
+
+def _now(row: Any, on_it: Any, when: str) -> Answer:
+    facts = [
+        ("cluster", row.cluster),
+        ("state", row.state),
+        ("flags", row.flags or None),
+        ("since_at", row.started_at),
+        ("native_state", row.native_state),
+        ("reason", row.reason),
+        ("reason_since_at", row.reason_since),
+        ("jobs", len(on_it)),
+        ("cpus", row.cpus),
+        ("cpus_used", sum(each.cpus or 0 for each in on_it)),
+        ("memory_bytes", row.memory_bytes),
+        ("memory_used_bytes", sum(each.memory_bytes or 0 for each in on_it)),
+        ("gpus", row.gpus),
+        ("queues", row.queues),
+        *sorted((row.details or {}).items()),
+    ]
+    shown = [fact for fact in facts if fact[1] is not None]
+    return Answer(("what", "value"), shown, title=f"{row.worker} of {row.cluster} {when}", named=True)

@@ -1,0 +1,65 @@
+"""The queues: what waits and runs in each, its capacity, its state and since when."""
+
+from collections import defaultdict
+from typing import Any
+
+from sqlalchemy import Connection, case, func, select
+
+from history.questions import Scope, run
+from history.questions.moment import HOLDING, in_queue, period_at
+from history.questions.workers import at_moment
+from history.render import Answer
+from history.schema import queue_settings
+
+COLUMNS = (
+    "cluster", "queue", "state", "jobs", "running", "pending", "held", "owners", "cpus_used", "cpus", "gpus_used",
+    "gpus", "workers", "workers_down", "oldest_pending_at", "since_at",
+)  # fmt: skip
+
+
+def queues(connection: Connection, scope: Scope) -> Answer:
+    """List the queues at the scope's moment; capacity is that of the workers which say that they are in it."""
+    capacity: dict[tuple[str, str], list[float]] = defaultdict(lambda: [0.0, 0.0, 0, 0])
+    for worker in at_moment(connection, scope):
+        for name in worker.queues or ():
+            sums = capacity[worker.cluster, name]
+            sums[2] += 1
+            if worker.state == "up":
+                sums[0] += float(worker.cpus or 0)
+                sums[1] += sum(float(each["total"] or 0) for each in worker.gpus or ())
+            else:
+                sums[3] += 1
+    queued = in_queue(scope)
+    holds = queued.c.state.in_(HOLDING)
+    query = select(
+        queued.c.cluster,
+        queued.c.queue,
+        func.count(),
+        func.sum(case((holds, 1), else_=0)),
+        func.sum(case((queued.c.state == "pending", 1), else_=0)),
+        func.sum(case((queued.c.state == "held", 1), else_=0)),
+        func.count(func.distinct(queued.c.owner)),
+        func.sum(case((holds, queued.c.cpus), else_=0)),
+        func.sum(case((holds, queued.c.gpus), else_=0)),
+        func.min(case((queued.c.state == "pending", queued.c.submitted_at))),
+    ).group_by(queued.c.cluster, queued.c.queue)
+    jobs: dict[tuple[str, str], Any] = {(row[0], row[1] or ""): row[2:] for row in run(connection, scope, query)}
+    table = queue_settings
+    settings = {
+        (row.cluster, row.queue): row
+        for row in run(connection, scope, select(table).where(period_at(scope, table), *scope.among(table)))
+    }
+    rows = []
+    for key in sorted({*settings, *jobs}):
+        setting = settings.get(key)
+        count, running, pending, held, owners, cpus, gpus, oldest = jobs.get(key, (0, 0, 0, 0, 0, 0, 0, None))
+        room = capacity.get(key)
+        rows.append(
+            (
+                key[0], key[1] or None, None if setting is None else setting.state, count, running, pending, held,
+                owners, cpus, None if room is None else room[0], gpus, None if room is None else room[1] or None,
+                None if room is None else room[2], None if room is None else room[3], oldest,
+                None if setting is None else setting.started_at,
+            )
+        )  # fmt: skip
+    return Answer(COLUMNS, rows[: scope.limit], bar="jobs")

@@ -1,0 +1,145 @@
+"""Expressions about what a job asked for or used: `gpu`, `gpu:a100`, `cpus>=8`, `memory>64G`, `licence=matlab`."""
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+from sqlalchemy import ColumnElement, Connection, and_, cast, func, or_
+from sqlalchemy.types import Text
+
+from history.questions import AskError
+from history.schema import jobs
+
+_SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "P": 1 << 50}
+_TIMES = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
+_EXPRESSION = re.compile(r"\s*(?P<name>[a-z-]+)\s*(?:(?P<sign><=|>=|!=|=|<|>|:)\s*(?P<value>\S.*?))?\s*\Z")
+_NUMBER = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?)\s*(?P<unit>[A-Za-z]*)\Z")
+_SIGNS: dict[str, Callable[[Any, Any], Any]] = {
+    "<": lambda column, value: column < value,
+    "<=": lambda column, value: column <= value,
+    ">": lambda column, value: column > value,
+    ">=": lambda column, value: column >= value,
+    "=": lambda column, value: column == value,
+    "!=": lambda column, value: column != value,
+}
+
+
+class _Measure(msgspec.Struct, frozen=True):
+    column: str
+    units: dict[str, int]
+    example: str
+
+
+_MEASURES = {
+    "cpus": _Measure("requested_cpus", {"": 1}, "cpus>=8"),
+    "memory": _Measure("requested_memory_bytes", _SIZES, "memory>64G"),
+    "gpus": _Measure("requested_gpus", {"": 1}, "gpus>=2"),
+    "wall": _Measure("requested_wall_seconds", _TIMES, "wall>1d"),
+    "used-cpu": _Measure("used_cpu_seconds", _TIMES, "used-cpu>1h"),
+    "used-memory": _Measure("used_memory_bytes", _SIZES, "used-memory<8G"),
+    "runs": _Measure("run_count", {"": 1}, "runs>1"),
+}
+_WORDS = {
+    "licence": "licences",
+    "license": "licences",
+    "feature": "features",
+    "qos": "qos",
+    "reservation": "reservation",
+}
+"""Words of `details`, in which a value stands among others."""
+
+
+class Resource(msgspec.Struct, frozen=True):
+    """One expression, understood."""
+
+    name: str
+    sign: str | None
+    value: float | str | None
+
+    def condition(self, connection: Connection) -> ColumnElement[bool]:
+        """Give it as SQL."""
+        if self.name in ("gpu", "gpus") and self.sign is None:
+            return jobs.c.requested_gpus > 0
+        if self.name == "gpu":
+            model = _detail(connection, "gpu_models")
+            return and_(jobs.c.requested_gpus > 0, _has_word(model, str(self.value).lower(), quoted=True))
+        if self.name in _WORDS:
+            has = _has_word(_detail(connection, _WORDS[self.name]), str(self.value).lower(), quoted=False)
+            return has if self.sign != "!=" else or_(~has, _detail(connection, _WORDS[self.name]).is_(None))
+        return _compare(jobs.c[_MEASURES[self.name].column], self.sign or "=", self.value)
+
+
+def _compare(column: Any, sign: str, value: Any) -> ColumnElement[bool]:
+    condition: ColumnElement[bool] = _SIGNS[sign](column, value)
+    return condition
+
+
+def parse(texts: Iterable[str]) -> tuple[Resource, ...]:
+    """Read expressions. Raises AskError, which shows where one is wrong and what could stand there."""
+    return tuple(_parse(text) for text in texts)
+
+
+def _parse(text: str) -> Resource:
+    match = _EXPRESSION.match(text)
+    if match is None:
+        begin = re.match(r"\s*[a-z-]*", text)
+        raise _wrong(text, begin.end() if begin else 0, "write a name, a sign and a value, as in memory>64G")
+    name, sign, value = match["name"], match["sign"], match["value"]
+    if name == "gpu" and sign is None:
+        return Resource(name, None, None)
+    if name == "gpu":
+        if sign not in (":", "="):
+            raise _wrong(text, match.start("sign"), "a model follows a colon, as in gpu:a100; a number: gpus>=2")
+        return Resource(name, "=", value)
+    if name in _WORDS:
+        if sign not in ("=", "!=", ":"):
+            raise _wrong(text, match.end("name"), f"a word follows, as in {name}=x or {name}!=x")
+        return Resource(name, "=" if sign == ":" else sign, value)
+    measure = _MEASURES.get(name)
+    if measure is None:
+        from history.names import nearest
+
+        there = ("gpu", *_MEASURES, *_WORDS)
+        raise _wrong(text, match.start("name"), f"no resource of that name{nearest(name, there)}; {', '.join(there)}")
+    if sign is None and name == "gpus":
+        return Resource(name, None, None)
+    if sign is None or sign == ":":
+        raise _wrong(text, match.end("name"), f"compare it with something, as in {measure.example}")
+    number = _NUMBER.match(value)
+    if number is None:
+        raise _wrong(text, match.start("value"), f"a number follows, as in {measure.example}")
+    return Resource(name, sign, float(number["number"]) * _unit(text, match.start("value"), number, measure))
+
+
+def _unit(text: str, place: int, number: re.Match[str], measure: _Measure) -> int:
+    unit = number["unit"].lower()
+    if measure.units is _SIZES:
+        unit = unit.upper().removesuffix("B").removesuffix("I")
+    if unit not in measure.units:
+        there = ", ".join(each for each in measure.units if each) or "none"
+        raise _wrong(text, place + number.start("unit"), f"no unit of that name; units here: {there}")
+    return measure.units[unit]
+
+
+def _wrong(text: str, place: int, what: str) -> AskError:
+    return AskError(f"--resource: {what}\n  {text}\n  {' ' * place}^")
+
+
+def _detail(connection: Connection, name: str) -> Any:
+    """Give an entry of `details` as text."""
+    if connection.dialect.name == "sqlite":
+        return cast(func.json_extract(jobs.c.details, f"$.{name}"), Text)
+    return func.jsonb_extract_path_text(jobs.c.details, name)
+
+
+def _has_word(column: Any, word: str, *, quoted: bool) -> ColumnElement[bool]:
+    """Tell whether a word stands in a list of words: `a:2,b` and `{"a100": 4}` have a, b and a100."""
+    escaped = word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    lowered = func.lower(column)
+    if quoted:
+        condition: ColumnElement[bool] = lowered.like(f'%"{escaped}"%', escape="\\")
+        return condition
+    found = func.replace(func.replace(func.replace(func.replace(lowered, ":", ","), "&", ","), "|", ","), "@", ",")
+    listed: ColumnElement[bool] = ("," + found + ",").like(f"%,{escaped},%", escape="\\")
+    return listed

@@ -1,0 +1,89 @@
+"""How long jobs waited before they first started, by queue, and how long those have waited that still do."""
+
+from collections import Counter, defaultdict
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
+
+from history.questions import Scope, run
+from history.questions.moment import in_queue
+from history.questions.period import seconds_between
+from history.render import Answer
+from history.schema import TOP_SPAN, jobs
+
+PERCENTILES = (50, 90, 95, 99)
+_COLUMNS = tuple(f"p{each}_seconds" for each in PERCENTILES)
+
+
+def waits(connection: Connection, scope: Scope, by: str, since: datetime, until: datetime | None) -> list[Answer]:
+    """Tell percentiles (nearest rank) of the waits of jobs that started in a time, and of those that still wait.
+
+    Args:
+        by: owner, account, vo, queue or cluster.
+    """
+    end = until or datetime.now(UTC)
+    column = jobs.c[by]
+    waited = seconds_between(connection, jobs.c.submitted_at, jobs.c.first_started_at)
+    started = (
+        select(jobs.c.cluster, column, waited, func.count())
+        .where(_first_started(since, end), jobs.c.routed_to.is_(None), *scope.among(jobs))
+        .group_by(jobs.c.cluster, column, waited)
+    )
+    queued = in_queue(scope)
+    waiting = select(queued.c.cluster, queued.c[by], queued.c.submitted_at, func.count()).where(
+        queued.c.state == "pending"
+    ).group_by(queued.c.cluster, queued.c[by], queued.c.submitted_at)  # fmt: skip
+    done: dict[tuple[str, str], Counter[int]] = defaultdict(Counter)
+    for cluster, name, seconds, count in run(connection, scope, started):
+        done[cluster, name or ""][max(0, round(float(seconds)))] += count
+    now = datetime.now(UTC)
+    still: dict[tuple[str, str], Counter[int]] = defaultdict(Counter)
+    for cluster, name, submitted, count in run(connection, scope, waiting):
+        still[cluster, name or ""][max(0, round((now - submitted).total_seconds()))] += count
+    return [
+        _answer(by, done, scope, f"waited, of those that started since {since:%Y-%m-%d %H:%M} UTC", "started"),
+        _answer(by, still, scope, "have waited, of those that still do", "pending"),
+    ]
+
+
+def _first_started(since: datetime, until: datetime) -> ColumnElement[bool]:
+    """Give the condition that a job first started in [since, until): by the class of its wait, so short ranges."""
+    found = []
+    for span in range(TOP_SPAN + 1):
+        one = [
+            jobs.c.wait_span == span,
+            jobs.c.submitted_at < until,
+            jobs.c.first_started_at >= since,
+            jobs.c.first_started_at < until,
+        ]
+        earliest = int(since.timestamp()) - (2 << span)
+        if span < TOP_SPAN and earliest >= 0:
+            one.append(jobs.c.submitted_at > datetime.fromtimestamp(earliest, UTC))
+        found.append(and_(*one))
+    return or_(*found)
+
+
+def _answer(by: str, found: dict[tuple[str, str], Counter[int]], scope: Scope, title: str, count: str) -> Answer:
+    rows: list[tuple[Any, ...]] = []
+    for (cluster, name), counter in found.items():
+        total = sum(counter.values())
+        mean = sum(seconds * times for seconds, times in counter.items()) / total
+        who: tuple[str | None, ...] = (cluster,) if by == "cluster" else (cluster, name or None)
+        rows.append((*who, total, *percentiles(counter), round(mean), max(counter)))
+    names = ("cluster",) if by == "cluster" else ("cluster", by)
+    rows.sort(key=lambda row: (-row[len(names)], str(row[: len(names)])))
+    columns = (*names, count, *_COLUMNS, "mean_seconds", "longest_seconds")
+    return Answer(columns, rows[: scope.limit], title=title, bar="p50_seconds")
+
+
+def percentiles(counter: Counter[int]) -> list[int]:
+    """Give the nearest-rank percentiles of counted seconds: each is a wait that somebody had."""
+    total, place, so_far = sum(counter.values()), 0, 0
+    found: list[int] = []
+    for seconds in sorted(counter):
+        so_far += counter[seconds]
+        while place < len(PERCENTILES) and 100 * so_far >= PERCENTILES[place] * total:
+            found.append(seconds)
+            place += 1
+    return found

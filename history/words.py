@@ -1,0 +1,13 @@
+"""The words that options take, here so that a command's help needs nothing else."""
+
+STATES = ("pending", "held", "running", "suspended", "finishing", "ended", "unknown")
+OUTCOMES = ("completed", "failed", "cancelled", "timeout", "out_of_memory", "node_fail", "preempted", "unknown")
+THINGS = ("owners", "accounts", "vos", "queues", "workers", "outcomes")
+MEASURES = ("jobs", "cpus", "gpus", "memory", "cpu-time", "wall-time", "wait")
+KINDS = ("owner", "account", "vo", "queue", "worker", "job")
+"""What `bbq info` tells about."""
+GROUPS = ("owner", "account", "vo", "queue", "cluster")
+"""What figures are added up by."""
+INTERVALS = ("hour", "day", "week", "month")
+WORKER_STATES = ("idle", "partial", "full", "down", "unknown")
+FLAGS = ("draining", "not_responding", "maintenance", "reserved", "powered_down")
