@@ -7,6 +7,8 @@ _AGO = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(s|m|min|h|d|w|y)(?:\s+ago)?\Z")
 _SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800, "y": 365 * 86400}
 _CLOCK = re.compile(r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?\Z")
 _DAYS = {"today": 0, "yesterday": 1}
+_WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+_DAY = re.compile(r"(today|yesterday|(?:last\s+)?[a-z]{3,9})(?:\s+(?:at\s+)?([0-9]{1,2}:[0-9]{2}(?::[0-9]{2})?))?\Z")
 
 
 class WhenError(ValueError):
@@ -14,7 +16,9 @@ class WhenError(ValueError):
 
 
 def parse_when(text: str, now: datetime | None = None, zone: tzinfo | None = None) -> datetime:
-    """Read `2026-01-03`, `2026-01-03T14:00`, `14:00`, `now`, `yesterday`, `2h` (ago) or `7d`.
+    """Read `2026-01-03`, `2026-01-03T14:00`, `14:00`, `now`, `yesterday`, `tuesday 14:00`, `2h` (ago) or `7d`.
+
+    A weekday is the last one of that name before today.
 
     Args:
         now: aware; the moment that everything relative counts from.
@@ -29,21 +33,42 @@ def parse_when(text: str, now: datetime | None = None, zone: tzinfo | None = Non
     lowered = text.lower()
     if lowered == "now":
         return now
-    if lowered in _DAYS:
-        midnight = (local - timedelta(days=_DAYS[lowered])).replace(hour=0, minute=0, second=0, microsecond=0)
-        return _local(midnight.replace(tzinfo=None), zone)
+    if (match := _DAY.match(lowered)) and (days := _days_ago(match[1], local)) is not None:
+        clock = [int(part) for part in (match[2] or "0:00").split(":")]
+        try:
+            day = (local - timedelta(days=days)).replace(
+                hour=clock[0], minute=clock[1], second=clock[2] if len(clock) > 2 else 0, microsecond=0
+            )
+        except ValueError:
+            raise _refused(text) from None
+        return _local(day.replace(tzinfo=None), zone)
     if match := _AGO.match(lowered):
         return now - timedelta(seconds=float(match[1]) * _SECONDS[match[2]])
     try:
         if match := _CLOCK.match(text):
-            clock = local.replace(hour=int(match[1]), minute=int(match[2]), second=int(match[3] or 0), microsecond=0)
-            return _local(clock.replace(tzinfo=None), zone)
+            today = local.replace(hour=int(match[1]), minute=int(match[2]), second=int(match[3] or 0), microsecond=0)
+            return _local(today.replace(tzinfo=None), zone)
         read = datetime.fromisoformat(text)
     except ValueError:
-        raise WhenError(
-            f"{text!r} names no moment; write 2026-01-03, 2026-01-03T14:00, 14:00, yesterday, 2h or 7d"
-        ) from None
+        raise _refused(text) from None
     return read.astimezone(UTC) if read.tzinfo is not None else _local(read, zone)
+
+
+def _refused(text: str) -> WhenError:
+    return WhenError(
+        f"{text!r} names no moment; write 2026-01-03, 2026-01-03T14:00, 14:00, yesterday, 'tuesday 14:00', 2h or 7d"
+    )
+
+
+def _days_ago(word: str, local: datetime) -> int | None:
+    """Give how many days ago a named day was; None when no day is called so."""
+    if word in _DAYS:
+        return _DAYS[word]
+    name = word.removeprefix("last").strip()
+    for number, weekday in enumerate(_WEEKDAYS):
+        if weekday == name or weekday[:3] == name:
+            return (local.weekday() - number - 1) % 7 + 1
+    return None
 
 
 def _local(naive: datetime, zone: tzinfo | None) -> datetime:

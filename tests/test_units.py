@@ -101,6 +101,10 @@ def test_array_tasks() -> None:
         ("2026-07-03T14:00-05:00", datetime(2026, 7, 3, 19, tzinfo=UTC)),
         ("14:00", datetime(2026, 11, 23, 13, tzinfo=UTC)),
         ("yesterday", datetime(2026, 11, 21, 23, tzinfo=UTC)),
+        ("yesterday 14:00", datetime(2026, 11, 22, 13, tzinfo=UTC)),
+        ("tuesday 14:00", datetime(2026, 11, 17, 13, tzinfo=UTC)),
+        ("last Tue at 9:05", datetime(2026, 11, 17, 8, 5, tzinfo=UTC)),
+        ("monday", datetime(2026, 11, 15, 23, tzinfo=UTC)),
     ],
 )
 def test_times(text: str, expected: datetime) -> None:
@@ -113,7 +117,9 @@ def test_the_hour_that_a_clock_change_repeats_is_its_first() -> None:
     assert parse_when("2026-10-25T03:30", NOW, paris) == datetime(2026, 10, 25, 2, 30, tzinfo=UTC)
 
 
-@pytest.mark.parametrize("text", ["", "soon", "25:00", "2026-13-01", "2x", "-1h"])
+@pytest.mark.parametrize(
+    "text", ["", "soon", "25:00", "tuesday 25:00", "march", "last 10:00", "2026-13-01", "2x", "-1h"]
+)
 def test_times_that_are_none(text: str) -> None:
     with pytest.raises(WhenError, match="names no moment; write 2026-01-03"):
         parse_when(text, NOW, UTC)
