@@ -1,5 +1,6 @@
 """What failed in a time: workers that eat jobs first, then how runs failed, and whose."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,11 +25,7 @@ SHOWN = 20
 def failures(connection: Connection, scope: Scope, since: datetime, until: datetime | None) -> list[Answer]:
     """Tell of the runs that failed in a time: black holes and other workers, outcomes with exit codes, and owners."""
     end = until or datetime.now(UTC)
-    return [
-        _workers(connection, scope, since, end),
-        _outcomes(connection, scope, since, end),
-        _owners(connection, scope, since, end),
-    ]
+    return [_workers(connection, scope, since, end), *_by_run(connection, scope, since, end)]
 
 
 def _failed() -> Any:
@@ -93,38 +90,32 @@ def _workers(connection: Connection, scope: Scope, since: datetime, end: datetim
     return Answer(columns, rows[: scope.limit or SHOWN], title="by worker, black holes first", bar="failed")
 
 
-def _outcomes(connection: Connection, scope: Scope, since: datetime, end: datetime) -> Answer:
+def _by_run(connection: Connection, scope: Scope, since: datetime, end: datetime) -> Iterator[Answer]:
+    """Tell how runs failed, and whose, in one way through them."""
+    who = (runs.c.cluster, runs.c.owner, runs.c.outcome, runs.c.exit_code, runs.c.exit_signal)
     query = (
-        select(
-            runs.c.cluster,
-            runs.c.outcome,
-            runs.c.exit_code,
-            runs.c.exit_signal,
-            func.count(),
-            func.count(func.distinct(runs.c.owner)),
-            func.max(runs.c.ended_at),
-        )
-        .where(ended_between(runs, since, end), _failed(), *scope.among(runs))
-        .group_by(runs.c.cluster, runs.c.outcome, runs.c.exit_code, runs.c.exit_signal)
-        .order_by(func.count().desc(), runs.c.cluster, runs.c.outcome)
-        .limit(scope.limit or SHOWN)
-    )
-    columns = ("cluster", "outcome", "exit_code", "exit_signal", "runs", "owners", "newest_ended_at")
-    return Answer(columns, run(connection, scope, query), title="by how they ended", bar="runs")
-
-
-def _owners(connection: Connection, scope: Scope, since: datetime, end: datetime) -> Answer:
-    failed = func.sum(case((_failed(), 1), else_=0))
-    query = (
-        select(runs.c.cluster, runs.c.owner, failed, func.count())
+        select(*who, func.count(), func.max(runs.c.ended_at))
         .where(ended_between(runs, since, end), *scope.among(runs))
-        .group_by(runs.c.cluster, runs.c.owner)
-        .having(failed > 0)
-        .order_by(failed.desc(), runs.c.cluster, runs.c.owner)
-        .limit(scope.limit or SHOWN)
+        .group_by(*who)
     )
-    rows = [
-        (cluster, owner, int(bad), count, round(float(bad) / count, 4))
-        for cluster, owner, bad, count in run(connection, scope, query)
-    ]
-    return Answer(("cluster", "owner", "failed", "runs", "failed_share"), rows, title="by owner", bar="failed")
+    kinds: dict[tuple[Any, ...], list[Any]] = {}
+    owners: dict[tuple[str, str], list[int]] = {}
+    for cluster, owner, outcome, code, signal, count, newest in run(connection, scope, query):
+        sums = owners.setdefault((cluster, owner), [0, 0])
+        sums[1] += count
+        if outcome is None or outcome in NOT_FAILED:
+            continue
+        sums[0] += count
+        kind = kinds.setdefault((cluster, outcome, code, signal), [0, set(), newest])
+        kind[0] += count
+        kind[1].add(owner)
+        kind[2] = max(kind[2], newest)
+    most = scope.limit or SHOWN
+    how = [(*key, count, len(whose), newest) for key, (count, whose, newest) in kinds.items()]
+    how.sort(key=lambda row: (-row[4], str(row[:4])))
+    whose_rows = [(*key, bad, count, round(bad / count, 4)) for key, (bad, count) in owners.items() if bad]
+    whose_rows.sort(key=lambda row: (-row[2], row[:2]))
+    columns = ("cluster", "outcome", "exit_code", "exit_signal", "runs", "owners", "newest_ended_at")
+    yield Answer(columns, how[:most], title="by how they ended", bar="runs")
+    names = ("cluster", "owner", "failed", "runs", "failed_share")
+    yield Answer(names, whose_rows[:most], title="by owner", bar="failed")

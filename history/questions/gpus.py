@@ -5,7 +5,7 @@ from collections import defaultdict
 from sqlalchemy import Connection, func, select
 
 from history.questions import Scope, placed_runs, run
-from history.questions.moment import in_queue, placed
+from history.questions.moment import holding, in_queue
 from history.questions.workers import at_moment
 from history.render import Answer
 from history.schema import run_workers, runs
@@ -31,7 +31,7 @@ def gpus(connection: Connection, scope: Scope) -> list[Answer]:
     query = (
         select(*held, func.sum(run_workers.c.gpus), func.count())
         .select_from(placed_runs())
-        .where(placed(scope), run_workers.c.gpus > 0, *scope.among(run_workers))
+        .where(holding(scope), runs.c.gpus > 0, run_workers.c.gpus > 0, *scope.among(runs))
         .group_by(*held)
     )  # fmt: skip
     holders: dict[tuple[str, str, str, str], list[float]] = defaultdict(lambda: [0.0, 0])

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from history.questions import AskError, Scope, placed_runs, run
-from history.questions.moment import HOLDING, holding, in_queue, placed
+from history.questions.moment import HOLDING, holding, in_queue
 from history.questions.period import NOT_FAILED, seconds_between, used_in
 from history.records import State
 from history.render import Answer
@@ -117,7 +117,8 @@ def _workers_now(connection: Connection, scope: Scope, by: str) -> Answer:
     }
     query = (
         select(run_workers.c.cluster, run_workers.c.worker, *measures.values())
-        .where(placed(scope), *scope.among(run_workers))
+        .select_from(placed_runs())
+        .where(holding(scope), *scope.among(runs))
         .group_by(run_workers.c.cluster, run_workers.c.worker)
         .order_by(measures[by].desc().nulls_last(), run_workers.c.cluster, run_workers.c.worker)
         .limit(scope.limit)

@@ -5,10 +5,10 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, func, select
 
-from history.questions import Scope, run
-from history.questions.moment import period_at, placed
+from history.questions import Scope, placed_runs, run
+from history.questions.moment import holding, period_at
 from history.render import Answer
-from history.schema import run_workers, worker_states
+from history.schema import run_workers, runs, worker_states
 
 COLUMNS = (
     "cluster", "worker", "state", "flags", "jobs", "cpus_used", "cpus", "memory_used_bytes", "memory_bytes",
@@ -84,7 +84,9 @@ def loads_at(connection: Connection, scope: Scope) -> dict[tuple[str, str], Load
             func.sum(table.c.memory_bytes),
             func.count(table.c.cpus),
         )
-        .where(placed(scope), *scope.among(table))
+        # the index of run_workers is of one worker: of all, the runs are the way
+        .select_from(placed_runs())
+        .where(holding(scope), *scope.among(runs))
         .group_by(table.c.cluster, table.c.worker)
     )
     return {
