@@ -89,4 +89,4 @@ def test_the_last_moment_is_now(history: History, filled: tuple[list[Job], list[
             for each in (in_queue(Scope()), in_queue(Scope(at=later)))
         )
     assert now == then != set()  # what is held then is of its run, what is asked for now of the job
-    assert {row[7] for row in now} == {"pending", "held", "running", "suspended"}
+    assert {row[7] for row in now} == {"pending", "running", "suspended"}
