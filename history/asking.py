@@ -138,14 +138,15 @@ def _check_scope(connection: "Connection", scope: "Scope") -> None:
         )
 
 
-def default_database() -> str:
-    """Give the default history, or the demo's where there is no other."""
+def default_database(*, silent: bool = False) -> str:
+    """Give the default history, or the demo's where there is no other, and say so."""
     from history.database import default_url
 
     url = default_url()
     real, demo = (Path(each.removeprefix("sqlite:///")) for each in (url, url.replace("history.db", "demo.db")))
     if not real.exists() and demo.exists():
-        click.echo(f"bbq: no history yet; this is the demo's, {demo}", err=True)
+        if not silent:
+            click.echo(f"bbq: no history yet; this is the demo's, {demo}", err=True)
         return f"sqlite:///{demo}"
     return url
 

@@ -56,10 +56,11 @@ def complete(kind: str) -> Callable[..., list[Any]]:
             chosen = context.params.get("kind") or ""
         options = {**(context.obj or {}), **{key: value for key, value in context.params.items() if value}}
         try:
-            from history.database import default_url
+            from history.asking import default_database
             from history.questions import reading
 
-            with reading(options.get("database") or os.environ.get("BBQ_DATABASE") or default_url()) as connection:
+            url = options.get("database") or os.environ.get("BBQ_DATABASE") or default_database(silent=True)
+            with reading(url) as connection:
                 return [CompletionItem(name) for name in known(connection, chosen, incomplete)[:MOST]]
         except Exception:
             return []  # a shell that completes is no place for errors

@@ -15,6 +15,7 @@ from typing import Any
 
 FORMATS = ("table", "json", "csv")
 _BAR = "█"
+_MOST_SPARKS = 20
 
 
 class Answer:
@@ -31,6 +32,7 @@ class Answer:
         title: str | None = None,
         bar: str | None = None,
         named: bool = False,
+        trend: tuple[str, str, str] | None = None,
     ) -> None:
         self.columns = tuple(columns)
         # PostgreSQL sums whole numbers to Decimal
@@ -38,6 +40,8 @@ class Answer:
         self.title = title
         self.bar = bar
         self.named = named
+        self.trend = trend
+        """Columns of a time, a name and a value: a terminal also shows each name's values over time as a sparkline."""
 
     def only(self, columns: Sequence[str]) -> "Answer":
         """Give the answer with just these columns. Raises KeyError with the ones there are."""
@@ -128,6 +132,8 @@ def to_table(
         if answer.title and len(answers) > 1:
             lines.append(answer.title)
         lines.extend(_lines(answer, width, headers, pictures, colours))
+        if pictures and answer.trend is not None:
+            lines.extend(_sparklines(answer, width))
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
 
@@ -194,6 +200,31 @@ def _bars(answer: Answer) -> list[str]:
     values = [float(row[place] or 0) for row in answer.rows]
     most = max(values) or 1.0
     return [_BAR * round(10 * value / most) for value in values]
+
+
+_SPARKS = " ▁▂▃▄▅▆▇█"
+
+
+def _sparklines(answer: Answer, width: int) -> Iterator[str]:
+    """Draw a line of blocks for each name, in the order of their sums; all to one scale, the newest on the right."""
+    assert answer.trend is not None
+    when, who, what = (answer.columns.index(column) for column in answer.trend)
+    times = sorted({row[when] for row in answer.rows})
+    if len(times) < 2:
+        return
+    values: dict[str, dict[Any, float]] = {}
+    for row in answer.rows:
+        values.setdefault(str(row[who] or "-"), {})[row[when]] = float(row[what] or 0)
+    ranked = sorted(values, key=lambda name: (-sum(values[name].values()), name))[:_MOST_SPARKS]
+    size = min(max(_width(name) for name in ranked), max(8, width - len(times) - 2))
+    most = max(max(each.values()) for each in values.values()) or 1.0
+    yield ""
+    yield f"{_heading(answer.trend[2])} from {_human('', times[0])} to {_human('', times[-1])}"
+    for name in ranked:
+        shown = times[-max(1, width - size - 2) :]
+        heights = (values[name].get(time, 0.0) / most for time in shown)
+        line = "".join(_SPARKS[0 if not height else max(1, round(8 * height))] for height in heights)
+        yield f"{_fit(printable(name), size, False)}  {line}".rstrip()
 
 
 def _heading(column: str) -> str:

@@ -371,6 +371,21 @@ def test_tables_fit_the_terminal() -> None:
     assert to_csv([Answer(("a",), [('x"y\n',)])]) == 'a\r\n"x""y\n"\r\n'
 
 
+def test_sparklines_are_for_terminals() -> None:
+    rows = [("d1", "a", 8), ("d1", "b", 1), ("d2", "a", 4), ("d3", "a", 0), ("d3", "b", 8)]
+    usage = Answer(("day", "owner", "cpu_time_seconds"), rows, trend=("day", "owner", "cpu_time_seconds"))
+    assert to_table([usage], width=80, pictures=True).splitlines()[-3:] == ["CPU TIME from d1 to d3", "a  █▄", "b  ▁ █"]
+    assert "█" not in to_table([usage], width=80)
+    assert "from" not in to_table([Answer(usage.columns, rows[:2], trend=usage.trend)], width=80, pictures=True)
+
+
+def test_states_have_colours_only_where_asked() -> None:
+    jobs = Answer(("job_id", "state"), [("1", "running"), ("2", "failed"), ("3", "x\x1b[31m")])
+    shown = to_table([jobs], width=80, colours=True)
+    assert "\x1b[32mrunning" in shown and "\x1b[31mfailed" in shown and "\x1b[31m" not in to_table([jobs], width=80)
+    assert shown.count("\x1b[31m") == 1
+
+
 def test_a_search_that_takes_too_long_says_how_far_it_looked(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("history.questions.search.SECONDS", 0.0)
     done = ask("search", "--name", "nothing is called this")

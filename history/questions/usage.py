@@ -42,7 +42,8 @@ def usage(
         when = () if interval is None else (_named(interval, begin),)
         rows.extend((*when, name or None, *_row(each)) for name, each in ranked[: scope.limit])
     columns = (by, *COLUMNS) if interval is None else (interval, by, *COLUMNS)
-    return Answer(columns, rows, bar="cpu_time_seconds")
+    trend = None if interval is None else (interval, by, "cpu_time_seconds")
+    return Answer(columns, rows, bar="cpu_time_seconds", trend=trend)
 
 
 def _row(figures: Figures) -> tuple[Any, ...]:
