@@ -270,6 +270,8 @@ def _human(column: str, value: Any) -> str:
         return " ".join(f"{key}={_human('', inner)}" for key, inner in value.items())
     if isinstance(value, list | tuple):
         return ",".join(_human("", inner) for inner in value)
+    if column.endswith("efficiency") or "share" in column.split("_"):
+        return f"{value:.1%}" if isinstance(value, float | int) else str(value)
     if column.endswith("_byte_seconds"):
         return f"{value / (3600 << 30):,.1f} GiB h"
     if column.endswith("_bytes"):

@@ -361,6 +361,12 @@ def test_human_units() -> None:
     assert printable("a\tb\x1b[0m 日本") == "a\\tb\\x1b[0m 日本"
 
 
+def test_parts_of_a_whole_are_percent_for_people_only() -> None:
+    shown = Answer(("owner", "cpu_efficiency", "failed_share"), [("a", 0.8213, 1)])
+    assert "82.1%" in to_table([shown], width=80) and "100.0%" in to_table([shown], width=80)
+    assert '"cpu_efficiency": 0.8213' in to_json([shown])
+
+
 def test_tables_fit_the_terminal() -> None:
     wide = Answer(("name", "jobs"), [("日本語" * 20, 5), ("x" * 100, 12345)], bar="jobs")
     for width in (40, 80):
