@@ -3,6 +3,7 @@
 BBQ_TEST_MANY says how many jobs of each; what is printed (pytest -s) are the rates.
 """
 
+import json
 import os
 import time
 from collections import Counter
@@ -12,13 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from sqlalchemy import URL, Connection, Table, delete, insert, select, update
 
 from exporter import windows
 from exporter.config import load
 from exporter.sources import open_source
+from exporter.sources._hostlist import hosts
 from history import schema
 from history.audit import Audit
+from history.cli import command
 from history.database import open_database
 from history.store import History
 from history.verify import Findings
@@ -171,3 +175,108 @@ def _damage(connection: Connection, cluster: str) -> dict[str, str]:
                     connection.execute(insert(table).values({**row, "native_id": invented}))
             expected[invented] = "extra"
     return expected
+
+
+def _asker(database: URL) -> Callable[..., list[dict[str, Any]]]:
+    url = database.render_as_string(hide_password=False)
+
+    def ask(*question: str) -> list[dict[str, Any]]:
+        done = CliRunner().invoke(command, [*question, "--limit", "1000000", "--format", "json", "--database", url])
+        assert done.exit_code == 0, done.output
+        found: list[dict[str, Any]] = json.loads(done.stdout)
+        return found
+
+    return ask
+
+
+def _filled(text: str, scheduler: str, past: tuple[datetime, datetime], database: URL, folder: Path) -> None:
+    (folder / "bbq.yaml").write_text(text)
+    cluster = load(folder / "bbq.yaml").clusters[0]
+    history = History(open_database(database))
+    history.prepare()
+    history.begin(cluster.name, scheduler)
+    source = open_source(cluster)
+    feeds = windows.accounting_feeds(source, [])
+    until = past[1] + timedelta(seconds=1)
+    for _ in windows.backfill(history, cluster.name, source, feeds, past[0] - timedelta(days=1), until):
+        pass
+    history._engine.dispose()
+
+
+def test_questions_about_slurms_past_equal_its_own_words(
+    slurm: Slurm, slurm_past: tuple[str, int], past: tuple[datetime, datetime], database: URL, tmp_path: Path
+) -> None:
+    _filled(slurm_past[0], "slurm", past, database, tmp_path)
+    ask = _asker(database)
+    day = (past[0] + timedelta(days=10)).replace(hour=0, minute=0, second=0)
+    begin, end = (f"{each:%Y-%m-%dT%H:%M:%S}" for each in (day, day + timedelta(days=1)))
+
+    # CPU time by user: sreport, whose figures slurmdbd has first to add up
+    slurm.run("sacctmgr", "-i", "rollup", begin, end)
+    report = slurm.run(
+        "sreport", "-n", "-P", "-t", "Seconds", "cluster", "AccountUtilizationByUser",
+        f"Start={begin}", f"End={end}", "format=Login,Used",
+    ).stdout.decode()  # fmt: skip
+    theirs: Counter[str] = Counter()
+    for line in report.splitlines():
+        login, used = line.split("|")
+        if login:
+            theirs[login] += int(used)
+    mine = {row["owner"]: row["cpu_time_seconds"] for row in ask("usage", "--since", f"{begin}Z", "--until", f"{end}Z")}
+    assert theirs and mine == dict(theirs)
+
+    # who had how many CPUs at a moment, and what was on a worker between two
+    moment = day + timedelta(hours=14)
+    at, later = f"{moment:%Y-%m-%dT%H:%M:%S}", f"{moment + timedelta(hours=2):%Y-%m-%dT%H:%M:%S}"
+
+    def sacct(*arguments: str) -> list[list[str]]:
+        answer = slurm.run("sacct", "-a", "-X", "-D", "-n", "-P", *arguments).stdout.decode()
+        return [line.split("|") for line in answer.splitlines()]
+
+    running = sacct("-s", "R", "-S", at, "-E", at, "-o", "User,AllocCPUS")
+    cpus: Counter[str] = Counter()
+    for user, count in running:
+        cpus[user] += int(count)
+    found = {row["owner"]: row["cpus"] for row in ask("top", "owners", "--by", "cpus", "--at", f"{at}Z") if row["cpus"]}
+    assert cpus and found == dict(cpus)
+    on_worker = {row[0] for row in sacct("-s", "R", "-N", "n2", "-S", at, "-E", later, "-o", "JobID")}
+    searched = ask("search", "--worker", "n2", "--running-between", f"{at}Z", f"{later}Z")
+    assert on_worker and {row["job_id"] for row in searched} == on_worker
+
+    # which workers killed most
+    bad: Counter[str] = Counter()
+    for nodes, ended in sacct("-s", "F,TO,OOM,NF", "-S", begin, "-E", end, "-o", "NodeList,End"):
+        if day.timestamp() <= int(ended) < (day + timedelta(days=1)).timestamp():
+            for node in hosts(nodes):
+                bad[node] += 1
+    url = database.render_as_string(hide_password=False)
+    question = ["failures", "--since", f"{begin}Z", "--until", f"{end}Z", "--format", "json", "--database", url]
+    failed = json.loads(CliRunner().invoke(command, question).stdout)["by worker, black holes first"]
+    assert bad and {row["worker"]: row["failed"] for row in failed} == dict(bad)
+
+
+def test_questions_about_htcondors_past_equal_its_own_words(
+    pool: HTCondor, htcondor_past: tuple[str, int], past: tuple[datetime, datetime], database: URL, tmp_path: Path
+) -> None:
+    _filled(htcondor_past[0], "htcondor", past, database, tmp_path)
+    ask = _asker(database)
+    moment = (past[0] + timedelta(days=10)).replace(hour=14, minute=0, second=0)
+    at = int(moment.timestamp())
+
+    def condor_history(constraint: str, *more: str) -> list[list[str]]:
+        answer = pool.run(
+            "condor_history", "-name", pool.schedds["A"], *more, "-scanlimit", "1000000", "-constraint", constraint,
+            "-af", "Owner", "CpusProvisioned", "GlobalJobId",
+        )  # fmt: skip
+        return [line.split() for line in answer.stdout.decode().splitlines()]
+
+    cpus: Counter[str] = Counter()
+    for owner, count, _ in condor_history(f"JobCurrentStartDate <= {at} && EpochWriteDate > {at}", "-epochs"):
+        cpus[owner] += int(count)
+    question = ["top", "owners", "--by", "cpus", "--at", f"{moment:%Y-%m-%dT%H:%M:%SZ}"]
+    assert cpus and {row["owner"]: row["cpus"] for row in ask(*question) if row["cpus"]} == dict(cpus)
+    little = condor_history("RequestMemory > 2000 && MemoryUsage < 300")
+    found = ask("search", "--resource", "memory>2000M", "--resource", "used-memory<300M")
+    assert little and len(found) == len(little)
+    failed = condor_history("JobStatus == 4 && (ExitBySignal || ExitCode =!= 0)")
+    assert failed and len(ask("search", "--outcome", "failed")) == len(failed)

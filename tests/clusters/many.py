@@ -96,6 +96,12 @@ def slurm_many(slurm: Slurm, jobs: int, begin: int, end: int) -> int:
             + ", ".join(values.get(column, f"t.`{column}`") for column in columns)
             + f" from attempts m join real_{table} t{' where not m.idle' if table == 'step' else ''}",
         ]
+    # sreport tells nothing of a time before the cluster was registered
+    events = f"`{slurm.name}_event_table`"
+    statements.append(
+        f"update {events} set time_start = least(time_start, {begin - 86_400}) where node_name = '' "
+        "order by time_start limit 1"
+    )
     return int(slurm.sql(";\n".join([*statements, "select count(*) from attempts"]))[-1])
 
 
@@ -106,6 +112,9 @@ def slurm_forget(slurm: Slurm) -> None:
         f"delete s from {step} s join {job} j using (job_db_inx) where j.id_job >= {FIRST_ID};"
         f"delete from {job} where id_job >= {FIRST_ID}"
     )
+    # what slurmdbd has added up of them: adding up again leaves hours in which there is nothing any more
+    for table in slurm.sql(f"show tables like '{slurm.name}%usage%table'"):
+        slurm.sql(f"delete from `{table}` where time_start < unix_timestamp() - 100 * 86400")
 
 
 def _real_job(slurm: Slurm) -> str:
