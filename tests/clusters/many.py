@@ -207,6 +207,7 @@ class _Made:
             "CumulativeRemoteUserCpu": f"{busy}.0", "CumulativeRemoteSysCpu": f"{self.number % 60}.0",
             "ResidentSetSize": str(100_000 + self.number % 900_000),
             "ResidentSetSize_RAW": str(100_000 + self.number % 900_000),
+            "MemoryUsage": "((ResidentSetSize + 1023) / 1024)",
         }  # fmt: skip
 
     def _exit(self, last: bool) -> Ad:
