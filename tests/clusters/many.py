@@ -136,6 +136,11 @@ Ad = dict[str, str]
 _OWNERS = ("alice", "bob", "carol")
 _AT_START = ("JobCurrentStartDate", "JobCurrentStartExecutingDate", "ShadowBday", "LastMatchTime")
 _AT_END = ("EnteredCurrentStatus", "CompletionDate", "JobFinishedHookDone", "LastJobLeaseRenewal")
+_OTHERS = (
+    "ExitCode", "ExitSignal", "ToE", "AcctGroup", "AcctGroupUser", "AccountingGroup", "x509UserProxyVOName",
+    "AuthTokenGroups",
+)  # fmt: skip
+"""What is of the job that a record is made from: a job's record and those of its runs are made from different ones."""
 _CAP = "20-many.conf"
 
 
@@ -220,7 +225,7 @@ class _Made:
 
     def record(self, like: Ad) -> tuple[Ad, str]:
         """Give the job's record in the history, and its banner."""
-        ad = {name: value for name, value in like.items() if name not in ("ExitCode", "ExitSignal", "ToE")}
+        ad = {name: value for name, value in like.items() if name not in _OTHERS}
         ad |= self._who() | dict.fromkeys(_AT_END, str(self.over))
         if self.kind in ("removed", "idle"):
             ad |= {"JobStatus": "3", "RemoveReason": '"via condor_rm (by user alice)"'}
@@ -239,7 +244,7 @@ class _Made:
     def epoch(self, like: Ad, place: int, start: int, over: int) -> tuple[Ad, str]:
         """Give the record of a run, and its banner."""
         last = place == len(self.runs) - 1
-        ad = {name: value for name, value in like.items() if name not in ("ExitCode", "ExitSignal", "ToE")}
+        ad = {name: value for name, value in like.items() if name not in _OTHERS}
         ad |= self._who() | self._ran(start, over, place) | self._exit(last) | {"RemoteHost": self._slot(place)}
         ad |= {"EnteredCurrentStatus": str(start), "EpochWriteDate": str(over), "RunInstanceId": str(place)}
         if not last:
