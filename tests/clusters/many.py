@@ -141,6 +141,10 @@ _OTHERS = (
     "AuthTokenGroups",
 )  # fmt: skip
 """What is of the job that a record is made from: a job's record and those of its runs are made from different ones."""
+_ABOUT = (
+    "JobBatchName", "Cmd", "RequestGPUs", "GPUsProvisioned", "DAGManJobId", "AllowedJobDuration",
+    "AllowedExecuteDuration", "JobUniverse", "RoutedFromJobId", "RoutedToJobId",
+)  # fmt: skip
 _CAP = "20-many.conf"
 
 
@@ -155,6 +159,9 @@ def htcondor_many(pool: HTCondor, jobs: int, begin: int, end: int) -> int:
     _run_one(pool, history, epochs)
     job = next(ad for ad in _ads(history) if ad.get("JobStatus") == "4" and ad.get("ExitCode") == "0")
     run = next(ad for ad in _ads(epochs) if ad.get("ExitCode") == "0")
+    # what a job's record and those of its runs both say of the job is the same
+    run = {name: value for name, value in run.items() if name not in _ABOUT}
+    run |= {name: job[name] for name in _ABOUT if name in job}
     settings = pool.chroot.path / "etc/condor/config.d" / _CAP
     settings.write_text(
         "HISTORY_HELPER_MAX_HISTORY = 2000000000\nMAX_HISTORY_LOG = 2000000000\nMAX_EPOCH_HISTORY_LOG = 2000000000\n"
