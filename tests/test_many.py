@@ -17,8 +17,8 @@ from click.testing import CliRunner
 from sqlalchemy import URL, Connection, Table, delete, insert, select, update
 
 from exporter import windows
-from exporter.config import load
-from exporter.sources import open_source
+from exporter.config import Cluster, load
+from exporter.sources import Source, open_source
 from exporter.sources._hostlist import hosts
 from history import schema
 from history.audit import Audit
@@ -82,12 +82,7 @@ def test_a_long_past_is_filled_in_verified_damaged_and_mended(
     scheduler: str, past: tuple[datetime, datetime], database: URL, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     text, attempts = request.getfixturevalue(f"{scheduler}_past")
-    (tmp_path / "bbq.yaml").write_text(text)
-    cluster = load(tmp_path / "bbq.yaml").clusters[0]
-    history = History(open_database(database))
-    history.prepare()
-    history.begin(cluster.name, scheduler)
-    source = open_source(cluster)
+    history, cluster, source = _begun(text, database, tmp_path)
     since, until = past[0] - timedelta(days=1), past[1] + timedelta(seconds=1)
 
     def go(work: Callable[..., Iterator[windows.Part]]) -> Findings:
@@ -189,13 +184,18 @@ def _asker(database: URL) -> Callable[..., list[dict[str, Any]]]:
     return ask
 
 
-def _filled(text: str, scheduler: str, past: tuple[datetime, datetime], database: URL, folder: Path) -> None:
+def _begun(text: str, database: URL, folder: Path) -> tuple[History, Cluster, Source]:
+    """Give a history that knows the cluster of a configuration, and nothing of it yet."""
     (folder / "bbq.yaml").write_text(text)
     cluster = load(folder / "bbq.yaml").clusters[0]
     history = History(open_database(database))
     history.prepare()
-    history.begin(cluster.name, scheduler)
-    source = open_source(cluster)
+    history.begin(cluster.name, cluster.scheduler)
+    return history, cluster, open_source(cluster)
+
+
+def _filled(text: str, past: tuple[datetime, datetime], database: URL, folder: Path) -> None:
+    history, cluster, source = _begun(text, database, folder)
     feeds = windows.accounting_feeds(source, [])
     until = past[1] + timedelta(seconds=1)
     for _ in windows.backfill(history, cluster.name, source, feeds, past[0] - timedelta(days=1), until):
@@ -206,7 +206,7 @@ def _filled(text: str, scheduler: str, past: tuple[datetime, datetime], database
 def test_questions_about_slurms_past_equal_its_own_words(
     slurm: Slurm, slurm_past: tuple[str, int], past: tuple[datetime, datetime], database: URL, tmp_path: Path
 ) -> None:
-    _filled(slurm_past[0], "slurm", past, database, tmp_path)
+    _filled(slurm_past[0], past, database, tmp_path)
     ask = _asker(database)
     day = (past[0] + timedelta(days=10)).replace(hour=0, minute=0, second=0)
     begin, end = (f"{each:%Y-%m-%dT%H:%M:%S}" for each in (day, day + timedelta(days=1)))
@@ -258,7 +258,7 @@ def test_questions_about_slurms_past_equal_its_own_words(
 def test_questions_about_htcondors_past_equal_its_own_words(
     pool: HTCondor, htcondor_past: tuple[str, int], past: tuple[datetime, datetime], database: URL, tmp_path: Path
 ) -> None:
-    _filled(htcondor_past[0], "htcondor", past, database, tmp_path)
+    _filled(htcondor_past[0], past, database, tmp_path)
     ask = _asker(database)
     moment = (past[0] + timedelta(days=10)).replace(hour=14, minute=0, second=0)
     at = int(moment.timestamp())

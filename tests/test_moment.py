@@ -52,7 +52,8 @@ def filled(history: History) -> tuple[list[Job], list[Pause]]:
         jobs = [job for each in stored_jobs(connection, "local", ids).values() for job in each]
         pauses = schema.job_pauses
         query = select(pauses.c.native_id, pauses.c.kind, pauses.c.started_at, pauses.c.ended_at)
-        return jobs, [tuple(row) for row in connection.execute(query.where(pauses.c.kind != "requeued"))]  # type: ignore[misc]
+        observed_pauses = connection.execute(query.where(pauses.c.kind != "requeued"))
+        return jobs, [(native_id, kind, begin, end) for native_id, kind, begin, end in observed_pauses]
 
 
 def state_of(job: Job, pauses: list[Pause], at: datetime) -> str | None:

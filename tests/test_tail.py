@@ -139,8 +139,7 @@ def test_however_many_wait_none_is_skipped(schedd: Schedd, seed: int, restart: b
             schedd.end(late=chance.choice((0, 0, 5000, 400_000)))
         return asked(questions)
 
-    schedd.ask = appending  # type: ignore[method-assign]
-    reader.source = Source(settings(), ask=schedd.ask)
+    reader.source = Source(settings(), ask=appending)
     for _ in range(4):
         more[:] = [None] * 12
         for _ in range(chance.choice((0, 3, 19, 20, 21, 150))):
@@ -151,8 +150,7 @@ def test_however_many_wait_none_is_skipped(schedd: Schedd, seed: int, restart: b
         for _ in range(chance.choice((0, 0, 70))):
             schedd.end(seconds=0)
         reader.poll(restart=restart)
-    schedd.ask = asked  # type: ignore[method-assign]
-    reader.source = Source(settings(), ask=schedd.ask)
+    reader.source = Source(settings(), ask=asked)
     reader.poll()
     assert set(reader.told) == set(schedd.ids())
     assert set(reader.runs) == set(schedd.ids())
@@ -249,12 +247,14 @@ def test_a_watermark_is_small_and_plain(schedd: Schedd) -> None:
     }  # fmt: skip
 
 
-def test_a_job_of_another_time_is_asked_for_by_name_before_it_is_taken_out(history: History, schedd: Schedd) -> None:
+def test_a_job_of_another_time_is_asked_for_by_name_before_it_is_taken_out(
+    history: History, schedd: Schedd, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A history file cannot be late, but the stored end may be wrong: a part of the time must not lose the job."""
     for _ in range(19):
         schedd.end(seconds=60)
     source = Source(settings(), ask=schedd.ask)
-    source.feeds = lambda known=(): [FEED]  # type: ignore[method-assign]
+    monkeypatch.setattr(source, "feeds", lambda known=(): [FEED])
     begin, end = (datetime.fromtimestamp(T + minutes * 60, UTC) for minutes in (-60, 60))
     history.begin_cluster("grid", "htcondor", "23.9", begin)
     assert sum(part.findings.checked for part in windows.backfill(history, "grid", source, [FEED], begin, end)) == 38
