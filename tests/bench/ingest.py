@@ -15,7 +15,7 @@ def ended_jobs(count: int, until: datetime, cluster: str) -> Iterator[Job]:
 
     Each of 150 owners has three accounts.
     """
-    first = int(until.timestamp()) * 100
+    first = int(until.timestamp()) * 100_000
     grid = cluster == "grid"
     for number in range(count):
         submitted = until - timedelta(seconds=86_400 * (count - number) // count + 7200)
