@@ -27,7 +27,7 @@ def upsert(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
     Args:
         rows: one mapping a row with every column of the table; no key twice.
     """
-    _insert(connection, table, rows, adding=False)
+    _insert(connection, table, rows, _replaced(table))
 
 
 def add(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
@@ -36,17 +36,39 @@ def add(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
     Args:
         rows: one mapping a row with every column of the table; no key twice.
     """
-    _insert(connection, table, rows, adding=True)
+    _insert(connection, table, rows, tuple((name, f"{table.name}.{name} + excluded.{name}") for name in _rest(table)))
 
 
-def _insert(connection: Connection, table: Table, rows: Sequence[Row], *, adding: bool) -> None:
+def count(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
+    """Insert counters, or move those that are there by `value`; `highest` keeps the largest value there ever was.
+
+    Args:
+        rows: one mapping a row with every column of the table; no key twice.
+    """
+    largest = "max" if connection.dialect.name == "sqlite" else "greatest"
+    value = f"{table.name}.value + excluded.value"
+    _insert(connection, table, rows, (("value", value), ("highest", f"{largest}({table.name}.highest, {value})")))
+
+
+_Settings = tuple[tuple[str, str], ...]
+"""What becomes of columns of a row that is there: their names and what they are set to, in SQL."""
+
+
+def _insert(connection: Connection, table: Table, rows: Sequence[Row], settings: _Settings) -> None:
     if not rows:
         return
     if connection.dialect.name == "sqlite":
-        statement = _sqlite_upsert(table, adding=adding)
-        connection.exec_driver_sql(statement, _sqlite_rows(tuple(table.columns), rows))
+        connection.exec_driver_sql(_sqlite_upsert(table, settings), _sqlite_rows(tuple(table.columns), rows))
     else:
-        connection.exec_driver_sql(_postgresql_upsert(table, adding=adding), {"page": _page(rows)})
+        connection.exec_driver_sql(_postgresql_upsert(table, settings), {"page": _page(rows)})
+
+
+def _rest(table: Table) -> list[str]:
+    return [column.name for column in table.columns if not column.primary_key]
+
+
+def _replaced(table: Table) -> _Settings:
+    return tuple((name, f"excluded.{name}") for name in _rest(table))
 
 
 def delete(connection: Connection, table: Table, keys: Sequence[Row]) -> None:
@@ -174,27 +196,25 @@ def _seconds(moment: datetime) -> int:
     return int(moment.timestamp())
 
 
-def _on_conflict(table: Table, *, adding: bool) -> str:
+def _on_conflict(table: Table, settings: _Settings) -> str:
     key = [column.name for column in table.primary_key.columns]
-    rest = [column.name for column in table.columns if column.name not in key]
-    new = "{0} = {1}.{0} + excluded.{0}" if adding else "{0} = excluded.{0}"
-    action = "UPDATE SET " + ", ".join(new.format(name, table.name) for name in rest) if rest else "NOTHING"
+    action = "UPDATE SET " + ", ".join(f"{name} = {value}" for name, value in settings) if settings else "NOTHING"
     return f"ON CONFLICT ({', '.join(key)}) DO {action}"
 
 
 @lru_cache
-def _sqlite_upsert(table: Table, *, adding: bool = False) -> str:
+def _sqlite_upsert(table: Table, settings: _Settings) -> str:
     names = [column.name for column in table.columns]
     marks = ", ".join("?" * len(names))
-    conflict = _on_conflict(table, adding=adding)
+    conflict = _on_conflict(table, settings)
     return f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({marks}) {conflict}"
 
 
 @lru_cache
-def _postgresql_upsert(table: Table, *, adding: bool = False) -> str:
+def _postgresql_upsert(table: Table, settings: _Settings) -> str:
     names = ", ".join(column.name for column in table.columns)
     page = _recordset("r", list(table.columns))
-    return f"INSERT INTO {table.name} ({names}) SELECT {names} FROM {page} {_on_conflict(table, adding=adding)}"
+    return f"INSERT INTO {table.name} ({names}) SELECT {names} FROM {page} {_on_conflict(table, settings)}"
 
 
 def _recordset(alias: str, columns: Sequence[Column[Any]]) -> str:

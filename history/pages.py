@@ -9,11 +9,12 @@ from msgspec.structs import replace
 from sqlalchemy import Connection, delete
 
 from history import schema
+from history.counters import counter_rows
 from history.merge import merge, not_pruned
 from history.periods import save_pauses
-from history.rebuild import usage_rows
+from history.rebuild import daily_rows, table_of
 from history.records import Job
-from history.rollup import MEASURES, add_job, no_usage
+from history.rollup import DAILY, MONTHLY_USAGE, USAGE, Daily, Figures, Rollup, add_job, by_month, no_rollup
 from history.rows import Rows, no_rows, rows_of, stored_jobs
 from history.writer import Writer
 
@@ -52,7 +53,7 @@ def save_page(writer: Writer, page: Iterable[Job], pruned_before: datetime | Non
     for job in after:
         rows_of(job, cluster, writer.seen_at, new)
     _apply(writer, old, new)
-    _save_usage(writer, before, after)
+    _save_rollups(writer, before, after)
     save_pauses(writer, before, after)
     return len(after)
 
@@ -85,19 +86,32 @@ def _apply(writer: Writer, old: Rows, new: Rows) -> None:
         writer.put(table, changed)
 
 
-def _save_usage(writer: Writer, before: Iterable[Job], after: Iterable[Job]) -> None:
-    """Move the rollup by the difference between jobs as they were and as they are."""
-    usage = no_usage()
+def _save_rollups(writer: Writer, before: Iterable[Job], after: Iterable[Job]) -> None:
+    """Move the rollups by the difference between jobs as they were and as they are."""
+    moved = no_rollup()
     for job in before:
-        add_job(job, usage, -1)
+        add_job(job, moved, -1)
     for job in after:
-        add_job(job, usage)
-    changed = list(usage_rows(writer.cluster, usage))
-    table = schema.usage_daily
+        add_job(job, moved)
+    for daily in DAILY:
+        _move(writer, daily, moved[daily.name])
+    follow(writer, moved)
+
+
+def follow(writer: Writer, moved: Rollup) -> None:
+    """Move what is added up from the rollups as they moved: the months, and the counters."""
+    _move(writer, MONTHLY_USAGE, by_month(moved[USAGE.name]))
+    writer.count(schema.counters, list(counter_rows(writer.cluster, moved, writer.seen_at)))
+
+
+def _move(writer: Writer, daily: Daily, figures: Figures) -> None:
+    """Add figures to a rollup, and leave no row in which there is nothing."""
+    table = table_of(daily)
+    changed = list(daily_rows(daily, writer.cluster, figures))
     writer.add(table, changed)
-    less = {row["day"] for row in changed if any(row[name] < 0 for name in MEASURES)}
+    less = {row["day"] for row in changed if any(row[name] < 0 for name in daily.measures)}
     if less:
-        nothing = [table.c[name] == 0 for name in MEASURES]
+        nothing = [table.c[name] == 0 for name in daily.measures]
         writer.connection.execute(
             delete(table).where(table.c.cluster == writer.cluster, table.c.day.in_(less), *nothing)
         )

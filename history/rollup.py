@@ -1,51 +1,132 @@
-"""What a job adds to `usage_daily`: a pure function of the stored job, in whole numbers.
+"""What a job adds to the rollups by day: a pure function of the stored job, in whole numbers.
 
-The rollup is exact because it is only ever changed by differences of this function (`history.store`), and because
-whole numbers add up to the same in any order. A job counts on the day it ended; a run's time counts on the days on
-which it ran, once it has ended. Days are days of UTC.
+A rollup is exact because it is only ever changed by differences of this function (`history.pages`), and because
+whole numbers add up to the same in any order. Days are days of UTC. A job counts as submitted on the day of its
+submission, as started on that of its first start, and as ended on that of its end; a run counts on its workers on the
+day it ended, and its time on the days on which it ran, once it has ended.
 """
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
+from typing import Any, NamedTuple
 
 from history.records import Job, Run
 
-MEASURES = (
-    "jobs", "waits", "wait_seconds", "runs", "wall_seconds", "cpu_seconds", "gpu_seconds", "memory_mib_seconds",
-    "measured_cpu_seconds", "used_cpu_seconds",
-)  # fmt: skip
-"""The columns of `usage_daily` that add up, in the order of the figures below."""
 
-Key = tuple[date, str, str, str, str, str]
-"""Day, queue, owner, account, VO and outcome; what is not said is the empty text."""
-Usage = dict[Key, list[int]]
-"""Figures in the order of MEASURES, by key."""
+class Daily(NamedTuple):
+    """A rollup by day and cluster: what else it is kept by, and the columns that add up."""
+
+    name: str
+    key: tuple[str, ...]
+    """Columns of the key after day and cluster; what is not said is the empty text."""
+    measures: tuple[str, ...]
+
+
+USAGE = Daily(
+    "usage_daily",
+    ("queue", "owner", "account", "vo", "outcome"),
+    ("jobs", "waits", "wait_seconds", "runs", "wall_seconds", "cpu_seconds", "gpu_seconds", "memory_mib_seconds",
+     "measured_cpu_seconds", "used_cpu_seconds"),
+)  # fmt: skip
+"""What was used, and how jobs ended."""
+ARRIVALS = Daily("arrivals_daily", ("queue", "owner", "account", "vo"), ("submitted", "started"))
+"""Jobs that came and that started for the first time."""
+WORKERS = Daily(
+    "workers_daily",
+    ("worker", "outcome"),
+    ("runs", "untold_runs", "wall_seconds", "cpu_seconds", "gpu_seconds", "memory_mib_seconds"),
+)
+"""Runs that ended on a worker, each as a whole, and what they held there, as far as it is told."""
+DURATIONS = Daily("durations_daily", ("queue", "kind", "at_most_seconds"), ("jobs", "seconds"))
+"""How long jobs waited (on the day of their first start) and runs took (on that of their end), by length."""
+EFFICIENCY = Daily(
+    "efficiency_daily",
+    ("queue", "owner", "account", "vo"),
+    ("runs", "untold_runs", "cpu_seconds", "used_cpu_seconds", "memory_mib_seconds", "used_memory_mib_seconds"),
+)
+"""Runs that ended, each as a whole: what they held and used, as far as it is told; the memory used is the peak."""
+DAILY = (USAGE, ARRIVALS, WORKERS, DURATIONS, EFFICIENCY)
+MONTHLY_USAGE = Daily("usage_monthly", USAGE.key, USAGE.measures)
+"""The sums of USAGE over each month; its day is the month's first."""
+
+BOUNDS = (10, 60, 300, 900, 3600, 14_400, 43_200, 86_400, 259_200, 604_800)
+"""Lengths by which DURATIONS is kept, in seconds."""
+LONGER = (1 << 31) - 1
+"""The `at_most_seconds` of what is longer than every bound."""
+
+Key = tuple[Any, ...]
+"""The day, then the columns of a rollup's key."""
+Figures = dict[Key, list[int]]
+"""Figures in the order of a rollup's measures, by key."""
+Rollup = dict[str, Figures]
+"""Figures by the name of their rollup."""
 
 _DAY = timedelta(days=1)
-_MOST = 1 << 50
+MIB = 1 << 20
+MOST = 1 << 50
 """A bound for what one run may add, so that one absurd record cannot overflow a year's sum."""
 
 
-def no_usage() -> Usage:
-    """Give an empty rollup that grows with what is added."""
-    return defaultdict(lambda: [0] * len(MEASURES))
+def no_rollup() -> Rollup:
+    """Give empty rollups that grow with what is added."""
+    return {each.name: no_figures(each) for each in DAILY}
 
 
-def add_job(job: Job, usage: Usage, sign: int = 1) -> None:
-    """Add what a stored job says to a rollup, or with sign -1 take it away."""
+def by_month(usage: Figures) -> Figures:
+    """Add up what is kept by day to what is kept by month."""
+    found = no_figures(MONTHLY_USAGE)
+    for (day, *key), values in usage.items():
+        sums = found[(day.replace(day=1), *key)]
+        for place, value in enumerate(values):
+            sums[place] += value
+    return found
+
+
+def no_figures(daily: Daily) -> Figures:
+    """Give one empty rollup."""
+    return defaultdict(lambda: [0] * len(daily.measures))
+
+
+def add_job(job: Job, rollup: Rollup, sign: int = 1) -> None:
+    """Add what a stored job says to the rollups, or with sign -1 take it away."""
     if job.routed_to is not None:
         return  # bookkeeping for its routed copy, which counts
-    who = (job.queue or "", job.owner, job.account or "", job.vo or "")
+    queue = job.queue or ""
+    who = (queue, job.owner, job.account or "", job.vo or "")
+    arrivals, workers, durations = rollup[ARRIVALS.name], rollup[WORKERS.name], rollup[DURATIONS.name]
+    arrivals[(job.submitted_at.date(), *who)][0] += sign
+    started = min((run.started_at for run in job.runs), default=None)
+    if started is not None:
+        day = started.date()
+        arrivals[(day, *who)][1] += sign
+        waited = _length(job.submitted_at, started)
+        figures = durations[(day, queue, "wait", _bound(waited))]
+        figures[0] += sign
+        figures[1] += sign * waited
     if job.ended_at is not None:
-        started = min((run.started_at for run in job.runs), default=None)
-        add_end(usage, who, job.outcome, job.submitted_at, started, job.ended_at, sign)
+        add_end(rollup[USAGE.name], who, job.outcome, job.submitted_at, started, job.ended_at, sign)
     for run in job.runs:
-        add_run(usage, who, run, sign)
+        if run.ended_at is None:
+            continue
+        add_run(rollup, who, run, sign)
+        day, length, outcome = run.ended_at.date(), _length(run.started_at, run.ended_at), str(run.outcome or "")
+        figures = durations[(day, queue, "run", _bound(length))]
+        figures[0] += sign
+        figures[1] += sign * length
+        for there in run.workers:
+            figures = workers[(day, there.worker, outcome)]
+            figures[0] += sign
+            figures[1] += sign * (there.cpus is None)
+            figures[2] += sign * length
+            figures[3] += sign * _held(there.cpus, length)
+            figures[4] += sign * _held(there.gpus, length)
+            figures[5] += sign * _held((there.memory_bytes or 0) / MIB, length)
 
 
 def add_end(
-    usage: Usage,
+    usage: Figures,
     who: tuple[str, str, str, str],
     outcome: str | None,
     submitted_at: datetime,
@@ -53,18 +134,19 @@ def add_end(
     ended_at: datetime,
     sign: int = 1,
 ) -> None:
-    """Add that a job ended; `who` is queue, owner, account and VO."""
+    """Add to the usage that a job ended; `who` is queue, owner, account and VO."""
     figures = usage[(ended_at.date(), *who, str(outcome or ""))]
     figures[0] += sign
     if first_started_at is not None:
         figures[1] += sign
-        figures[2] += sign * max(0, int((first_started_at - submitted_at).total_seconds()))
+        figures[2] += sign * _length(submitted_at, first_started_at)
 
 
-def add_run(usage: Usage, who: tuple[str, str, str, str], run: Run, sign: int = 1) -> None:
+def add_run(rollup: Rollup, who: tuple[str, str, str, str], run: Run, sign: int = 1) -> None:
     """Add what a run (or a row of `runs`) held and used; one that has not ended adds nothing yet."""
     if run.ended_at is None:
         return
+    usage = rollup[USAGE.name]
     outcome = str(run.outcome or "")
     usage[(run.ended_at.date(), *who, outcome)][3] += sign
     for day, parts in _days(run, run.ended_at):
@@ -72,9 +154,27 @@ def add_run(usage: Usage, who: tuple[str, str, str, str], run: Run, sign: int = 
         for place, part in enumerate(parts, 4):
             figures[place] += sign * part
 
+    figures = rollup[EFFICIENCY.name][(run.ended_at.date(), *who)]
+    for place, value in enumerate(_whole(run, _length(run.started_at, run.ended_at))):
+        figures[place] += sign * value
+
+
+def _whole(run: Run, seconds: int) -> tuple[int, int, int, int, int, int]:
+    """Give what an ended run adds to the measures of EFFICIENCY."""
+    told = run.used_cpu_seconds is not None and run.cpus is not None
+    told_memory = run.used_memory_bytes is not None and bool(run.memory_bytes)
+    return (
+        1,
+        0 if told else 1,
+        _bounded(run.cpus * seconds) if told and run.cpus else 0,
+        _bounded(run.used_cpu_seconds) if told and run.used_cpu_seconds else 0,
+        _bounded(run.memory_bytes * seconds >> 20) if told_memory and run.memory_bytes else 0,
+        _bounded(run.used_memory_bytes * seconds >> 20) if told_memory and run.used_memory_bytes else 0,
+    )
+
 
 def _days(run: Run, ended_at: datetime) -> Iterator[tuple[date, tuple[int, int, int, int, int, int]]]:
-    """Give what a run adds to each day it ran on, in the order of MEASURES from `wall_seconds` on."""
+    """Give what a run adds to each day it ran on, in the order of the measures of USAGE from `wall_seconds` on."""
     cpus, gpus, memory = run.cpus or 0.0, run.gpus or 0.0, run.memory_bytes or 0
     used = run.used_cpu_seconds
     wall = int((ended_at - run.started_at).total_seconds())
@@ -105,5 +205,19 @@ def _days(run: Run, ended_at: datetime) -> Iterator[tuple[date, tuple[int, int, 
         begin, before, used_before = end, until, used_until
 
 
+def _held(value: float | None, seconds: int) -> int:
+    """Give a product as whole number, as `history.rebuild` has the databases compute it."""
+    return int(min(max(value or 0.0, 0.0) * seconds, MOST))
+
+
 def _bounded(value: float) -> int:
-    return min(round(value), _MOST) if value > 0 else 0
+    return min(round(value), MOST) if value > 0 else 0
+
+
+def _length(begin: datetime, end: datetime) -> int:
+    return min(max(0, int((end - begin).total_seconds())), LONGER)
+
+
+def _bound(seconds: int) -> int:
+    place = bisect_left(BOUNDS, seconds)
+    return BOUNDS[place] if place < len(BOUNDS) else LONGER

@@ -30,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import BigInteger, TypeEngine
 
-from history.rollup import MEASURES
+from history.rollup import ARRIVALS, DURATIONS, EFFICIENCY, MONTHLY_USAGE, USAGE, WORKERS, Daily
 
 OPEN_SPAN = 99
 """Span class of a period that has not ended."""
@@ -238,6 +238,10 @@ Index(
     postgresql_where=text("gpus > 0"),
 )
 
+FAILED = text("outcome NOT IN ('completed', 'cancelled', 'preempted', 'unknown', '')")
+"""That a run failed, in the words of the index: an outcome that is nobody's failure, or not known, is none."""
+Index("ix_runs_failed", runs.c.ended_at, sqlite_where=FAILED, postgresql_where=FAILED)
+
 run_workers = Table(
     "run_workers",
     metadata,
@@ -344,15 +348,38 @@ collections = Table(
     Column("gaps", _json()),
 )
 
-usage_daily = Table(
-    "usage_daily",
+
+def _daily(daily: Daily) -> Table:
+    """Make the table of a rollup by day."""
+    return Table(
+        daily.name,
+        metadata,
+        Column("day", Date, primary_key=True),
+        _cluster(),
+        *(
+            Column(name, Integer if name == "at_most_seconds" else _key_text(), primary_key=True, autoincrement=False)
+            for name in daily.key
+        ),
+        *(Column(name, BigInteger, nullable=False) for name in daily.measures),
+    )
+
+
+usage_daily = _daily(USAGE)
+arrivals_daily = _daily(ARRIVALS)
+workers_daily = _daily(WORKERS)
+durations_daily = _daily(DURATIONS)
+efficiency_daily = _daily(EFFICIENCY)
+usage_monthly = _daily(MONTHLY_USAGE)
+
+counters = Table(
+    "counters",
     metadata,
-    Column("day", Date, primary_key=True),
-    *(
-        Column(name, _key_text(), primary_key=True)
-        for name in ("cluster", "queue", "owner", "account", "vo", "outcome")
-    ),
-    *(Column(name, BigInteger, nullable=False) for name in MEASURES),
+    _cluster(),
+    *(Column(name, _key_text(), primary_key=True) for name in ("counter", "queue", "owner", "worker", "outcome")),
+    Column("at_most_seconds", Integer, primary_key=True, autoincrement=False),
+    Column("value", BigInteger, nullable=False),
+    Column("highest", BigInteger, nullable=False),
+    _moment("first_at", nullable=False),
 )
 
 set_aside = Table(

@@ -3,9 +3,9 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, and_, or_
+from sqlalchemy import ColumnElement, Connection, Integer, Table, and_, func, or_, type_coerce
 
-from history.schema import OPEN_SPAN, TOP_SPAN
+from history.schema import OPEN_SPAN, TOP_SPAN, jobs
 
 
 def open_at(table: Table, moment: datetime) -> ColumnElement[bool]:
@@ -49,3 +49,27 @@ def open_between(table: Any, since: datetime, until: datetime) -> ColumnElement[
         for span in (*range(TOP_SPAN + 1), OPEN_SPAN)
     ]
     return or_(open_at(table, since), and_(table.c.submitted_at < until, or_(*started)))
+
+
+def first_started_between(since: datetime, until: datetime) -> ColumnElement[bool]:
+    """Give the condition that a job first started in [since, until): by the class of its wait, so short ranges."""
+    found = []
+    for span in range(TOP_SPAN + 1):
+        one = [
+            jobs.c.wait_span == span,
+            jobs.c.submitted_at < until,
+            jobs.c.first_started_at >= since,
+            jobs.c.first_started_at < until,
+        ]
+        earliest = int(since.timestamp()) - (2 << span)
+        if span < TOP_SPAN and earliest >= 0:
+            one.append(jobs.c.submitted_at > datetime.fromtimestamp(earliest, UTC))
+        found.append(and_(*one))
+    return or_(*found)
+
+
+def seconds_between(connection: Connection, start: Any, end: Any) -> Any:
+    """Give the seconds between two columns."""
+    if connection.dialect.name == "sqlite":
+        return type_coerce(end, Integer) - type_coerce(start, Integer)
+    return func.extract("epoch", end - start)

@@ -13,9 +13,10 @@ from sqlalchemy import Connection, Table, delete, select
 
 from history import bulk, schema
 from history.merge import REQUEUEING, merge, not_pruned
-from history.rebuild import computed, rebuild, stored, usage_rows
+from history.pages import follow
+from history.rebuild import computed, daily_rows, difference, rebuild, stored
 from history.records import Job
-from history.rollup import Usage, add_job, no_usage
+from history.rollup import DAILY, Rollup, add_job, no_rollup
 from history.rows import REQUEUED, Rows, assemble, no_rows, rows_of
 from history.writer import Writer
 
@@ -99,7 +100,7 @@ class _Compared(msgspec.Struct, kw_only=True):
     old: Rows
     new: Rows
     extra: list[Job]
-    touched: Usage
+    touched: Rollup
 
 
 def compare(connection: Connection, window: Window, pruned_before: datetime | None = None) -> Findings:
@@ -110,7 +111,8 @@ def compare(connection: Connection, window: Window, pruned_before: datetime | No
 def mend(writer: Writer, window: Window, pruned_before: datetime | None = None) -> "Mended":
     """Make what is stored equal to what accounting says of a window, in the writer's transaction.
 
-    The rollup of every day that is touched is computed anew from the rows.
+    The rollups of every day that is touched are computed anew from the rows, and the months and counters moved by
+    what that changes.
     """
     connection, cluster = writer.connection, window.cluster
     compared = _compare(connection, window, pruned_before)
@@ -129,11 +131,13 @@ def mend(writer: Writer, window: Window, pruned_before: datetime | None = None) 
     ]
     for row in bulk.fetch_jobs(connection, schema.job_pauses, gone_jobs):
         writer.delete(schema.job_pauses, [row])
-    days = {key[0] for key in compared.touched}
+    days = {key[0] for figures in compared.touched.values() for key in figures}
     if pruned_before is not None:
         days = {day for day in days if day >= pruned_before.date()}
     if days:
+        before = stored(connection, cluster, days)
         rebuild(connection, cluster, days)
+        follow(writer, difference(stored(connection, cluster, days), before))
     return Mended(findings=compared.findings, removed=compared.extra)
 
 
@@ -145,13 +149,14 @@ class Mended(msgspec.Struct, frozen=True):
 
 
 def compare_usage(connection: Connection, cluster: str, days: Iterable[date]) -> list[date]:
-    """Give the days of which the rollup is not the sum of the rows."""
+    """Give the days of which a rollup is not the sum of the rows."""
     wanted = set(days)
     if not wanted:
         return []
-    sums = {tuple(row.items()) for row in usage_rows(cluster, computed(connection, cluster, wanted).get(cluster, {}))}
-    there = {tuple(row.items()) for row in usage_rows(cluster, stored(connection, cluster, wanted))}
-    return sorted({dict(row)["day"] for row in sums ^ there})
+    moved = difference(
+        computed(connection, cluster, wanted).get(cluster, no_rollup()), stored(connection, cluster, wanted)
+    )
+    return sorted({row["day"] for daily in DAILY for row in daily_rows(daily, cluster, moved[daily.name])})
 
 
 def _compare(connection: Connection, window: Window, pruned_before: datetime | None) -> _Compared:
@@ -166,7 +171,7 @@ def _compare(connection: Connection, window: Window, pruned_before: datetime | N
             by_id.setdefault(row["native_id"], {each: [] for each in _TABLES})[table].append(row)
     old, new = no_rows(), no_rows()
     findings = Findings(found=[])
-    touched = no_usage()
+    touched = no_rollup()
     extra: list[Job] = []
     for native_id, seen in observed.items():
         there = by_id.get(native_id, {table: [] for table in _TABLES})

@@ -31,6 +31,10 @@ class Writer:
         bulk.add(self.connection, table, rows)
         self.written[table.name] += len(rows)
 
+    def count(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Insert counters, or move those with their keys; no key twice. They are not counted as rows written."""
+        bulk.count(self.connection, table, rows)
+
     def delete(self, table: Table, keys: Sequence[Mapping[str, Any]]) -> None:
         """Delete the rows with these keys."""
         bulk.delete(self.connection, table, keys)

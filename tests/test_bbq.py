@@ -206,7 +206,9 @@ def test_top_workers_over_a_period_counts_runs_each_by_its_own_end(ask: Ask, his
     rows = answer(ask("top", "workers", "--since", "5h", "--by", "wall-time", "--limit", "100", "--format", "json"))
     found = {row["worker"]: (row["runs"], row["failed"], row["wall_time_seconds"]) for row in rows}
     assert found["bad"] == (1, 1, 1800) and found["g0"] == (1, 0, 7200) and len(found) == 12
-    assert ask("top", "workers", "--since", "5h", "--by", "cpu-time").exit_code == 1
+    told = {row["worker"]: (row["cpu_time_seconds"], row["runs_not_counted"]) for row in rows}
+    assert told["bad"] == (3600, 0) and told["g0"] == (None, 1)
+    assert ask("top", "workers", "--since", "5h", "--by", "wait").exit_code == 1
     assert "leave it out" in ask("top", "owners", "--state", "running", "--since", "5h").stderr
 
 

@@ -19,11 +19,11 @@ from exporter.keeper import Keeper
 from history import care, schema
 from history.database import open_database
 from history.prune import prune
-from history.rebuild import computed, stored
 from history.records import Job, Outcome
 from history.rows import stored_jobs, waits_again
 from history.store import History
 from history.upgrade import _config, newest
+from tests.exact import counters, inexact
 from tests.test_merge import some_lives
 from tests.test_rollup import named, usage
 from tests.test_store import ended, pending, rows, running
@@ -112,9 +112,8 @@ def test_a_database_of_every_release_comes_along_with_its_rows(engine: Engine, d
             for each in waits_again(job)
         }
         assert {tuple(row) for row in connection.execute(again)} == expected != set()
-        days = set(connection.scalars(select(schema.usage_daily.c.day)))
         for cluster in ("grid", "local"):
-            assert stored(connection, cluster, days) == computed(connection, cluster)[cluster] != {}
+            assert inexact(connection, cluster) == [] and len(counters(connection, cluster)) > 20
     columns = {column["name"] for column in inspect(engine).get_columns("clusters")}
     assert columns == {column.name for column in schema.clusters.columns}
 

@@ -41,7 +41,7 @@ def test_keys_begin_with_the_jobs_identity_and_nothing_else_is_unique() -> None:
 
 def test_an_upsert_takes_values_of_its_page_and_calls_nothing() -> None:
     for table in schema.MONTHLY:
-        _, _, action = bulk._postgresql_upsert(table).partition(" DO UPDATE SET ")
+        _, _, action = bulk._postgresql_upsert(table, bulk._replaced(table)).partition(" DO UPDATE SET ")
         for assignment in action.split(", "):
             assert re.fullmatch(r"([a-z_]+) = excluded\.\1", assignment), assignment
 

@@ -29,6 +29,7 @@ from history.verify import Findings
 from tests.clusters.htcondor import HTCondor
 from tests.clusters.many import htcondor_forget, htcondor_many, slurm_forget, slurm_many
 from tests.clusters.slurm import Slurm
+from tests.exact import contents
 
 pytestmark = [pytest.mark.slurm, pytest.mark.htcondor]
 
@@ -100,7 +101,7 @@ def test_a_long_past_is_filled_in_verified_damaged_and_mended(
 
     go(windows.backfill)
     with history.reading() as connection:
-        before = _everything(connection)
+        before = contents(connection)
         counts = [len(before[table.name]) for table in _BIG[:2]]
     idle = MANY // 100 if scheduler == "slurm" else 0  # an attempt that never started is no run
     assert counts == [MANY, attempts - idle]
@@ -114,7 +115,7 @@ def test_a_long_past_is_filled_in_verified_damaged_and_mended(
     assert _kinds(go(windows.verify)) == expected
     assert _kinds(go(windows.recollect)) == expected
     with history.reading() as connection:
-        assert _everything(connection) == before
+        assert contents(connection) == before
     assert go(windows.verify).found == []
     days = [since.date() + timedelta(days=day) for day in range(DAYS + 3)]
     assert Audit(history).compare_usage(cluster.name, days) == []
@@ -124,16 +125,6 @@ def test_a_long_past_is_filled_in_verified_damaged_and_mended(
 def _kinds(findings: Findings) -> dict[str, str]:
     assert len(findings.found) == len({each.native_id for each in findings.found})
     return {finding.native_id: finding.kind for finding in findings.found}
-
-
-def _everything(connection: Connection) -> dict[str, list[Any]]:
-    """Read the rows of jobs, their runs, workers and the rollup, but not when they were seen."""
-    found = {}
-    for table in (*_BIG, schema.usage_daily):
-        columns = [column for column in table.columns if column.name != "seen_at"]
-        query = select(*columns).order_by(*table.primary_key.columns)
-        found[table.name] = [tuple(map(str, row)) for row in connection.execute(query)]
-    return found
 
 
 def _damage(connection: Connection, cluster: str) -> dict[str, str]:

@@ -9,10 +9,17 @@ from sqlalchemy import select
 
 from history import schema
 from history.questions import Scope
+from history.questions.days import Days
+from history.questions.efficiency import efficiency
+from history.questions.failures import failures
 from history.questions.period import Figures, used_in
+from history.questions.top import top
 from history.records import Job
 from history.rows import stored_jobs
 from history.store import History
+from tests.bench.load import load
+from tests.bench.year import Year
+from tests.test_bench import END
 from tests.test_merge import some_lives
 from tests.test_rollup import T, named
 from tests.test_store import pending, running
@@ -76,3 +83,51 @@ def test_everything_until_now(history: History, filled: list[Job]) -> None:
 def test_an_empty_history_used_nothing(history: History) -> None:
     with history._engine.connect() as connection:
         assert used_in(connection, Scope(), "owner", None, None).used == {}
+
+
+def at_once(since: datetime, until: datetime | None) -> Days:
+    """Divide a period not at all: everything is asked of the rows."""
+    end = until or datetime.now(UTC)
+    return Days(since, end, since.date(), since.date(), ((since, end),), until is None)
+
+
+def test_whole_days_and_months_say_what_the_rows_say(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every question that takes whole days or months from a rollup, over a made-up year, against the rows alone."""
+    load(history._engine, Year(3000, END), lambda _: None)
+    chance = random.Random(1)
+    for _ in range(6):
+        since = END - timedelta(seconds=chance.randrange(86_400, 360 * 86_400))
+        until = chance.choice((END, since + timedelta(seconds=chance.randrange(3600, 200 * 86_400))))
+        if chance.random() < 0.3:
+            since = since.replace(day=1, hour=0, minute=0, second=0)
+        with history._engine.connect() as connection:
+            for ask in (
+                lambda: failures(connection, Scope(), since, until),
+                lambda: efficiency(connection, Scope(), "owner", since, until),
+                lambda: top(connection, Scope(), "workers", by="wall-time", since=since, until=until),
+                lambda: top(connection, Scope(), "workers", by="cpu-time", since=since, until=until),
+                lambda: top(connection, Scope(limit=10), "owners", by="cpu-time", since=since, until=until),
+                lambda: top(connection, Scope(), "outcomes", since=since, until=until),
+            ):
+                quick = flat(ask())
+                with monkeypatch.context() as patch:
+                    for module in ("failures", "efficiency", "top", "period"):
+                        patch.setattr(f"history.questions.{module}.days_of", at_once)
+                    slow = flat(ask())
+                assert len(quick) == len(slow) and quick
+                for one, other in zip(quick, slow, strict=True):
+                    for value, expected in zip(one, other, strict=True):
+                        if isinstance(value, float | int) and isinstance(expected, float | int):
+                            # a rollup keeps whole seconds and MiB of each run, and of each of its days
+                            loose = (
+                                2 << 20 if expected > 1e7 else 30 if expected > 3000 else 3 if expected > 300 else 0.002
+                            )
+                            assert value == pytest.approx(expected, rel=1e-3 if expected > 3000 else 0, abs=loose)
+                        else:
+                            assert value == expected
+
+
+def flat(answers: Any) -> list[tuple[Any, ...]]:
+    """Give the rows of answers one after the other, in an order that does not follow from rounding."""
+    rows = [tuple(row) for answer in (answers if isinstance(answers, list) else [answers]) for row in answer.rows]
+    return sorted(rows, key=lambda row: tuple(str(value) for value in row if not isinstance(value, float)))

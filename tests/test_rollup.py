@@ -9,11 +9,12 @@ from msgspec.structs import replace
 from sqlalchemy import select, text
 
 from history import schema
-from history.rebuild import computed, rebuild
-from history.records import Job, Outcome, Run, State
-from history.rollup import MEASURES, Usage, add_job, no_usage
+from history.rebuild import computed, rebuild, stored, table_of
+from history.records import Job, Outcome, Run, RunWorker, State
+from history.rollup import DAILY, USAGE, Figures, Rollup, add_job, no_rollup
 from history.rows import stored_jobs
 from history.store import History
+from tests.exact import counters, inexact
 from tests.test_merge import some_lives
 
 T = datetime(2026, 1, 31, 20, tzinfo=UTC)
@@ -25,31 +26,35 @@ def cluster(history: History) -> None:
     history.begin_cluster("local", "slurm", "24.11", T)
 
 
-def usage(history: History) -> Usage:
-    """Give the rollup as it is stored, without rows in which there is nothing."""
+def rollups(history: History) -> Rollup:
+    """Give the rollups as they are stored, without rows in which there is nothing."""
     with history._engine.connect() as connection:
-        found = {}
-        for row in connection.execute(select(schema.usage_daily)).mappings():
-            key = (row["day"], row["queue"], row["owner"], row["account"], row["vo"], row["outcome"])
-            found[key] = [row[name] for name in MEASURES]
-    return {key: figures for key, figures in found.items() if any(figures)}
+        days = {day for daily in DAILY for day in connection.scalars(select(table_of(daily).c.day).distinct())}
+        return said(stored(connection, "local", days))
 
 
-def sums(history: History) -> tuple[Usage, Usage]:
-    """Add the rollup up twice: from the rows by SQL, and from the jobs one by one."""
+def usage(history: History) -> Figures:
+    """Give the rollup of what was used."""
+    return rollups(history)[USAGE.name]
+
+
+def sums(history: History) -> tuple[Rollup, Rollup]:
+    """Add the rollups up twice: from the rows by SQL, and from the jobs one by one."""
     with history._engine.connect() as connection:
-        by_rows = computed(connection, "local").get("local", no_usage())
+        by_rows = computed(connection, "local").get("local", no_rollup())
         ids = list(connection.scalars(select(schema.jobs.c.native_id)))
-        by_jobs = no_usage()
+        by_jobs = no_rollup()
         for jobs in stored_jobs(connection, "local", set(ids)).values():
             for job in jobs:
                 add_job(job, by_jobs)
     return said(by_rows), said(by_jobs)
 
 
-def said(usage: Usage) -> Usage:
+def said(rollup: Rollup) -> Rollup:
     """Leave out what says nothing."""
-    return {key: figures for key, figures in usage.items() if any(figures)}
+    return {
+        name: {key: list(values) for key, values in figures.items() if any(values)} for name, figures in rollup.items()
+    }
 
 
 def named(lives: list[list[Job]], native_id: str, chance: random.Random) -> list[Job]:
@@ -91,18 +96,25 @@ def test_the_rollup_is_the_sum_of_the_rows(history: History, seed: int) -> None:
     observed = [job for number, each in enumerate(many) for job in named(each, str(number), chance)]
     observed += chance.sample(observed, len(observed) // 2)  # late, changed, twice
     chance.shuffle(observed)
+    shown: dict[Any, tuple[int, int]] = {}
     while observed:
         size = chance.randrange(1, 12)
         page, observed = observed[:size], observed[size:]
         history.save_jobs("local", "accounting", page, seen_at=T)
         by_rows, by_jobs = sums(history)
-        assert usage(history) == by_rows == by_jobs
-    days = {key[0] for key in usage(history)}
-    before = usage(history)
+        assert rollups(history) == by_rows == by_jobs
+        with history._engine.connect() as connection:
+            now = counters(connection, "local")
+            assert inexact(connection, "local") == []
+            assert all(now[key][1] == max(top, now[key][0]) for key, (_, top) in shown.items())
+            shown = now
+    before = rollups(history)
+    days = {key[0] for figures in before.values() for key in figures}
     with history._engine.begin() as connection:
-        connection.execute(text("UPDATE usage_daily SET jobs = jobs + 7"))
+        for daily in DAILY:
+            connection.execute(text(f"UPDATE {daily.name} SET {daily.measures[0]} = {daily.measures[0]} + 7"))
         rebuild(connection, "local", days)
-    assert usage(history) == before
+    assert rollups(history) == before
 
 
 def ended(start: datetime, end: datetime, **more: Any) -> Job:
@@ -138,21 +150,54 @@ def test_what_is_not_said_adds_nothing(history: History) -> None:
 def test_bookkeeping_for_a_routed_copy_counts_nowhere(history: History) -> None:
     job = replace(ended(T, T + timedelta(hours=1)), routed_to="2")
     history.save_jobs("local", "accounting", [job], seen_at=T)
-    assert usage(history) == {} == sums(history)[0]
+    assert rollups(history) == said(no_rollup()) == sums(history)[0]
 
 
 @pytest.mark.parametrize("end", [T + timedelta(hours=4), T, T + timedelta(days=9, seconds=1)])
 def test_days_are_computed_anew_to_the_second(history: History, end: datetime) -> None:
     """A run that ends with a day, one of no length, and one over nine days."""
     history.save_jobs("local", "accounting", [ended(T, end)], seen_at=T)
-    whole = usage(history)
-    for day in {key[0] for key in whole}:
+    whole = rollups(history)
+    for day in {key[0] for figures in whole.values() for key in figures}:
         with history._engine.begin() as connection:
             rebuild(connection, "local", [day])
-        assert usage(history) == whole
+        assert rollups(history) == whole
 
 
 def test_absurd_figures_do_not_overflow(history: History) -> None:
     job = ended(T, T + timedelta(days=20), cpus=1e300, memory_bytes=(1 << 63) - 1, used_cpu_seconds=1e300)
     history.save_jobs("local", "accounting", [job], seen_at=T)
-    assert usage(history) == sums(history)[0]
+    assert rollups(history) == sums(history)[0]
+
+
+def test_durations_and_workers_are_kept_by_the_day(history: History) -> None:
+    """A wait counts on the day of the start, a run on that of its end, on each of its workers, with all its length."""
+    there = (RunWorker(worker="w1", cpus=2.5, gpus=0.5, memory_bytes=3 << 20), RunWorker(worker="w2"))
+    job = ended(T, T + timedelta(hours=10), workers=there)
+    history.save_jobs("local", "accounting", [job], seen_at=T)
+    first, last = date(2026, 1, 31), date(2026, 2, 1)
+    kept = rollups(history)
+    assert kept["arrivals_daily"] == {(first, "q", "alice", "", ""): [1, 1]}
+    assert kept["workers_daily"] == {
+        (last, "w1", "failed"): [1, 0, 36000, 90000, 18000, 108000], (last, "w2", "failed"): [1, 1, 36000, 0, 0, 0],
+    }  # fmt: skip
+    assert kept["efficiency_daily"] == {(last, "q", "alice", "", ""): [1, 0, 108000, 100, 0, 0]}
+    assert kept["durations_daily"] == {(first, "q", "wait", 300): [1, 90], (last, "q", "run", 43200): [1, 36000]}
+
+
+def test_a_counter_stands_still_until_a_correction_is_made_up_for(history: History) -> None:
+    """A job that turns out to be of another queue leaves the counter of the first where it was, until there is more."""
+
+    def shown() -> dict[str, tuple[int, int]]:
+        with history._engine.connect() as connection:
+            return {key[1]: each for key, each in counters(connection, "local").items() if key[0] == "jobs_ended"}
+
+    job = ended(T, T + timedelta(hours=1))
+    history.save_jobs("local", "accounting", [job], seen_at=T)
+    assert shown() == {"q": (1, 1)}
+    history.save_jobs("local", "accounting", [replace(job, queue="other")], seen_at=T)
+    assert shown() == {"q": (0, 1), "other": (1, 1)}
+    history.save_jobs("local", "accounting", [replace(job, native_id="2")], seen_at=T)
+    assert shown() == {"q": (1, 1), "other": (1, 1)}
+    history.save_jobs("local", "accounting", [replace(job, native_id="3")], seen_at=T)
+    assert shown() == {"q": (2, 2), "other": (1, 1)}

@@ -26,6 +26,7 @@ from history.audit import Audit
 from history.database import open_database
 from history.store import History
 from history.verify import Findings
+from tests.exact import contents
 from tests.made_up import FIRST_ID, Plan, commands
 from tests.test_store import usage_is_exact
 
@@ -65,18 +66,7 @@ def found(findings: Findings) -> dict[str, str]:
 
 def everything(history: History) -> dict[str, list[Any]]:
     with history._engine.connect() as connection:
-        return {
-            table.name: sorted(
-                (tuple(value for column, value in zip(table.columns, row, strict=True) if column.name != "seen_at"))
-                for row in connection.execute(select(table))
-            )
-            if table is not schema.jobs
-            else sorted(
-                tuple(str(value) for column, value in zip(table.columns, row, strict=True) if column.name != "seen_at")
-                for row in connection.execute(select(table))
-            )
-            for table in (*BIG, schema.job_pauses, schema.usage_daily)
-        }
+        return contents(connection)
 
 
 def test_what_was_backfilled_is_verified(filled: History, source: Source) -> None:

@@ -1,14 +1,18 @@
 """What was asked for and not used: CPU time and memory of the jobs that ended in a time."""
 
-from datetime import UTC, datetime
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, case, func, select
+from sqlalchemy import Connection, Double, Select, case, cast, func, select
 
 from history.questions import Scope, run
-from history.questions.period import seconds_between
+from history.questions.days import days_of
 from history.render import Answer
-from history.schema import jobs, runs
-from history.spans import ended_between
+from history.rollup import EFFICIENCY, MIB
+from history.schema import efficiency_daily, jobs, runs
+from history.spans import ended_between, seconds_between
 
 COLUMNS = (
     "runs", "cpu_time_seconds", "used_cpu_seconds", "cpu_efficiency", "wasted_cpu_seconds", "memory_time_byte_seconds",
@@ -26,22 +30,48 @@ def efficiency(connection: Connection, scope: Scope, by: str, since: datetime, u
     Args:
         by: owner, account, vo, queue, cluster or name.
     """
-    end = until or datetime.now(UTC)
+    days = days_of(since, until)
+    found: dict[str | None, list[float]] = defaultdict(lambda: [0.0] * len(EFFICIENCY.measures))
+    edges = days.edges
+    if by == "name":
+        edges = ((days.since, days.until),)
+    elif days.first < days.last:
+        table = efficiency_daily
+        sums = [func.sum(table.c[name]) for name in EFFICIENCY.measures]
+        whole = (table.c.day >= days.first, table.c.day < days.last, *scope.among(table))
+        _add(found, run(connection, scope, select(table.c[by], *sums).where(*whole).group_by(table.c[by])))
+    for edge in edges:
+        _add(found, run(connection, scope, _of_rows(connection, by, *edge).where(*scope.among(runs))))
+    rows = []
+    for name, (count, untold, cpu, used, memory_held, memory_used) in found.items():
+        rows.append(
+            (
+                name, round(count), round(cpu), round(used), round(used / cpu, 4) if cpu else None,
+                round(max(0.0, cpu - used)),
+                round(memory_held) << 20, round(memory_used / memory_held, 4) if memory_held else None,
+                round(max(0.0, memory_held - memory_used)) << 20, round(untold),
+            )
+        )  # fmt: skip
+    rows.sort(key=lambda row: (-row[5], row[0] or ""))
+    return Answer((by, *COLUMNS), rows[: scope.limit], bar="wasted_cpu_seconds")
+
+
+def _of_rows(connection: Connection, by: str, since: datetime, until: datetime) -> Select[Any]:
+    """Ask for the measures of EFFICIENCY of the runs that ended in [since, until)."""
     seconds = seconds_between(connection, runs.c.started_at, runs.c.ended_at)
-    held = seconds * runs.c.cpus
-    memory = seconds * (runs.c.memory_bytes / 1048576)
     told = runs.c.used_cpu_seconds.is_not(None) & runs.c.cpus.is_not(None)
     told_memory = runs.c.used_memory_bytes.is_not(None) & (runs.c.memory_bytes > 0)
+    held, used = (seconds * (cast(each, Double) / MIB) for each in (runs.c.memory_bytes, runs.c.used_memory_bytes))
     column = jobs.c.name if by == "name" else runs.c[by]
     query = select(
         column,
         func.count(),
-        func.sum(case((told, held), else_=0)),
-        func.sum(case((told, runs.c.used_cpu_seconds), else_=0)),
-        func.sum(case((told_memory, memory), else_=0)),
-        func.sum(case((told_memory, seconds * (runs.c.used_memory_bytes / 1048576)), else_=0)),
         func.sum(case((told, 0), else_=1)),
-    ).where(ended_between(runs, since, end), *scope.among(runs))
+        func.sum(case((told, seconds * runs.c.cpus), else_=0)),
+        func.sum(case((told, runs.c.used_cpu_seconds), else_=0)),
+        func.sum(case((told_memory, held), else_=0)),
+        func.sum(case((told_memory, used), else_=0)),
+    )
     if by == "name":
         same = (
             (jobs.c.native_id == runs.c.native_id)
@@ -49,16 +79,11 @@ def efficiency(connection: Connection, scope: Scope, by: str, since: datetime, u
             & (jobs.c.cluster == runs.c.cluster)
         )
         query = query.select_from(runs.join(jobs, same))
-    rows = []
-    for name, count, cpu, used, memory_held, memory_used, untold in run(connection, scope, query.group_by(column)):
-        cpu, used, memory_held, memory_used = (float(each or 0) for each in (cpu, used, memory_held, memory_used))
-        rows.append(
-            (
-                name, count, round(cpu), round(used), round(used / cpu, 4) if cpu else None,
-                round(max(0.0, cpu - used)),
-                round(memory_held) << 20, round(memory_used / memory_held, 4) if memory_held else None,
-                round(max(0.0, memory_held - memory_used)) << 20, int(untold or 0),
-            )
-        )  # fmt: skip
-    rows.sort(key=lambda row: (-row[5], row[0] or ""))
-    return Answer((by, *COLUMNS), rows[: scope.limit], bar="wasted_cpu_seconds")
+    return query.where(ended_between(runs, since, until)).group_by(column)
+
+
+def _add(found: dict[str | None, list[float]], rows: Iterable[Any]) -> None:
+    for name, *values in rows:
+        sums = found[name or None]
+        for place, value in enumerate(values):
+            sums[place] += float(value or 0)

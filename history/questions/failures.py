@@ -1,15 +1,19 @@
 """What failed in a time: workers that eat jobs first, then how runs failed, and whose."""
 
+from collections import defaultdict
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, case, func, select
+import msgspec
+from sqlalchemy import ColumnElement, Connection, and_, func, select
 
 from history.questions import Scope, placed_runs, run
-from history.questions.period import NOT_FAILED, seconds_between
+from history.questions.days import Days, days_of, usage_tables
+from history.questions.ended import Ended, ended_on_workers
+from history.questions.period import NOT_FAILED
 from history.render import Answer
-from history.schema import run_workers, runs
+from history.schema import FAILED, run_workers, runs
 from history.spans import ended_between
 
 OWNERS = 2
@@ -23,89 +27,119 @@ SHOWN = 20
 
 
 def failures(connection: Connection, scope: Scope, since: datetime, until: datetime | None) -> list[Answer]:
-    """Tell of the runs that failed in a time: black holes and other workers, outcomes with exit codes, and owners."""
-    end = until or datetime.now(UTC)
-    return [_workers(connection, scope, since, end), *_by_run(connection, scope, since, end)]
+    """Tell of the runs that failed in a time: black holes and other workers, outcomes with exit codes, and owners.
+
+    What failed is told from the rows, of which an index knows; how much there was besides, from the rollups.
+    """
+    days = days_of(since, until)
+    return [_workers(connection, scope, days), *_by_run(connection, scope, days)]
 
 
-def _failed() -> Any:
-    return runs.c.outcome.not_in(NOT_FAILED)
+class _Sums(msgspec.Struct):
+    """Runs that ended on a worker, or in a cluster."""
+
+    runs: int = 0
+    failed: int = 0
+    failed_seconds: float = 0
+    completed: int = 0
+    completed_seconds: float = 0
+
+    def add(self, ended: Ended) -> None:
+        self.runs += ended.runs
+        if ended.outcome not in NOT_FAILED:
+            self.failed += ended.runs
+            self.failed_seconds += ended.wall_seconds
+        elif ended.outcome == "completed":
+            self.completed += ended.runs
+            self.completed_seconds += ended.wall_seconds
 
 
-def _workers(connection: Connection, scope: Scope, since: datetime, end: datetime) -> Answer:
+def _workers(connection: Connection, scope: Scope, days: Days) -> Answer:
     """Rank workers by failures; one is called a black hole where short runs of several owners fail, and elsewhere not.
 
     The measure is the worker's cluster without it: a black hole that fails half of all jobs stands out all the same.
     """
-    seconds = seconds_between(connection, runs.c.started_at, runs.c.ended_at)
-    failed = _failed()
-    query = (
-        select(
-            run_workers.c.cluster,
-            run_workers.c.worker,
-            func.count(),
-            func.sum(case((failed, 1), else_=0)),
-            func.count(func.distinct(case((failed, runs.c.owner)))),
-            func.sum(case((failed, seconds), else_=0)),
-            func.sum(case((runs.c.outcome == "completed", 1), else_=0)),
-            func.sum(case((runs.c.outcome == "completed", seconds), else_=0)),
-        )
-        .select_from(placed_runs())
-        .where(ended_between(runs, since, end), *scope.among(runs))
-        .group_by(run_workers.c.cluster, run_workers.c.worker)
-    )
-    found = [(row[0], row[1], *(float(value or 0) for value in row[2:])) for row in run(connection, scope, query)]
-    totals: dict[str, list[float]] = {}
-    for row in found:
-        sums = totals.setdefault(row[0], [0.0] * 6)
-        for place, value in enumerate(row[2:]):
-            sums[place] += value
-    rows = []
-    for cluster, worker, count, bad, owners, bad_seconds, good, good_seconds in found:
-        if not bad:
-            continue
-        others = totals[cluster]
-        share = bad / count
-        elsewhere = (others[1] - bad) / (others[0] - count) if others[0] > count else None
-        usual = (others[5] - good_seconds) / (others[4] - good) if others[4] > good else None
-        length = bad_seconds / bad
-        black_hole = (
-            bad >= FAILURES
-            and owners >= OWNERS
-            and elsewhere is not None
-            and share >= min(1.0, max(TIMES * elsewhere, 0.2))
-            and (usual is None or length <= SHORT * usual)
-        )
-        rows.append(
-            (
-                cluster, worker, "black hole" if black_hole else None, int(bad), int(count), round(share, 4),
-                None if elsewhere is None else round(elsewhere, 4), int(owners), round(length),
-            )
-        )  # fmt: skip
+    found: dict[tuple[str, str], _Sums] = defaultdict(_Sums)
+    totals: dict[str, _Sums] = defaultdict(_Sums)
+    for each in ended_on_workers(connection, scope, days):
+        found[each.cluster, each.worker].add(each)
+        totals[each.cluster].add(each)
+    failed = {key: sums for key, sums in found.items() if sums.failed}
+    owners = _owners(connection, scope, days, {key for key, sums in failed.items() if sums.failed >= FAILURES})
+    most = scope.limit or SHOWN
+    rows = [
+        (*key, "black hole", *_shown(sums, totals[key[0]]))
+        for key, sums in failed.items()
+        if owners.get(key, 0) >= OWNERS and _suspicious(sums, totals[key[0]])
+    ]
+    holes = {row[:2] for row in rows}
+    rows += [(*key, None, *_shown(sums, totals[key[0]])) for key, sums in failed.items() if key not in holes]
     rows.sort(key=lambda row: (row[2] is None, -row[3], row[0], row[1]))
+    rows = rows[:most]
+    owners |= _owners(connection, scope, days, {(row[0], row[1]) for row in rows} - owners.keys())
     columns = (
         "cluster", "worker", "suspicion", "failed", "runs", "failed_share", "failed_share_elsewhere", "owners_failed",
         "mean_failed_run_seconds",
     )  # fmt: skip
-    return Answer(columns, rows[: scope.limit or SHOWN], title="by worker, black holes first", bar="failed")
+    told = [(*row[:7], owners.get((row[0], row[1])), row[7]) for row in rows]
+    return Answer(columns, told, title="by worker, black holes first", bar="failed")
 
 
-def _by_run(connection: Connection, scope: Scope, since: datetime, end: datetime) -> Iterator[Answer]:
-    """Tell how runs failed, and whose, in one way through them."""
+def _suspicious(sums: _Sums, cluster: _Sums) -> bool:
+    """Tell whether a worker fails much oftener than the others, and sooner than runs usually end there."""
+    elsewhere = _elsewhere(sums, cluster)
+    completed = cluster.completed - sums.completed
+    usual = (cluster.completed_seconds - sums.completed_seconds) / completed if completed > 0 else None
+    return (
+        sums.failed >= FAILURES
+        and elsewhere is not None
+        and sums.failed / sums.runs >= min(1.0, max(TIMES * elsewhere, 0.2))
+        and (usual is None or sums.failed_seconds / sums.failed <= SHORT * usual)
+    )
+
+
+def _elsewhere(sums: _Sums, cluster: _Sums) -> float | None:
+    """Give the share of runs that failed on all other workers."""
+    return (cluster.failed - sums.failed) / (cluster.runs - sums.runs) if cluster.runs > sums.runs else None
+
+
+def _shown(sums: _Sums, cluster: _Sums) -> tuple[Any, ...]:
+    elsewhere = _elsewhere(sums, cluster)
+    return (
+        sums.failed, sums.runs, round(sums.failed / sums.runs, 4), None if elsewhere is None else round(elsewhere, 4),
+        round(sums.failed_seconds / sums.failed),
+    )  # fmt: skip
+
+
+def _failed(days: Days) -> ColumnElement[bool]:
+    """Give the condition of the runs that failed in the whole time, in the words of their index."""
+    ended = [runs.c.ended_at >= days.since, runs.c.submitted_at < days.until]
+    return and_(FAILED, *ended, *([] if days.open_end else [runs.c.ended_at < days.until]))
+
+
+def _owners(connection: Connection, scope: Scope, days: Days, workers: set[tuple[str, str]]) -> dict[Any, int]:
+    """Give how many owners' runs failed on each of these workers."""
+    if not workers:
+        return {}
+    query = (
+        select(run_workers.c.cluster, run_workers.c.worker, func.count(func.distinct(runs.c.owner)))
+        .select_from(placed_runs())
+        .where(_failed(days), *scope.among(runs))
+        .group_by(run_workers.c.cluster, run_workers.c.worker)
+    )
+    return {(cluster, worker): count for cluster, worker, count in run(connection, scope, query)}
+
+
+def _by_run(connection: Connection, scope: Scope, days: Days) -> Iterator[Answer]:
+    """Tell how runs failed, and whose, in one way through those that did."""
     who = (runs.c.cluster, runs.c.owner, runs.c.outcome, runs.c.exit_code, runs.c.exit_signal)
     query = (
-        select(*who, func.count(), func.max(runs.c.ended_at))
-        .where(ended_between(runs, since, end), *scope.among(runs))
-        .group_by(*who)
+        select(*who, func.count(), func.max(runs.c.ended_at)).where(_failed(days), *scope.among(runs)).group_by(*who)
     )
     kinds: dict[tuple[Any, ...], list[Any]] = {}
-    owners: dict[tuple[str, str], list[int]] = {}
+    failed: dict[tuple[str, str], int] = defaultdict(int)
     for cluster, owner, outcome, code, signal, count, newest in run(connection, scope, query):
-        sums = owners.setdefault((cluster, owner), [0, 0])
-        sums[1] += count
-        if outcome is None or outcome in NOT_FAILED:
-            continue
-        sums[0] += count
+        failed[cluster, owner] += count
         kind = kinds.setdefault((cluster, outcome, code, signal), [0, set(), newest])
         kind[0] += count
         kind[1].add(owner)
@@ -113,9 +147,30 @@ def _by_run(connection: Connection, scope: Scope, since: datetime, end: datetime
     most = scope.limit or SHOWN
     how = [(*key, count, len(whose), newest) for key, (count, whose, newest) in kinds.items()]
     how.sort(key=lambda row: (-row[4], str(row[:4])))
-    whose_rows = [(*key, bad, count, round(bad / count, 4)) for key, (bad, count) in owners.items() if bad]
+    ended = _ended_of_owners(connection, scope, days)
+    # what ended between the two queries is in one of them only
+    totals = {key: max(bad, ended.get(key, 0)) for key, bad in failed.items()}
+    whose_rows = [(*key, bad, totals[key], round(bad / totals[key], 4)) for key, bad in failed.items()]
     whose_rows.sort(key=lambda row: (-row[2], row[:2]))
     columns = ("cluster", "outcome", "exit_code", "exit_signal", "runs", "owners", "newest_ended_at")
     yield Answer(columns, how[:most], title="by how they ended", bar="runs")
     names = ("cluster", "owner", "failed", "runs", "failed_share")
     yield Answer(names, whose_rows[:most], title="by owner", bar="failed")
+
+
+def _ended_of_owners(connection: Connection, scope: Scope, days: Days) -> dict[tuple[str, str], int]:
+    """Give how many runs of each owner ended."""
+    found: dict[tuple[str, str], int] = defaultdict(int)
+    for table, first, last in usage_tables(days):
+        key = (table.c.cluster, table.c.owner)
+        within = (table.c.day >= first, table.c.day < last, *scope.among(table))
+        for cluster, owner, count in run(
+            connection, scope, select(*key, func.sum(table.c.runs)).where(*within).group_by(*key)
+        ):
+            found[cluster, owner] += int(count)
+    for edge in days.edges:
+        key = (runs.c.cluster, runs.c.owner)
+        query = select(*key, func.count()).where(ended_between(runs, *edge), *scope.among(runs)).group_by(*key)
+        for cluster, owner, count in run(connection, scope, query):
+            found[cluster, owner] += count
+    return found

@@ -8,9 +8,10 @@ from sqlalchemy import Connection, case, func, select
 from history.names import known, nearest
 from history.questions import AskError, Scope, run
 from history.questions.moment import HOLDING, holding, in_queue, period_at
-from history.questions.period import NOT_FAILED, seconds_between
+from history.questions.period import NOT_FAILED
 from history.render import Answer
 from history.schema import jobs, queue_settings, runs, usage_daily
+from history.spans import seconds_between
 
 LATELY = timedelta(days=1)
 DAYS = 7

@@ -1,15 +1,16 @@
 """What was used in a period: whole days from the rollup, its edges and what still runs from the rows."""
 
 from collections import defaultdict
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Integer, case, func, literal, select, type_coerce
+from sqlalchemy import Connection, Table, case, func, literal, select
 
 from history.questions import Scope, run
+from history.questions.days import days_of, first_day, usage_tables
 from history.schema import OPEN_SPAN, jobs, runs, usage_daily
-from history.spans import open_between
+from history.spans import open_between, seconds_between
 
 NOT_FAILED = ("completed", "cancelled", "preempted", "unknown", "")
 """Outcomes that are nobody's failure, or of which it is not known."""
@@ -49,32 +50,23 @@ def used_in(
         since: everything from the beginning when None.
         until: up to now when None or later.
     """
-    now = datetime.now(UTC)
-    # a rollup's newest day holds nothing that is later than now
-    open_end = until is None or until >= now
-    end = now if open_end or until is None else until
-    first_day: date | None = connection.scalar(select(func.min(usage_daily.c.day)).where(*scope.among(usage_daily)))
-    begin = since or (_midnight(first_day) if first_day is not None else end)
-    first = _midnight(begin.date()) if begin == _midnight(begin.date()) else _midnight(begin.date() + timedelta(days=1))
-    last = _midnight(end.date() + timedelta(days=1)) if open_end else _midnight(end.date())
+    if since is None:
+        since = first_day(connection, scope, usage_daily) or until or datetime.now(UTC)
+    days = days_of(since, until)
     found: dict[str, Figures] = defaultdict(Figures)
-    if first < last:
-        _add_days(connection, scope, column, first.date(), last.date(), found)
-        edges = [(begin, first)] if open_end else [(begin, first), (last, end)]
-    else:
-        edges = [(begin, end)]
-    for edge in edges:
-        if edge[0] < edge[1]:
-            _add_rows(connection, scope, column, *edge, found)
+    for table, first, last in usage_tables(days):
+        _add_days(connection, scope, column, table, first, last, found)
+    for edge in days.edges:
+        _add_rows(connection, scope, column, *edge, found)
     if column != "outcome":
-        _add_runs(connection, scope, column, begin, end, [runs.c.span == OPEN_SPAN, runs.c.started_at < end], found)
-    return Period(begin, end, dict(found))
+        still = [runs.c.span == OPEN_SPAN, runs.c.started_at < days.until]
+        _add_runs(connection, scope, column, days.since, days.until, still, found)
+    return Period(days.since, days.until, dict(found))
 
 
 def _add_days(
-    connection: Connection, scope: Scope, column: str, first: date, last: date, found: dict[str, Figures]
+    connection: Connection, scope: Scope, column: str, table: Table, first: date, last: date, found: dict[str, Figures]
 ) -> None:
-    table = usage_daily
     failed = case((table.c.outcome.not_in(NOT_FAILED), table.c.jobs), else_=0)
     sums = [
         func.sum(each) for each in (table.c.jobs, failed, *(table.c[name] for name in Figures.__struct_fields__[2:]))
@@ -149,14 +141,3 @@ def _add_runs(
 def _add(figures: Figures, *values: Any) -> None:
     for name, value in zip(Figures.__struct_fields__, values, strict=False):
         setattr(figures, name, getattr(figures, name) + float(value or 0))
-
-
-def seconds_between(connection: Connection, start: Any, end: Any) -> Any:
-    """Give the seconds between two columns."""
-    if connection.dialect.name == "sqlite":
-        return type_coerce(end, Integer) - type_coerce(start, Integer)
-    return func.extract("epoch", end - start)
-
-
-def _midnight(day: date) -> datetime:
-    return datetime.combine(day, time(), UTC)

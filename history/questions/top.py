@@ -1,19 +1,18 @@
 """Who has the most: owners, accounts, VOs, queues, workers or outcomes, now or over a period."""
 
 from collections import defaultdict
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import UTC, datetime
 
 from sqlalchemy import Connection, func, select
 
 from history.questions import AskError, Scope, placed_runs, run
+from history.questions.days import days_of, first_day
+from history.questions.ended import ended_on_workers
 from history.questions.moment import HOLDING, holding, in_queue
-from history.questions.period import NOT_FAILED, seconds_between, used_in
+from history.questions.period import NOT_FAILED, used_in
 from history.records import State
 from history.render import Answer
-from history.schema import run_workers, runs
-from history.spans import ended_between
+from history.schema import run_workers, runs, workers_daily
 
 THINGS = {
     "owners": "owner",
@@ -156,42 +155,32 @@ def _used(
 def _ended_on_workers(
     connection: Connection, scope: Scope, by: str, since: datetime | None, until: datetime | None
 ) -> Answer:
-    """Rank workers by the runs that ended on them in a period: each by its own outcome, with what it held there."""
-    if by in ("cpu-time", "wait"):
-        raise AskError(
-            f"--by {by} is not known of workers: a run does not say how it is spread over them; try wall-time"
+    """Rank workers by the runs that ended on them in a period, and by what those held there, each as a whole."""
+    if by == "wait":
+        raise AskError("--by wait is not known of workers: jobs wait in queues; try waits, or top queues --by wait")
+    days = days_of(since or first_day(connection, scope, workers_daily) or datetime.now(UTC), until)
+    length = max(1.0, (days.until - days.since).total_seconds())
+    found: dict[tuple[str, str], list[float]] = defaultdict(lambda: [0.0] * 7)
+    for each in ended_on_workers(connection, scope, days):
+        failed = each.runs if each.outcome not in NOT_FAILED else 0
+        sums = found[each.cluster, each.worker]
+        for place, value in enumerate(
+            (each.runs, failed, each.wall_seconds, each.cpu_seconds, each.gpu_seconds, each.memory_mib_seconds,
+             each.untold_runs)
+        ):  # fmt: skip
+            sums[place] += value
+    rows = [
+        (
+            *key, round(count), round(failed),
+            *((None,) * 4 if untold == count else (
+                round(cpu / length, 3), round(gpu / length, 3), round(memory / length) << 20, round(cpu)
+            )),
+            round(wall), round(untold),
         )
-    measures: dict[str, Any] = {
-        "jobs": func.count(),
-        "failed": func.sum(_one(runs.c.outcome.not_in(NOT_FAILED))),
-        "cpus": func.sum(run_workers.c.cpus),
-        "gpus": func.sum(run_workers.c.gpus),
-        "memory": func.sum(run_workers.c.memory_bytes),
-        "wall-time": func.sum(seconds_between(connection, runs.c.started_at, runs.c.ended_at)),
-    }
-    names = (run_workers.c.cluster, run_workers.c.worker)
-    query = (
-        select(*names, *measures.values())
-        .select_from(placed_runs())
-        .where(*_ended(since, until), *scope.among(runs))
-        .group_by(*names)
-        .order_by(measures[by].desc().nulls_last(), *names)
-        .limit(scope.limit)
-    )
-    columns = ("cluster", "worker", "runs", *(_COLUMNS[measure] for measure in list(measures)[1:]))
-    return Answer(columns, run(connection, scope, query), bar="runs" if by == "jobs" else _COLUMNS[by])
-
-
-def _one(condition: Any) -> Any:
-    from sqlalchemy import case
-
-    return case((condition, 1), else_=0)
-
-
-def _ended(since: datetime | None, until: datetime | None) -> Iterator[Any]:
-    if since is not None:
-        yield ended_between(runs, since, until or datetime.now(UTC) + timedelta(days=1))
-    else:
-        yield runs.c.ended_at.is_not(None)
-        if until is not None:
-            yield runs.c.ended_at < until
+        for key, (count, failed, wall, cpu, gpu, memory, untold) in found.items()
+    ]  # fmt: skip
+    columns = ("cluster", "worker", "runs", *list(_COLUMNS.values())[1:-1], "runs_not_counted")
+    measure = "runs" if by == "jobs" else _COLUMNS[by]
+    place = columns.index(measure)
+    rows.sort(key=lambda row: (-float(row[place] or 0), row[:2]))
+    return Answer(columns, rows[: scope.limit], bar=measure)

@@ -4,13 +4,13 @@ from collections import Counter, defaultdict
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
+from sqlalchemy import Connection, func, select
 
 from history.questions import Scope, run
 from history.questions.moment import in_queue
-from history.questions.period import seconds_between
 from history.render import Answer
-from history.schema import TOP_SPAN, jobs
+from history.schema import jobs
+from history.spans import first_started_between, seconds_between
 
 PERCENTILES = (50, 90, 95, 99)
 _COLUMNS = tuple(f"p{each}_seconds" for each in PERCENTILES)
@@ -27,7 +27,7 @@ def waits(connection: Connection, scope: Scope, by: str, since: datetime, until:
     waited = seconds_between(connection, jobs.c.submitted_at, jobs.c.first_started_at)
     started = (
         select(jobs.c.cluster, column, waited, func.count())
-        .where(_first_started(since, end), jobs.c.routed_to.is_(None), *scope.among(jobs))
+        .where(first_started_between(since, end), jobs.c.routed_to.is_(None), *scope.among(jobs))
         .group_by(jobs.c.cluster, column, waited)
     )
     queued = in_queue(scope)
@@ -45,23 +45,6 @@ def waits(connection: Connection, scope: Scope, by: str, since: datetime, until:
         _answer(by, done, scope, f"waited, of those that started since {since:%Y-%m-%d %H:%M} UTC", "started"),
         _answer(by, still, scope, "have waited, of those that still do", "pending"),
     ]
-
-
-def _first_started(since: datetime, until: datetime) -> ColumnElement[bool]:
-    """Give the condition that a job first started in [since, until): by the class of its wait, so short ranges."""
-    found = []
-    for span in range(TOP_SPAN + 1):
-        one = [
-            jobs.c.wait_span == span,
-            jobs.c.submitted_at < until,
-            jobs.c.first_started_at >= since,
-            jobs.c.first_started_at < until,
-        ]
-        earliest = int(since.timestamp()) - (2 << span)
-        if span < TOP_SPAN and earliest >= 0:
-            one.append(jobs.c.submitted_at > datetime.fromtimestamp(earliest, UTC))
-        found.append(and_(*one))
-    return or_(*found)
 
 
 def _answer(by: str, found: dict[tuple[str, str], Counter[int]], scope: Scope, title: str, count: str) -> Answer:

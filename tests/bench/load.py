@@ -10,9 +10,11 @@ import numpy as np
 from sqlalchemy import Boolean, Engine, Table, insert
 from sqlalchemy.schema import CreateIndex
 
-from history import schema
+from history import bulk, schema
+from history.counters import counter_rows
 from history.months import month_name, next_month
-from history.rollup import MEASURES
+from history.rebuild import fill_months, rebuild, totals
+from history.rollup import ARRIVALS, DAILY, DURATIONS, EFFICIENCY, USAGE, WORKERS
 from history.schema import UtcDateTime
 from history.upgrade import upgrade
 from tests.bench.year import Chunk, Columns, Year, sites
@@ -171,23 +173,29 @@ def _merge(usage: dict[Any, list[int]], chunk: Chunk) -> None:
 
 
 def _usage(engine: Engine, usage: dict[Any, list[int]]) -> None:
+    """Store what was added up while loading, and have the rest of the rollups added up from the rows."""
     epoch = date(1970, 1, 1).toordinal()
     names = ("cluster", "queue", "owner", "account", "vo", "outcome")
     rows = [
         {
             "day": date.fromordinal(epoch + key[0]),
             **dict(zip(names, key[1:], strict=True)),
-            **dict(zip(MEASURES, values, strict=True)),
+            **dict(zip(USAGE.measures, values, strict=True)),
         }
         for key, values in usage.items()
     ]
-    from history import bulk
-
     with engine.begin() as connection:
         for place in range(0, len(rows), 20_000):
             bulk.upsert(connection, schema.usage_daily, rows[place : place + 20_000])
+        rebuild(connection, dailies=[ARRIVALS, WORKERS, DURATIONS, EFFICIENCY])
+        fill_months(connection)
+        now = datetime.now(UTC).replace(microsecond=0)
+        for site in sites():
+            rows = list(counter_rows(site.name, totals(connection, site.name), now))
+            bulk.count(connection, schema.counters, rows)
         if engine.dialect.name == "postgresql":
-            connection.exec_driver_sql("ANALYZE usage_daily")
+            for name in (*(daily.name for daily in DAILY), "usage_monthly"):
+                connection.exec_driver_sql(f"ANALYZE {name}")
 
 
 def _month(seconds: int) -> datetime:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from history.rollup import MEASURES
+from history.rollup import USAGE
 from history.schema import OPEN_SPAN, TOP_SPAN
 
 DAY = 86_400
@@ -34,7 +34,7 @@ class Chunk(NamedTuple):
     runs: Columns
     run_workers: Columns
     usage: dict[tuple[int, str, str, str, str, str, str], list[int]]
-    """By (days since 1970, cluster, queue, owner, account, VO, outcome): figures in the order of MEASURES."""
+    """By (days since 1970, cluster, queue, owner, account, VO, outcome): figures in the order of the measures of `usage_daily`."""
 
 
 class Site(NamedTuple):
@@ -316,7 +316,7 @@ def _runs(
 def _add_ends(usage: Any, site: Site, owner: np.ndarray, queue: np.ndarray, outcome: np.ndarray, submit: np.ndarray,
               start: np.ndarray, end: np.ndarray, over: np.ndarray, runs: np.ndarray) -> None:  # fmt: skip
     ran = over & (runs > 0)
-    figures = np.zeros((len(owner), len(MEASURES)), np.int64)
+    figures = np.zeros((len(owner), len(USAGE.measures)), np.int64)
     figures[:, 0] = 1
     figures[:, 1] = ran
     figures[:, 2] = np.where(ran, start - submit, 0)
@@ -327,7 +327,7 @@ def _add_runs(usage: Any, site: Site, owner: np.ndarray, queue: np.ndarray, whic
               end: np.ndarray, cpus: np.ndarray, gpus: np.ndarray, mib: np.ndarray, used: np.ndarray,
               outcome: np.ndarray) -> None:  # fmt: skip
     owner, queue = owner[which], queue[which]
-    whole = np.zeros((len(which), len(MEASURES)), np.int64)
+    whole = np.zeros((len(which), len(USAGE.measures)), np.int64)
     whole[:, 3] = 1
     _add(usage, site, end // DAY, owner, queue, outcome, whole)
     told = ~np.isnan(used)
@@ -344,7 +344,7 @@ def _add_runs(usage: Any, site: Site, owner: np.ndarray, queue: np.ndarray, whic
         until = np.where(last, wall, midnight - start)
         seconds = until - before
         used_until = np.round(np.where(last, used, used * until / np.maximum(wall, 1))).astype(np.int64)
-        figures = np.zeros((len(which), len(MEASURES)), np.int64)
+        figures = np.zeros((len(which), len(USAGE.measures)), np.int64)
         figures[:, 4] = seconds
         figures[:, 5] = cpus * seconds
         figures[:, 6] = gpus * seconds
@@ -368,7 +368,7 @@ def _add(
         return
     packed = ((day.astype(np.int64) * 1000 + owner) * 10 + queue) * 10 + outcome
     keys, inverse = np.unique(packed, return_inverse=True)
-    sums = np.zeros((len(keys), len(MEASURES)), np.int64)
+    sums = np.zeros((len(keys), len(USAGE.measures)), np.int64)
     np.add.at(sums, inverse, figures)
     for key, values in zip(keys.tolist(), sums.tolist(), strict=True):
         rest, kind = divmod(key, 10)

@@ -1,0 +1,74 @@
+"""Totals since the history began, by what the metrics are labelled with: moved with the rollups, in one transaction.
+
+A counter's `value` is exact: the sum of its rollup over all days, those of pruned rows included. A correction may take
+from it (a job moves to another queue, an outcome is mended), which a counter must not show: `highest` is the largest
+value it has ever had, and stands still until the value is there again.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from history.rollup import ARRIVALS, DURATIONS, USAGE, WORKERS, Daily, Rollup
+
+
+class Counter(NamedTuple):
+    """What one counter adds up."""
+
+    name: str
+    daily: Daily
+    measure: str
+    labels: tuple[str, ...]
+    """Columns of the rollup's key."""
+    less: str | None = None
+    """A measure that is taken away."""
+    only: tuple[str, str] | None = None
+    """A column of the key, and what it has to be."""
+
+
+_WHO = ("queue", "owner")
+COUNTERS = (
+    Counter("jobs_submitted", ARRIVALS, "submitted", _WHO),
+    Counter("jobs_started", ARRIVALS, "started", _WHO),
+    Counter("jobs_ended", USAGE, "jobs", (*_WHO, "outcome")),
+    Counter("cpu_seconds", USAGE, "cpu_seconds", _WHO),
+    Counter("gpu_seconds", USAGE, "gpu_seconds", _WHO),
+    Counter("cpu_seconds_wasted", USAGE, "measured_cpu_seconds", _WHO, less="used_cpu_seconds"),
+    Counter("worker_runs_ended", WORKERS, "runs", ("worker", "outcome")),
+    Counter("job_wait_seconds", DURATIONS, "jobs", ("queue", "at_most_seconds"), only=("kind", "wait")),
+    Counter("job_wait_seconds_sum", DURATIONS, "seconds", ("queue",), only=("kind", "wait")),
+    Counter("job_run_seconds", DURATIONS, "jobs", ("queue", "at_most_seconds"), only=("kind", "run")),
+    Counter("job_run_seconds_sum", DURATIONS, "seconds", ("queue",), only=("kind", "run")),
+)
+"""A histogram is two: its buckets, each without those below it, and its sum."""
+LABELS = ("queue", "owner", "worker", "outcome", "at_most_seconds")
+_NOTHING = {"queue": "", "owner": "", "worker": "", "outcome": "", "at_most_seconds": 0}
+
+
+def counter_rows(cluster: str, moved: Rollup, now: datetime) -> Iterator[dict[str, Any]]:
+    """Give by how much each counter of a cluster moves when its rollups move by this."""
+    for counter in COUNTERS:
+        daily = counter.daily
+        columns = ("day", *daily.key)
+        places = [columns.index(label) for label in counter.labels]
+        plus = daily.measures.index(counter.measure)
+        minus = None if counter.less is None else daily.measures.index(counter.less)
+        at, wanted = (None, None) if counter.only is None else (columns.index(counter.only[0]), counter.only[1])
+        sums: dict[tuple[Any, ...], int] = defaultdict(int)
+        for key, figures in moved[daily.name].items():
+            if at is None or key[at] == wanted:
+                sums[tuple([key[place] for place in places])] += (
+                    figures[plus] if minus is None else figures[plus] - figures[minus]
+                )
+        for labels, change in sorted(sums.items()):
+            if change:
+                yield {
+                    "cluster": cluster,
+                    "counter": counter.name,
+                    **_NOTHING,
+                    **dict(zip(counter.labels, labels, strict=True)),
+                    "value": change,
+                    "highest": max(0, change),
+                    "first_at": now,
+                }

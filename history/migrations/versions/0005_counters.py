@@ -1,0 +1,67 @@
+"""More rollups, counters, and an index of failed runs; filled from the rows and the rollup that are there."""
+
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy import select
+
+from history import bulk, schema
+from history.counters import counter_rows
+from history.rebuild import fill_months, rebuild, totals
+from history.rollup import ARRIVALS, DURATIONS, EFFICIENCY, WORKERS
+from history.schema import UtcDateTime
+
+revision = "0005"
+down_revision = "0004"
+
+WORDS = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+NEW = {
+    "arrivals_daily": (("queue", "owner", "account", "vo"), ("submitted", "started")),
+    "workers_daily": (
+        ("worker", "outcome"),
+        ("runs", "untold_runs", "wall_seconds", "cpu_seconds", "gpu_seconds", "memory_mib_seconds"),
+    ),
+    "durations_daily": (("queue", "kind", "at_most_seconds"), ("jobs", "seconds")),
+    "efficiency_daily": (
+        ("queue", "owner", "account", "vo"),
+        ("runs", "untold_runs", "cpu_seconds", "used_cpu_seconds", "memory_mib_seconds", "used_memory_mib_seconds"),
+    ),
+    "usage_monthly": (
+        ("queue", "owner", "account", "vo", "outcome"),
+        ("jobs", "waits", "wait_seconds", "runs", "wall_seconds", "cpu_seconds", "gpu_seconds", "memory_mib_seconds",
+         "measured_cpu_seconds", "used_cpu_seconds"),
+    ),
+}  # fmt: skip
+LABELS = ("counter", "queue", "owner", "worker", "outcome", "at_most_seconds")
+
+
+def upgrade() -> None:
+    """Make the new tables, and fill them."""
+    for name, (key, measures) in NEW.items():
+        op.create_table(
+            name,
+            sa.Column("day", sa.Date, nullable=False),
+            *(_key(column) for column in ("cluster", *key)),
+            *(sa.Column(column, sa.BigInteger, nullable=False) for column in measures),
+            sa.PrimaryKeyConstraint("day", "cluster", *key, name=f"pk_{name}"),
+        )
+    op.create_table(
+        "counters",
+        *(_key(column) for column in ("cluster", *LABELS)),
+        *(sa.Column(column, sa.BigInteger, nullable=False) for column in ("value", "highest")),
+        sa.Column("first_at", UtcDateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("cluster", *LABELS, name="pk_counters"),
+    )
+    failed = sa.text("outcome NOT IN ('completed', 'cancelled', 'preempted', 'unknown', '')")
+    op.create_index("ix_runs_failed", "runs", ["ended_at"], sqlite_where=failed, postgresql_where=failed)
+    connection = op.get_bind()
+    rebuild(connection, dailies=[ARRIVALS, WORKERS, DURATIONS, EFFICIENCY])
+    fill_months(connection)
+    now = datetime.now(UTC).replace(microsecond=0)
+    for cluster in connection.scalars(select(schema.clusters.c.cluster)).all():
+        bulk.count(connection, schema.counters, list(counter_rows(cluster, totals(connection, cluster), now)))
+
+
+def _key(name: str) -> "sa.Column[object]":
+    return sa.Column(name, sa.Integer if name == "at_most_seconds" else WORDS, nullable=False)

@@ -1,0 +1,64 @@
+"""Whether the rollups are the sums of the rows, and the counters those of the rollups."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from history import schema
+from history.counters import LABELS, counter_rows
+from history.rebuild import computed, daily_rows, difference, stored, table_of, totals
+from history.rollup import DAILY, MONTHLY_USAGE, USAGE, by_month, no_rollup
+
+
+def inexact(connection: Connection, cluster: str, *, highest: bool = False) -> list[str]:
+    """Give each rollup's row that is not the sum of its rows, and each counter that is not that of its rollup.
+
+    Args:
+        highest: whether no counter may be below what it has once been.
+    """
+    days = {day for daily in DAILY for day in connection.scalars(select(table_of(daily).c.day).distinct())}
+    moved = difference(stored(connection, cluster, days), computed(connection, cluster).get(cluster, no_rollup()))
+    wrong = [f"{daily.name} {row}" for daily in DAILY for row in daily_rows(daily, cluster, moved[daily.name])]
+    by_days = {
+        key: values for key, values in by_month(stored(connection, cluster, days)[USAGE.name]).items() if any(values)
+    }
+    table, width = schema.usage_monthly, 1 + len(MONTHLY_USAGE.key)
+    columns = [table.c[name] for name in ("day", *MONTHLY_USAGE.key, *MONTHLY_USAGE.measures)]
+    months = {
+        tuple(row[:width]): list(row[width:])
+        for row in connection.execute(select(*columns).where(table.c.cluster == cluster))
+    }
+    if {key: values for key, values in months.items() if any(values)} != by_days:
+        wrong.append("usage_monthly is not the sum of usage_daily")
+    there = counters(connection, cluster)
+    expected = {
+        _key(row): row["value"] for row in counter_rows(cluster, totals(connection, cluster), datetime.now(UTC))
+    }
+    for key in sorted(there.keys() | expected.keys()):
+        value, top = there.get(key, (0, 0))
+        if value != expected.get(key, 0) or top < value or (highest and top != max(0, value)):
+            wrong.append(f"counter {key}: {value} (highest {top}), not {expected.get(key, 0)}")
+    return wrong
+
+
+def counters(connection: Connection, cluster: str) -> dict[tuple[Any, ...], tuple[int, int]]:
+    """Give the value and the highest value of each counter of a cluster."""
+    query = select(schema.counters).where(schema.counters.c.cluster == cluster)
+    return {_key(row): (row["value"], row["highest"]) for row in connection.execute(query).mappings()}
+
+
+def _key(row: Any) -> tuple[Any, ...]:
+    return row["counter"], *(row[label] for label in LABELS)
+
+
+def contents(connection: Connection) -> dict[str, list[Any]]:
+    """Read all that is said of jobs, the rollups and what counters count; not when it was seen, nor what once was."""
+    found = {}
+    for table in (*schema.MONTHLY, *map(table_of, DAILY), schema.counters):
+        columns = [column for column in table.columns if column.name not in ("seen_at", "highest", "first_at")]
+        query = select(*columns).order_by(*table.primary_key.columns)
+        if table is schema.counters:
+            query = query.where(table.c.value != 0)
+        found[table.name] = [tuple(map(str, row)) for row in connection.execute(query)]
+    return found
