@@ -71,4 +71,5 @@ def counter_rows(cluster: str, moved: Rollup, now: datetime) -> Iterator[dict[st
                     "value": change,
                     "highest": max(0, change),
                     "first_at": now,
+                    "last_at": now,
                 }

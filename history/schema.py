@@ -380,6 +380,7 @@ counters = Table(
     Column("value", BigInteger, nullable=False),
     Column("highest", BigInteger, nullable=False),
     _moment("first_at", nullable=False),
+    _moment("last_at", nullable=False),
 )
 
 set_aside = Table(

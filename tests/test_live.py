@@ -28,6 +28,7 @@ from tests.clusters.chroot import wait_for
 from tests.clusters.htcondor import HTCondor
 from tests.clusters.slurm import Slurm
 from tests.conftest import Process, free_port
+from tests.now import differences_from_condor_q, differences_from_squeue
 
 pytestmark = [pytest.mark.slurm, pytest.mark.htcondor]
 
@@ -456,6 +457,10 @@ def test_gauges_count_what_the_schedulers_count(
             return Counter((row["owner"], row["state"]) for row in _query(database, open_jobs))
 
         assert wait_for(lambda: stored() == _squeue(slurm), 30, 1.0), (stored(), _squeue(slurm))
+        # and so does bbq, with the schedulers' reasons
+        assert _settled(lambda: differences_from_squeue(slurm, database)) == []
+        if pool is not None:
+            assert _settled(lambda: differences_from_condor_q(pool, database)) == []
         assert "Traceback" not in process.text()
     finally:
         _both(*_on_slurm(pool, lambda: workloads.slurm_clear(slurm), workloads.htcondor_clear))

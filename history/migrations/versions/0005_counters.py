@@ -50,7 +50,7 @@ def upgrade() -> None:
         "counters",
         *(_key(column) for column in ("cluster", *LABELS)),
         *(sa.Column(column, sa.BigInteger, nullable=False) for column in ("value", "highest")),
-        sa.Column("first_at", UtcDateTime(), nullable=False),
+        *(sa.Column(column, UtcDateTime(), nullable=False) for column in ("first_at", "last_at")),
         sa.PrimaryKeyConstraint("cluster", *LABELS, name="pk_counters"),
     )
     failed = sa.text("outcome NOT IN ('completed', 'cancelled', 'preempted', 'unknown', '')")
