@@ -8,11 +8,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
+from enum import StrEnum
 
 import msgspec
 
 from exporter.snapshot import Feed, JobsReading, Kind, Reading, UnknownValue, WorkersReading
 from exporter.tally import Tally, tally
+from exporter.totals import Totals
 
 
 class FeedStatus(msgspec.Struct, kw_only=True):
@@ -30,6 +32,15 @@ class FeedStatus(msgspec.Struct, kw_only=True):
     polls: int = 0
 
 
+class Part(StrEnum):
+    """What a cluster's metrics are made of."""
+
+    JOBS = "jobs"
+    WORKERS = "workers"
+    SCHEDULER = "scheduler"
+    TOTALS = "totals"
+
+
 class ClusterView(msgspec.Struct, frozen=True, kw_only=True):
     """The readings of one cluster that are fresh enough to be shown."""
 
@@ -38,6 +49,7 @@ class ClusterView(msgspec.Struct, frozen=True, kw_only=True):
     jobs_complete: bool = False
     """Whether every jobs feed is among the tallies."""
     workers: WorkersReading | None = None
+    totals: Totals | None = None
     owners: int = 200
     """How many owners have series of their own."""
 
@@ -50,6 +62,7 @@ class _ClusterBoard:
         self.statuses: dict[str, FeedStatus] = {}
         self.tallies: dict[str, Tally] = {}
         self.workers: WorkersReading | None = None
+        self.totals: Totals | None = None
 
 
 class Board:
@@ -60,8 +73,8 @@ class Board:
         self._now = now
         self._lock = threading.Lock()
         self._clusters: dict[str, _ClusterBoard] = {}
-        self.on_change: Callable[[str], None] = lambda _cluster: None
-        """Called with the cluster's name, by the thread that published, after a reading has been taken in."""
+        self.on_change: Callable[[str, Part], None] = lambda _cluster, _part: None
+        """Called with the cluster's name and what is new, by the thread that published, after that was taken in."""
         self.unknown: Counter[tuple[str, str]] = Counter()
         """How often a word of a scheduler's was not known, by (cluster, field)."""
         self.started = time.time()
@@ -93,7 +106,13 @@ class Board:
             elif isinstance(reading, WorkersReading):
                 board.workers = reading
         self.succeeded(cluster, feed, reading.taken_at, duration_seconds, reading.calls, reading.unknown)
-        self.on_change(cluster)
+        self.on_change(cluster, Part(feed.kind.value))
+
+    def count(self, cluster: str, totals: Totals) -> None:
+        """Show new counters in place of the last ones."""
+        with self._lock:
+            self._clusters[cluster].totals = totals
+        self.on_change(cluster, Part.TOTALS)
 
     def succeeded(
         self,
@@ -146,17 +165,20 @@ class Board:
             return {name: (board.scheduler, board.version) for name, board in self._clusters.items()}
 
     def fresh(self, cluster: str) -> frozenset[str]:
-        """Give the names of the feeds whose reading may be shown now."""
+        """Give the names of the feeds whose reading may be shown now, and `totals` where counters may."""
         with self._lock:
             return self._fresh(self._clusters[cluster])
 
     def _fresh(self, board: _ClusterBoard) -> frozenset[str]:
         now = self._now()
-        return frozenset(
+        fresh = {
             name
             for name, status in board.statuses.items()
             if status.last_success is not None and (now - status.last_success).total_seconds() <= board.stale_seconds
-        )
+        }
+        if board.totals is not None and (now - board.totals.read_at).total_seconds() <= board.stale_seconds:
+            fresh.add(Part.TOTALS.value)
+        return frozenset(fresh)
 
     def view(self, cluster: str) -> tuple[frozenset[str], ClusterView]:
         """Give the fresh feeds of a cluster, and what may be shown of them."""
@@ -164,12 +186,13 @@ class Board:
             board = self._clusters[cluster]
             fresh = self._fresh(board)
             feeds = [status.feed for status in board.statuses.values() if status.feed.kind is Kind.JOBS]
-            workers_fresh = any(board.statuses[name].feed.kind is Kind.WORKERS for name in fresh)
+            kinds = {board.statuses[name].feed.kind for name in fresh if name in board.statuses}
             return fresh, ClusterView(
                 cluster=cluster,
                 tallies=tuple(board.tallies[name] for name in sorted(fresh & board.tallies.keys())),
                 jobs_complete=bool(feeds) and all(feed.name in fresh for feed in feeds),
-                workers=board.workers if workers_fresh else None,
+                workers=board.workers if Kind.WORKERS in kinds else None,
+                totals=board.totals if Part.TOTALS.value in fresh else None,
                 owners=self._owners,
             )
 

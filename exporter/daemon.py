@@ -19,6 +19,7 @@ from exporter.poller import ClusterPoller
 from exporter.recorder import Recorder
 from exporter.sources import open_source
 from exporter.spool import Spool
+from exporter.totals import TotalsReader
 from exporter.verifier import Verifier
 from exporter.web import Application, Server
 from history.database import explain, open_database, shown
@@ -45,6 +46,13 @@ class Exporter:
         self._keeper = Keeper(engine, config.history.retention)
         self._recorder = Recorder(self.history, None if spool is None else Spool(spool, config.history.spool_limit))
         self.page = MetricsPage(self.board, self.history, config.limits.series, self._recorder)
+        self._totals = TotalsReader(
+            self.history,
+            [cluster.name for cluster in config.clusters],
+            self.board.count,
+            owners=config.limits.owners,
+            interval_seconds=min((float(cluster.interval) for cluster in config.clusters), default=60.0),
+        )
         self._config = config
         self._pollers = []
         self._verifiers: list[Verifier] = []
@@ -79,6 +87,10 @@ class Exporter:
         """Poll every cluster once, one after the other."""
         for poller in self._pollers:
             poller.poll_once()
+        try:
+            self._totals.read()
+        except SQLAlchemyError as error:
+            log.warning("the history cannot be read", extra={"error": explain(error, self._url)})
 
     def run(self, stop: threading.Event) -> None:
         """Poll and serve until `stop` is set, then finish what is in hand."""
@@ -92,6 +104,7 @@ class Exporter:
         for verifier in self._verifiers:
             verifier.start()
         self._keeper.start()
+        self._totals.start()
         for server in self._servers:
             server.start()
         while not stop.wait(1.0):
@@ -101,6 +114,7 @@ class Exporter:
         for verifier in self._verifiers:
             verifier.stop()
         self._keeper.stop()
+        self._totals.stop()
         for poller in self._pollers:
             poller.stop()
         for poller in self._pollers:

@@ -4,25 +4,26 @@ Twenty thousand samples take a tenth of a second to write in Python; so each clu
 reading, and a request only joins texts.
 """
 
+import threading
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, cast
 
 from prometheus_client import CollectorRegistry, Metric, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily
 
-from exporter.board import Board
-from exporter.gauges import families
+from exporter.board import Board, ClusterView, Part
+from exporter.gauges import Family, families
 from exporter.gauges.self import self_metrics
 from exporter.recorder import Recorder
 from history.store import History
 
 
 class _Written(NamedTuple):
-    """A cluster's samples as text, by family, and the feeds they are made of."""
+    """A cluster's samples as text, by family, and what they are made of."""
 
     fresh: frozenset[str]
     bodies: dict[str, bytes]
-    series: int
+    series: dict[str, int]
 
 
 class MetricsPage:
@@ -36,6 +37,7 @@ class MetricsPage:
         self._recorder = recorder
         self._series_limit = series_limit
         self._written: dict[str, _Written] = {}
+        self._lock = threading.Lock()
         board.on_change = self.write
 
     def text(self) -> bytes:
@@ -44,16 +46,19 @@ class MetricsPage:
         for cluster in clusters:
             # a reading that has become too old is withdrawn by whoever asks first
             if cluster not in self._written or self._written[cluster].fresh != self._board.fresh(cluster):
-                self.write(cluster)
-        written = [self._written[cluster] for cluster in clusters]
+                self._write_all(cluster)
+        with self._lock:
+            written = [self._written[cluster] for cluster in clusters]
         parts: list[bytes] = []
         for family in families():
             bodies = [each.bodies[family.name] for each in written if family.name in each.bodies]
             if bodies:
-                parts.append(f"# HELP {family.name} {_escape(family.help)}\n# TYPE {family.name} gauge\n".encode())
+                parts.append(
+                    f"# HELP {family.name} {_escape(family.help)}\n# TYPE {family.name} {family.kind}\n".encode()
+                )
                 parts.extend(bodies)
         own = list(self_metrics(self._board, self._history, self._recorder))
-        series = sum(each.series for each in written) + sum(len(metric.samples) for metric in own) + 2
+        series = sum(sum(each.series.values()) for each in written) + sum(len(metric.samples) for metric in own) + 2
         limits = (
             GaugeMetricFamily("bbq_series", "Series on this page.", value=series),
             GaugeMetricFamily("bbq_series_limit", "Series that the configuration allows.", value=self._series_limit),
@@ -61,19 +66,45 @@ class MetricsPage:
         parts.append(_write((*own, *limits)))
         return b"".join(parts)
 
-    def write(self, cluster: str) -> None:
-        """Write a cluster's samples anew: its readings have changed, or one of them has become too old."""
-        fresh, view = self._board.view(cluster)
-        bodies: dict[str, bytes] = {}
-        series = 0
-        for family in families():
-            metric = GaugeMetricFamily(family.name, "", labels=("cluster", *family.labels))
-            for labels, value in sorted(family.samples(view)):
-                metric.add_metric((cluster, *labels), value)
-            if metric.samples:
-                series += len(metric.samples)
-                bodies[family.name] = _write((metric,)).split(b"\n", 2)[2]
-        self._written[cluster] = _Written(fresh, bodies, series)
+    def _write_all(self, cluster: str) -> None:
+        with self._lock:
+            self._written.pop(cluster, None)
+        self.write(cluster)
+
+    def write(self, cluster: str, part: Part | None = None) -> None:
+        """Write a cluster's samples anew, of the families that are made of a part: it has changed.
+
+        Everything is written where more than that has changed: a reading has become too old, or fresh again.
+        """
+        with self._lock:
+            fresh, view = self._board.view(cluster)
+            before = self._written.get(cluster)
+            whole = part is None or before is None or before.fresh != fresh
+            bodies, series = ({}, {}) if whole or before is None else (dict(before.bodies), dict(before.series))
+            for family in families():
+                if not whole and part not in family.parts:
+                    continue
+                bodies.pop(family.name, None)
+                series.pop(family.name, None)
+                metric = _metric(family, view)
+                if metric.samples:
+                    series[family.name] = len(metric.samples)
+                    bodies[family.name] = _write((metric,)).split(b"\n", 2)[2]
+            self._written[cluster] = _Written(fresh, bodies, series)
+
+
+def _metric(family: Family, view: ClusterView) -> Metric:
+    labels = ("cluster", *family.labels)
+    if family.histograms is not None:
+        metric = HistogramMetricFamily(family.name, "", labels=labels)
+        for each in family.histograms(view):
+            metric.add_metric((view.cluster, *each.labels), each.buckets, each.sum)
+        return metric
+    # a counter is written like a gauge: its name says already that it is one
+    gauge = GaugeMetricFamily(family.name, "", labels=labels)
+    for values, value in sorted(() if family.samples is None else family.samples(view)):
+        gauge.add_metric((view.cluster, *values), value)
+    return gauge
 
 
 class _Registry:

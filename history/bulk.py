@@ -47,7 +47,12 @@ def count(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
     """
     largest = "max" if connection.dialect.name == "sqlite" else "greatest"
     value = f"{table.name}.value + excluded.value"
-    _insert(connection, table, rows, (("value", value), ("highest", f"{largest}({table.name}.highest, {value})"), ("last_at", "excluded.last_at")))
+    _insert(
+        connection,
+        table,
+        rows,
+        (("value", value), ("highest", f"{largest}({table.name}.highest, {value})"), ("last_at", "excluded.last_at")),
+    )
 
 
 _Settings = tuple[tuple[str, str], ...]

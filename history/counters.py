@@ -24,7 +24,7 @@ class Counter(NamedTuple):
     less: str | None = None
     """A measure that is taken away."""
     only: tuple[str, str] | None = None
-    """A column of the key, and what it has to be."""
+    """A column of the key, and what it has to be; without, what accounting has not told of yet is left out."""
 
 
 _WHO = ("queue", "owner")
@@ -43,6 +43,23 @@ COUNTERS = (
 )
 """A histogram is two: its buckets, each without those below it, and its sum."""
 LABELS = ("queue", "owner", "worker", "outcome", "at_most_seconds")
+
+
+class Count(NamedTuple):
+    """One counter with its labels, as it is stored."""
+
+    counter: str
+    queue: str
+    owner: str
+    worker: str
+    outcome: str
+    at_most_seconds: int
+    highest: int
+    first_at: datetime
+    last_at: datetime
+    """When it first and last moved."""
+
+
 _NOTHING = {"queue": "", "owner": "", "worker": "", "outcome": "", "at_most_seconds": 0}
 
 
@@ -54,10 +71,11 @@ def counter_rows(cluster: str, moved: Rollup, now: datetime) -> Iterator[dict[st
         places = [columns.index(label) for label in counter.labels]
         plus = daily.measures.index(counter.measure)
         minus = None if counter.less is None else daily.measures.index(counter.less)
-        at, wanted = (None, None) if counter.only is None else (columns.index(counter.only[0]), counter.only[1])
+        at, wanted = (None, "") if counter.only is None else (columns.index(counter.only[0]), counter.only[1])
+        outcome = columns.index("outcome") if "outcome" in columns else None
         sums: dict[tuple[Any, ...], int] = defaultdict(int)
         for key, figures in moved[daily.name].items():
-            if at is None or key[at] == wanted:
+            if (at is None or key[at] == wanted) and (outcome is None or key[outcome]):
                 sums[tuple([key[place] for place in places])] += (
                     figures[plus] if minus is None else figures[plus] - figures[minus]
                 )

@@ -23,6 +23,7 @@ from sqlalchemy import (
 )
 
 from history import bulk, schema
+from history.records import Outcome
 from history.rollup import (
     ARRIVALS,
     BOUNDS,
@@ -40,6 +41,7 @@ from history.rollup import (
     add_end,
     add_run,
     no_rollup,
+    told,
 )
 from history.schema import jobs, run_workers, runs
 from history.spans import ended_between, first_started_between, open_between, seconds_between
@@ -51,6 +53,7 @@ _SECOND = timedelta(seconds=1)
 _WHO = (jobs.c.queue, jobs.c.owner, jobs.c.account, jobs.c.vo)
 _FIGURES = (
     "started_at", "ended_at", "outcome", "cpus", "gpus", "memory_bytes", "used_cpu_seconds", "used_memory_bytes",
+    "accounted",
 )  # fmt: skip
 _Stretch = tuple[datetime, datetime] | None
 """[midnight, midnight), or all of the time."""
@@ -170,11 +173,18 @@ def _add_ends(connection: Connection, found: dict[str, Rollup], cluster: str | N
     if stretch is not None:
         ended += [jobs.c.ended_at >= stretch[0], jobs.c.ended_at < stretch[1]]
     ends = select(
-        jobs.c.cluster, *_WHO, jobs.c.outcome, jobs.c.submitted_at, jobs.c.first_started_at, jobs.c.ended_at
+        jobs.c.cluster,
+        *_WHO,
+        jobs.c.outcome,
+        jobs.c.accounted,
+        jobs.c.submitted_at,
+        jobs.c.first_started_at,
+        jobs.c.ended_at,
     ).where(*ended)
     for row in _stream(connection, ends):
         usage = _of(found, row.cluster)[USAGE.name]
-        add_end(usage, _who(row), row.outcome, row.submitted_at, row.first_started_at, row.ended_at)
+        outcome = told(row.outcome, row.accounted)
+        add_end(usage, _who(row), outcome, row.submitted_at, row.first_started_at, row.ended_at)
 
 
 def _add_runs(connection: Connection, found: dict[str, Rollup], cluster: str | None, stretch: _Stretch) -> None:
@@ -211,7 +221,7 @@ def _add_workers(connection: Connection, found: dict[str, Rollup], cluster: str 
         run_workers.c.cluster == runs.c.cluster,
         run_workers.c.number == runs.c.number,
     )
-    key = (_day(connection, runs.c.ended_at), run_workers.c.worker, _text(runs.c.outcome))
+    key = (_day(connection, runs.c.ended_at), run_workers.c.worker, _told(runs))
     length = _length(connection, runs.c.started_at, runs.c.ended_at)
     there = (run_workers.c.cpus, run_workers.c.gpus, cast(run_workers.c.memory_bytes, Double) / MIB)
     measures = (
@@ -233,7 +243,8 @@ def _add_workers(connection: Connection, found: dict[str, Rollup], cluster: str 
 
 
 def _add_durations(connection: Connection, found: dict[str, Rollup], cluster: str | None, stretch: _Stretch) -> None:
-    of_jobs, of_runs = _counted(cluster), [runs.c.ended_at.is_not(None), *_counted(cluster), *_ended(stretch)]
+    of_jobs = _counted(cluster)
+    of_runs = [runs.c.ended_at.is_not(None), _told(runs) != "", *_counted(cluster), *_ended(stretch)]
     for kind, begin, end, source, conditions in (
         ("wait", jobs.c.submitted_at, jobs.c.first_started_at, jobs, [*of_jobs, *_started(stretch)]),
         ("run", runs.c.started_at, runs.c.ended_at, runs.join(jobs, _same_job(runs)), of_runs),
@@ -297,6 +308,12 @@ def _same_job(table: Table) -> ColumnElement[bool]:
         table.c.submitted_at == jobs.c.submitted_at,
         table.c.cluster == jobs.c.cluster,
     )
+
+
+def _told(table: Table) -> ColumnElement[Any]:
+    """Give what `history.rollup.told` gives."""
+    untold = and_(table.c.outcome == Outcome.UNKNOWN.value, table.c.accounted.is_(False))
+    return case((untold, ""), else_=func.coalesce(table.c.outcome, ""))
 
 
 def _text(column: ColumnElement[Any]) -> ColumnElement[Any]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 
-from history.records import Job, Run
+from history.records import Job, Outcome, Run
 
 
 class Daily(NamedTuple):
@@ -30,7 +30,7 @@ USAGE = Daily(
     ("jobs", "waits", "wait_seconds", "runs", "wall_seconds", "cpu_seconds", "gpu_seconds", "memory_mib_seconds",
      "measured_cpu_seconds", "used_cpu_seconds"),
 )  # fmt: skip
-"""What was used, and how jobs ended."""
+"""What was used, and how jobs ended; the outcome is empty until accounting has told of it."""
 ARRIVALS = Daily("arrivals_daily", ("queue", "owner", "account", "vo"), ("submitted", "started"))
 """Jobs that came and that started for the first time."""
 WORKERS = Daily(
@@ -40,7 +40,7 @@ WORKERS = Daily(
 )
 """Runs that ended on a worker, each as a whole, and what they held there, as far as it is told."""
 DURATIONS = Daily("durations_daily", ("queue", "kind", "at_most_seconds"), ("jobs", "seconds"))
-"""How long jobs waited (on the day of their first start) and runs took (on that of their end), by length."""
+"""How long jobs waited (on the day of their first start) and runs took (on that of their end, once told), by length."""
 EFFICIENCY = Daily(
     "efficiency_daily",
     ("queue", "owner", "account", "vo"),
@@ -106,15 +106,21 @@ def add_job(job: Job, rollup: Rollup, sign: int = 1) -> None:
         figures[0] += sign
         figures[1] += sign * waited
     if job.ended_at is not None:
-        add_end(rollup[USAGE.name], who, job.outcome, job.submitted_at, started, job.ended_at, sign)
+        outcome = told(job.outcome, job.accounted)
+        add_end(rollup[USAGE.name], who, outcome, job.submitted_at, started, job.ended_at, sign)
     for run in job.runs:
         if run.ended_at is None:
             continue
         add_run(rollup, who, run, sign)
-        day, length, outcome = run.ended_at.date(), _length(run.started_at, run.ended_at), str(run.outcome or "")
-        figures = durations[(day, queue, "run", _bound(length))]
-        figures[0] += sign
-        figures[1] += sign * length
+        day, length, outcome = (
+            run.ended_at.date(),
+            _length(run.started_at, run.ended_at),
+            told(run.outcome, run.accounted),
+        )
+        if outcome:
+            figures = durations[(day, queue, "run", _bound(length))]
+            figures[0] += sign
+            figures[1] += sign * length
         for there in run.workers:
             figures = workers[(day, there.worker, outcome)]
             figures[0] += sign
@@ -125,17 +131,22 @@ def add_job(job: Job, rollup: Rollup, sign: int = 1) -> None:
             figures[5] += sign * _held((there.memory_bytes or 0) / MIB, length)
 
 
+def told(outcome: str | None, accounted: bool) -> str:
+    """Give the outcome under which something counts: none as long as accounting has not told how it ended."""
+    return "" if outcome is None or (outcome == Outcome.UNKNOWN and not accounted) else str(outcome)
+
+
 def add_end(
     usage: Figures,
     who: tuple[str, str, str, str],
-    outcome: str | None,
+    outcome: str,
     submitted_at: datetime,
     first_started_at: datetime | None,
     ended_at: datetime,
     sign: int = 1,
 ) -> None:
     """Add to the usage that a job ended; `who` is queue, owner, account and VO."""
-    figures = usage[(ended_at.date(), *who, str(outcome or ""))]
+    figures = usage[(ended_at.date(), *who, outcome)]
     figures[0] += sign
     if first_started_at is not None:
         figures[1] += sign
@@ -147,7 +158,7 @@ def add_run(rollup: Rollup, who: tuple[str, str, str, str], run: Run, sign: int 
     if run.ended_at is None:
         return
     usage = rollup[USAGE.name]
-    outcome = str(run.outcome or "")
+    outcome = told(run.outcome, run.accounted)
     usage[(run.ended_at.date(), *who, outcome)][3] += sign
     for day, parts in _days(run, run.ended_at):
         figures = usage[(day, *who, outcome)]

@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from history import months, schema
 from history.aside import as_text, set_aside
 from history.batch import Batch, Gap, JobsBatch, WorkersBatch
+from history.counters import Count
 from history.database import is_away
 from history.merge import left
 from history.pages import save_page
@@ -270,6 +271,14 @@ class History:
             return connection.scalar(
                 select(schema.clusters.c.first_seen_at).where(schema.clusters.c.cluster == cluster)
             )
+
+    def counts(self, cluster: str) -> list[Count]:
+        """Read every counter of a cluster. Raises SQLAlchemyError, HistoryError."""
+        self.prepare()
+        columns = [schema.counters.c[name] for name in Count._fields]
+        with self.reading() as connection:
+            rows = connection.execute(select(*columns).where(schema.counters.c.cluster == cluster))
+            return [Count(*row) for row in rows]
 
     def pruned_before(self, connection: Connection, cluster: str) -> datetime | None:
         """Give the moment before which what ended is no longer kept."""

@@ -56,7 +56,9 @@ def contents(connection: Connection) -> dict[str, list[Any]]:
     """Read all that is said of jobs, the rollups and what counters count; not when it was seen, nor what once was."""
     found = {}
     for table in (*schema.MONTHLY, *map(table_of, DAILY), schema.counters):
-        columns = [column for column in table.columns if column.name not in ("seen_at", "highest", "first_at", "last_at")]
+        columns = [
+            column for column in table.columns if column.name not in ("seen_at", "highest", "first_at", "last_at")
+        ]
         query = select(*columns).order_by(*table.primary_key.columns)
         if table is schema.counters:
             query = query.where(table.c.value != 0)

@@ -117,7 +117,15 @@ def test_labels_are_those_of_the_contract() -> None:
         "bbq_worker_state_since_timestamp_seconds": ("worker",),
         "bbq_worker_reason_info": ("worker", "reason"),
         **dict.fromkeys(("bbq_queue_cpus", "bbq_queue_cpus_allocated", "bbq_queue_cpus_unusable"), ("queue",)),
-    }
+        **dict.fromkeys(
+            ("bbq_jobs_submitted_total", "bbq_jobs_started_total", "bbq_cpu_seconds_total", "bbq_gpu_seconds_total",
+             "bbq_cpu_seconds_wasted_total"),
+            ("queue", "owner"),
+        ),
+        "bbq_jobs_ended_total": ("queue", "owner", "outcome"),
+        "bbq_worker_runs_ended_total": ("worker", "outcome"),
+        **dict.fromkeys(("bbq_job_wait_seconds", "bbq_job_run_seconds"), ("queue",)),
+    }  # fmt: skip
 
 
 def job(number: int, owner: str = "alice", **more: Any) -> Job:

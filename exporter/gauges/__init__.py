@@ -11,10 +11,19 @@ from importlib import import_module
 
 import msgspec
 
-from exporter.board import ClusterView
+from exporter.board import ClusterView, Part
 
 Sample = tuple[tuple[str, ...], float]
 """Label values in the family's order, and the number."""
+
+
+class Histogram(msgspec.Struct, frozen=True):
+    """What a histogram says for one set of labels."""
+
+    labels: tuple[str, ...]
+    buckets: list[tuple[str, float]]
+    """Upper bounds as text, rising to +Inf, and how many are not above each."""
+    sum: float
 
 
 class Family(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,7 +33,13 @@ class Family(msgspec.Struct, frozen=True, kw_only=True):
     help: str
     labels: tuple[str, ...]
     """Labels beside `cluster`, which is on every one."""
-    samples: Callable[[ClusterView], Iterable[Sample]]
+    samples: Callable[[ClusterView], Iterable[Sample]] | None = None
+    histograms: Callable[[ClusterView], Iterable[Histogram]] | None = None
+    """In place of samples."""
+    kind: str = "gauge"
+    """gauge, counter or histogram."""
+    parts: frozenset[Part] = frozenset({Part.JOBS})
+    """What of the view it is made of."""
 
 
 @cache

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from exporter.board import ClusterView
 from exporter.gauges import Family, Sample
 from exporter.tally import Amount, JobsKey
+from exporter.totals import OTHER_OWNERS
 
-OTHER_OWNERS = "(other)"
 _LABELS = ("owner", "account", "vo", "queue", "state")
 
 

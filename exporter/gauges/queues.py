@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 
-from exporter.board import ClusterView
+from exporter.board import ClusterView, Part
 from exporter.gauges import Family, Sample
 from history.records import Worker, WorkerFlag, WorkerState
 
@@ -33,23 +33,28 @@ def _unusable(worker: Worker) -> float:
     return free if takes_none or no_memory else 0.0
 
 
+_PARTS = frozenset({Part.WORKERS})
+
 FAMILIES = (
     Family(
         name="bbq_queue_cpus",
         help="CPUs of the workers of a queue; a worker of two queues counts in both.",
         labels=("queue",),
+        parts=_PARTS,
         samples=_sum(lambda worker: worker.cpus or 0.0),
     ),
     Family(
         name="bbq_queue_cpus_allocated",
         help="CPUs of the workers of a queue that jobs hold, of whichever queue.",
         labels=("queue",),
+        parts=_PARTS,
         samples=_sum(lambda worker: worker.cpus_allocated or 0.0),
     ),
     Family(
         name="bbq_queue_cpus_unusable",
         help="Free CPUs of a queue that no job can have: the worker is down or draining, or its memory is all taken.",
         labels=("queue",),
+        parts=_PARTS,
         samples=_sum(_unusable),
     ),
 )

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
-from exporter.board import ClusterView
+from exporter.board import ClusterView, Part
 from exporter.gauges import Family, Sample
 from history.records import Worker, WorkerState
 
@@ -77,62 +77,91 @@ def _since(worker: Worker) -> float | None:
 
 _ONE = ("worker",)
 
+_PARTS = frozenset({Part.WORKERS})
+
 FAMILIES = (
     Family(
         name="bbq_workers",
         help="Workers (Slurm nodes, HTCondor machines) by base state; a worker of two queues counts in both.",
         labels=("queue", "state"),
+        parts=_PARTS,
         samples=_by_state,
     ),
     Family(
         name="bbq_worker_state",
         help="1 for the one base state of each worker: idle, partial, full, down or unknown.",
         labels=("worker", "state"),
+        parts=_PARTS,
         samples=_state,
     ),
     Family(
         name="bbq_worker_flag",
         help="1 for each flag of a worker: draining, not_responding, maintenance, reserved, powered_down.",
         labels=("worker", "flag"),
+        parts=_PARTS,
         samples=_flags,
     ),
-    Family(name="bbq_worker_cpus", help="CPUs of a worker.", labels=_ONE, samples=_of(lambda worker: worker.cpus)),
+    Family(
+        name="bbq_worker_cpus",
+        help="CPUs of a worker.",
+        labels=_ONE,
+        parts=_PARTS,
+        samples=_of(lambda worker: worker.cpus),
+    ),
     Family(
         name="bbq_worker_cpus_allocated",
         help="CPUs of a worker that jobs hold.",
         labels=_ONE,
+        parts=_PARTS,
         samples=_of(lambda worker: worker.cpus_allocated),
     ),
     Family(
         name="bbq_worker_memory_bytes",
         help="Memory of a worker for jobs.",
         labels=_ONE,
+        parts=_PARTS,
         samples=_of(lambda worker: worker.memory_bytes),
     ),
     Family(
         name="bbq_worker_memory_allocated_bytes",
         help="Memory of a worker that jobs hold.",
         labels=_ONE,
+        parts=_PARTS,
         samples=_of(lambda worker: worker.memory_allocated_bytes),
     ),
-    Family(name="bbq_worker_jobs", help="Jobs that hold a part of a worker.", labels=_ONE, samples=_jobs),
-    Family(name="bbq_worker_gpus", help="GPUs of a worker by model.", labels=("worker", "model"), samples=_gpus),
+    Family(
+        name="bbq_worker_jobs",
+        help="Jobs that hold a part of a worker.",
+        labels=_ONE,
+        parts=_PARTS | {Part.JOBS},
+        samples=_jobs,
+    ),
+    Family(
+        name="bbq_worker_gpus",
+        help="GPUs of a worker by model.",
+        labels=("worker", "model"),
+        parts=_PARTS,
+        samples=_gpus,
+    ),
     Family(
         name="bbq_worker_gpus_allocated",
         help="GPUs of a worker that jobs hold, by model.",
         labels=("worker", "model"),
+        parts=_PARTS,
         samples=_gpus_allocated,
     ),
     Family(
         name="bbq_worker_state_since_timestamp_seconds",
         help="Since when a worker is as it is, where the scheduler says so.",
         labels=_ONE,
+        parts=_PARTS,
         samples=_of(_since),
     ),
     Family(
         name="bbq_worker_reason_info",
         help="Why a worker is down or draining, in the words of who drained it.",
         labels=("worker", "reason"),
+        parts=_PARTS,
         samples=_reasons,
     ),
 )

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Table, case, func, literal, select
 
 from history.questions import Scope, run
 from history.questions.days import days_of, first_day, usage_tables
+from history.records import Outcome
 from history.schema import OPEN_SPAN, jobs, runs, usage_daily
 from history.spans import open_between, seconds_between
 
@@ -58,6 +59,10 @@ def used_in(
         _add_days(connection, scope, column, table, first, last, found)
     for edge in days.edges:
         _add_rows(connection, scope, column, *edge, found)
+    if column == "outcome" and "" in found:
+        # of which accounting has not told: in the rows they are unknown
+        untold = found.pop("")
+        _add(found[Outcome.UNKNOWN.value], *(getattr(untold, name) for name in Figures.__struct_fields__))
     if column != "outcome":
         still = [runs.c.span == OPEN_SPAN, runs.c.started_at < days.until]
         _add_runs(connection, scope, column, days.since, days.until, still, found)
