@@ -18,6 +18,7 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    literal,
     select,
     text,
 )
@@ -85,6 +86,26 @@ def rebuild(
         connection.execute(delete(table).where(*mine))
         for name, rollup in fresh.items():
             bulk.upsert(connection, table, list(daily_rows(daily, name, rollup[daily.name])))
+
+
+def rebuild_by_month(connection: Connection, dailies: Sequence[Daily]) -> None:
+    """Put into rollups what all the rows say, a month at a time, which stays in memory; nothing may be pruned."""
+    for days in _months(connection):
+        rebuild(connection, days=days, dailies=dailies)
+
+
+def _months(connection: Connection) -> Iterator[list[date]]:
+    """Give the days of each month of which there are rows: a month at a time stays in memory."""
+    first = connection.scalar(select(func.min(jobs.c.submitted_at)))
+    last = datetime.now(UTC).date() + timedelta(days=31)
+    day = last if first is None else first.date()
+    days: list[date] = []
+    while day < last:
+        days.append(day)
+        day += timedelta(days=1)
+        if day.day == 1 or day == last:
+            yield days
+            days = []
 
 
 def computed(
@@ -200,7 +221,7 @@ def _add_runs(connection: Connection, found: dict[str, Rollup], cluster: str | N
         .where(*ran)
     )
     for row in _stream(connection, starts):
-        add_run(_of(found, row.cluster), _who(row), row)
+        add_run(_of(found, row.cluster)[USAGE.name], _who(row), row)
 
 
 def _add_arrivals(connection: Connection, found: dict[str, Rollup], cluster: str | None, stretch: _Stretch) -> None:
@@ -242,6 +263,32 @@ def _add_workers(connection: Connection, found: dict[str, Rollup], cluster: str 
             figures[place] += int(value)
 
 
+def _add_efficiency(connection: Connection, found: dict[str, Rollup], cluster: str | None, stretch: _Stretch) -> None:
+    length = _length(connection, runs.c.started_at, runs.c.ended_at)
+    told_cpu = and_(runs.c.used_cpu_seconds.is_not(None), runs.c.cpus.is_not(None))
+    told_memory = and_(runs.c.used_memory_bytes.is_not(None), runs.c.memory_bytes > 0)
+    memory, used_memory = (cast(each, Double) / MIB for each in (runs.c.memory_bytes, runs.c.used_memory_bytes))
+    measures = (
+        func.count(),
+        func.sum(case((told_cpu, 0), else_=1)),
+        func.sum(case((told_cpu, _held(connection, runs.c.cpus, length)), else_=0)),
+        func.sum(case((told_cpu, _held(connection, runs.c.used_cpu_seconds, literal(1))), else_=0)),
+        func.sum(case((told_memory, _held(connection, memory, length)), else_=0)),
+        func.sum(case((told_memory, _held(connection, used_memory, length)), else_=0)),
+    )
+    key = (_day(connection, runs.c.ended_at), *(_text(column) for column in _WHO))
+    query = (
+        select(runs.c.cluster, *key, *measures)
+        .select_from(runs.join(jobs, _same_job(runs)))
+        .where(runs.c.ended_at.is_not(None), *_counted(cluster), *_ended(stretch))
+        .group_by(runs.c.cluster, *key)
+    )
+    for name, *values in connection.execute(query):
+        figures = _figures(found, EFFICIENCY, name, values[: len(key)])
+        for place, value in enumerate(values[len(key) :]):
+            figures[place] += int(value)
+
+
 def _add_durations(connection: Connection, found: dict[str, Rollup], cluster: str | None, stretch: _Stretch) -> None:
     of_jobs = _counted(cluster)
     of_runs = [runs.c.ended_at.is_not(None), _told(runs) != "", *_counted(cluster), *_ended(stretch)]
@@ -264,7 +311,8 @@ def _add_durations(connection: Connection, found: dict[str, Rollup], cluster: st
 _Add = Callable[[Connection, dict[str, Rollup], str | None, _Stretch], None]
 _ADD: Mapping[_Add, tuple[Daily, ...]] = {
     _add_ends: (USAGE,),
-    _add_runs: (USAGE, EFFICIENCY),
+    _add_runs: (USAGE,),
+    _add_efficiency: (EFFICIENCY,),
     _add_arrivals: (ARRIVALS,),
     _add_workers: (WORKERS,),
     _add_durations: (DURATIONS,),
@@ -337,7 +385,8 @@ def _held(connection: Connection, value: ColumnElement[Any], length: ColumnEleme
     least, greatest = (func.min, func.max) if connection.dialect.name == "sqlite" else (func.least, func.greatest)
     product = least(greatest(func.coalesce(value, 0.0), 0.0) * cast(length, Double), float(MOST))
     # a cast rounds on one database and cuts on the other
-    return cast(product if connection.dialect.name == "sqlite" else func.floor(product), BigInteger)
+    nearest = product + 0.5
+    return cast(nearest if connection.dialect.name == "sqlite" else func.floor(nearest), BigInteger)
 
 
 def _who(row: Any) -> tuple[str, str, str, str]:

@@ -111,12 +111,15 @@ def add_job(job: Job, rollup: Rollup, sign: int = 1) -> None:
     for run in job.runs:
         if run.ended_at is None:
             continue
-        add_run(rollup, who, run, sign)
+        add_run(rollup[USAGE.name], who, run, sign)
         day, length, outcome = (
             run.ended_at.date(),
             _length(run.started_at, run.ended_at),
             told(run.outcome, run.accounted),
         )
+        figures = rollup[EFFICIENCY.name][(day, *who)]
+        for place, value in enumerate(_whole(run, length)):
+            figures[place] += sign * value
         if outcome:
             figures = durations[(day, queue, "run", _bound(length))]
             figures[0] += sign
@@ -153,35 +156,16 @@ def add_end(
         figures[2] += sign * _length(submitted_at, first_started_at)
 
 
-def add_run(rollup: Rollup, who: tuple[str, str, str, str], run: Run, sign: int = 1) -> None:
-    """Add what a run (or a row of `runs`) held and used; one that has not ended adds nothing yet."""
+def add_run(usage: Figures, who: tuple[str, str, str, str], run: Run, sign: int = 1) -> None:
+    """Add to the usage what a run (or a row of `runs`) held and used; one that has not ended adds nothing yet."""
     if run.ended_at is None:
         return
-    usage = rollup[USAGE.name]
     outcome = told(run.outcome, run.accounted)
     usage[(run.ended_at.date(), *who, outcome)][3] += sign
     for day, parts in _days(run, run.ended_at):
         figures = usage[(day, *who, outcome)]
         for place, part in enumerate(parts, 4):
             figures[place] += sign * part
-
-    figures = rollup[EFFICIENCY.name][(run.ended_at.date(), *who)]
-    for place, value in enumerate(_whole(run, _length(run.started_at, run.ended_at))):
-        figures[place] += sign * value
-
-
-def _whole(run: Run, seconds: int) -> tuple[int, int, int, int, int, int]:
-    """Give what an ended run adds to the measures of EFFICIENCY."""
-    told = run.used_cpu_seconds is not None and run.cpus is not None
-    told_memory = run.used_memory_bytes is not None and bool(run.memory_bytes)
-    return (
-        1,
-        0 if told else 1,
-        _bounded(run.cpus * seconds) if told and run.cpus else 0,
-        _bounded(run.used_cpu_seconds) if told and run.used_cpu_seconds else 0,
-        _bounded(run.memory_bytes * seconds >> 20) if told_memory and run.memory_bytes else 0,
-        _bounded(run.used_memory_bytes * seconds >> 20) if told_memory and run.used_memory_bytes else 0,
-    )
 
 
 def _days(run: Run, ended_at: datetime) -> Iterator[tuple[date, tuple[int, int, int, int, int, int]]]:
@@ -216,9 +200,23 @@ def _days(run: Run, ended_at: datetime) -> Iterator[tuple[date, tuple[int, int, 
         begin, before, used_before = end, until, used_until
 
 
+def _whole(run: Run, seconds: int) -> tuple[int, int, int, int, int, int]:
+    """Give what an ended run adds to the measures of EFFICIENCY."""
+    told_cpu = run.used_cpu_seconds is not None and run.cpus is not None
+    told_memory = run.used_memory_bytes is not None and run.memory_bytes is not None and run.memory_bytes > 0
+    return (
+        1,
+        0 if told_cpu else 1,
+        _held(run.cpus, seconds) if told_cpu else 0,
+        _held(run.used_cpu_seconds, 1) if told_cpu else 0,
+        _held((run.memory_bytes or 0) / MIB, seconds) if told_memory else 0,
+        _held((run.used_memory_bytes or 0) / MIB, seconds) if told_memory else 0,
+    )
+
+
 def _held(value: float | None, seconds: int) -> int:
-    """Give a product as whole number, as `history.rebuild` has the databases compute it."""
-    return int(min(max(value or 0.0, 0.0) * seconds, MOST))
+    """Give a product as the nearest whole number, computed as `history.rebuild` has the databases compute it."""
+    return int(min(max(value or 0.0, 0.0) * seconds, MOST) + 0.5)
 
 
 def _bounded(value: float) -> int:

@@ -13,7 +13,7 @@ from sqlalchemy.schema import CreateIndex
 from history import bulk, schema
 from history.counters import counter_rows
 from history.months import month_name, next_month
-from history.rebuild import fill_months, rebuild, totals
+from history.rebuild import fill_months, rebuild_by_month, totals
 from history.rollup import ARRIVALS, DAILY, DURATIONS, EFFICIENCY, USAGE, WORKERS
 from history.schema import UtcDateTime
 from history.upgrade import upgrade
@@ -187,7 +187,7 @@ def _usage(engine: Engine, usage: dict[Any, list[int]]) -> None:
     with engine.begin() as connection:
         for place in range(0, len(rows), 20_000):
             bulk.upsert(connection, schema.usage_daily, rows[place : place + 20_000])
-        rebuild(connection, dailies=[ARRIVALS, WORKERS, DURATIONS, EFFICIENCY])
+        rebuild_by_month(connection, [ARRIVALS, WORKERS, DURATIONS, EFFICIENCY])
         fill_months(connection)
         now = datetime.now(UTC).replace(microsecond=0)
         for site in sites():

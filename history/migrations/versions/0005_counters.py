@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from history import bulk, schema
 from history.counters import counter_rows
-from history.rebuild import fill_months, rebuild, totals
+from history.rebuild import fill_months, rebuild_by_month, totals
 from history.rollup import ARRIVALS, DURATIONS, EFFICIENCY, WORKERS
 from history.schema import UtcDateTime
 
@@ -56,7 +56,7 @@ def upgrade() -> None:
     failed = sa.text("outcome NOT IN ('completed', 'cancelled', 'preempted', 'unknown', '')")
     op.create_index("ix_runs_failed", "runs", ["ended_at"], sqlite_where=failed, postgresql_where=failed)
     connection = op.get_bind()
-    rebuild(connection, dailies=[ARRIVALS, WORKERS, DURATIONS, EFFICIENCY])
+    rebuild_by_month(connection, [ARRIVALS, WORKERS, DURATIONS, EFFICIENCY])
     fill_months(connection)
     now = datetime.now(UTC).replace(microsecond=0)
     for cluster in connection.scalars(select(schema.clusters.c.cluster)).all():
