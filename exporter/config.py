@@ -151,6 +151,10 @@ class _Reader:
         if not isinstance(data, dict):
             raise self._error(path, f"expected a cluster with `name:` and `scheduler:`, read {_kind(data)}")
         kind = data.get("scheduler")
+        if kind is None:
+            near = difflib.get_close_matches("scheduler", [str(key) for key in data], 1)
+            if near:
+                raise self._error(f"{path}.{near[0]}", f"unknown key `{near[0]}`; did you mean `scheduler`?")
         if kind not in kinds():
             near = difflib.get_close_matches(str(kind), kinds(), 1)
             hint = f"; did you mean {near[0]}?" if near else ""

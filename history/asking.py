@@ -4,14 +4,15 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
-from history.when import WhenError, parse_when
+from history.when import WhenError, local, parse_when
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -47,54 +48,84 @@ _SHARED: dict[str, dict[str, Any]] = {
         "help": "How the answer is written; a table if not said.",
     },
     "--columns": {"metavar": "A,B,C", "help": "Only these columns, in this order."},
-    "--limit": {"type": click.IntRange(1), "help": "At most so many rows."},
+    "--limit": {"type": click.IntRange(1), "help": "At most so many rows, of each part and interval."},
     "--no-headers": {"is_flag": True, "help": "Leave the column names out."},
     "--sql": {"is_flag": True, "help": "Show the queries used, on stderr."},
 }
 """Options of every question. They may stand before its name or behind it; what stands behind wins."""
 
 
-def shared(command: _F) -> _F:
-    """Add the options that every question has."""
-    for name, settings in reversed(_SHARED.items()):
-        if name == "--cluster":
-            from history.names import complete
+def shared(*, moment: bool = True, limit: int | None = None) -> Callable[[_F], _F]:
+    """Add the options that every question has.
 
-            settings = {**settings, "shell_complete": complete("cluster")}
-        command = click.option(name, name.strip("-").replace("-", "_"), **settings)(command)
-    return command
+    Args:
+        moment: whether it can be asked about a moment.
+        limit: rows when the options do not say; all when None.
+    """
+
+    def with_options(command: _F) -> _F:
+        @wraps(command)
+        def asked(*arguments: Any, **options: Any) -> Any:
+            return command(*arguments, **options, default_limit=limit, moment=moment)
+
+        for name, settings in reversed(_SHARED.items()):
+            if name == "--cluster":
+                from history.names import complete
+
+                settings = {**settings, "shell_complete": complete("cluster")}
+            if name == "--at" and not moment:
+                settings = {**settings, "hidden": True}  # it can stand before the question's name, and is refused
+            if name == "--limit" and limit is not None:
+                settings = {**settings, "help": f"{settings['help']}  [default: {limit}]"}
+            asked = click.option(name, name.strip("-").replace("-", "_"), **settings)(asked)
+        return cast(_F, asked)
+
+    return with_options
 
 
-def period(default: str | None = None) -> Callable[[_F], _F]:
-    """Add --since and --until, of questions about a period."""
+def period(default: str | None = None, said: str | None = None) -> Callable[[_F], _F]:
+    """Add --since and --until, of questions about a period.
+
+    Args:
+        said: what the help says of the default where the command sets it.
+    """
 
     def with_period(command: _F) -> _F:
-        command = click.option("--until", type=When(), help="The end of the time; now if not said.")(command)
-        return click.option("--since", type=When(), default=default, help="The beginning of the time.")(command)
+        @wraps(command)
+        def asked(*arguments: Any, **options: Any) -> Any:
+            since, until = options["since"], options["until"]
+            if since is not None and until is not None and until < since:
+                raise click.UsageError(
+                    f"--until, {local(until)}, is before --since, {local(since)}: nothing lies between them"
+                )
+            return command(*arguments, **options)
+
+        about = f"The beginning of the time.{(said and f'  [default: {said}]') or ''}"
+        asked = click.option("--until", type=When(), help="The end of the time; now if not said.")(asked)
+        return cast(_F, click.option("--since", type=When(), default=default, help=about)(asked))
 
     return with_period
 
 
 @contextmanager
-def asking(
-    options: dict[str, Any], limit: int | None = None, *, moment: bool = True
-) -> "Iterator[tuple[Connection, Scope]]":
-    """Give a connection that can only read, and the scope; errors become one line and exit code 1.
+def asking(options: dict[str, Any], *, moment: bool | None = None) -> "Iterator[tuple[Connection, Scope]]":
+    """Give a connection that can only read, and the scope; errors become one line and exit code 1, or 2.
 
     Args:
-        limit: rows when the options do not say; all when None.
-        moment: whether the question can be asked about a moment.
+        moment: whether the question, as it was put, is about a moment; as its command says when None.
     """
     from sqlalchemy.exc import SQLAlchemyError
 
     from history.database import HistoryError, explain, parse_url
-    from history.questions import AskError, Scope, reading
+    from history.questions import AskError, Scope, WrongQuestion, reading
 
+    of_moment, limit = options.pop("moment"), options.pop("default_limit")
+    moment = of_moment if moment is None else moment
     for name, value in (click.get_current_context().obj or {}).items():
         options[name] = options[name] or value
     options["format"] = options["format"] or "table"
     if options["at"] is not None and not moment:
-        raise click.UsageError("--at is about a moment, and this question about a time; say --since and --until")
+        raise click.UsageError("--at is about a moment, which this question is not")
     url = options["database"] or os.environ.get("BBQ_DATABASE") or default_database()
     try:
         with reading(url) as connection:
@@ -102,11 +133,23 @@ def asking(
                 clusters=options["cluster"], at=options["at"], limit=options["limit"] or limit, statements=[], notes=[]
             )
             _check_scope(connection, scope)
+            if moment and scope.at is None:
+                _note_stale(connection, scope)
             yield connection, scope
     except SQLAlchemyError as error:
         raise click.ClickException(explain(error, parse_url(url))) from error
+    except WrongQuestion as error:
+        raise click.UsageError(str(error)) from error
     except (HistoryError, AskError) as error:
         raise click.ClickException(str(error)) from error
+
+
+def _note_stale(connection: "Connection", scope: "Scope") -> None:
+    """Say it where "now" is some time ago."""
+    from history.questions.status import stale_queues
+
+    for cluster, sources, moment in stale_queues(connection, scope):
+        scope.notes.append(f"{cluster}: {sources} last read at {local(moment)}; what is told of now is of then")
 
 
 def _check_scope(connection: "Connection", scope: "Scope") -> None:
@@ -116,7 +159,7 @@ def _check_scope(connection: "Connection", scope: "Scope") -> None:
     from sqlalchemy import select
 
     from history.names import nearest
-    from history.questions import AskError
+    from history.questions import AskError, WrongQuestion
     from history.schema import clusters
 
     if not scope.clusters and scope.at is None:
@@ -129,11 +172,11 @@ def _check_scope(connection: "Connection", scope: "Scope") -> None:
                 f"there are {', '.join(sorted(known)) or 'none'}"
             )
     if scope.at is not None and scope.at > datetime.now(UTC):
-        raise AskError(f"{scope.at:%Y-%m-%d %H:%M} UTC is still to come; --at is about the past")
+        raise WrongQuestion(f"{local(scope.at)} is still to come; --at is about the past")
     began = min((known[name] for name in scope.clusters or known), default=None)
     if scope.at is not None and began is not None and scope.at < began:
         scope.notes.append(
-            f"BBQ began to look at {began:%Y-%m-%d %H:%M} UTC; of {scope.at:%Y-%m-%d %H:%M} UTC it knows "
+            f"BBQ began to look at {local(began)}; of {local(scope.at)} it knows "
             "what accounting told it of jobs that had ended, and nothing of workers, queues and holds"
         )
 
@@ -174,14 +217,20 @@ def say(answers: "Sequence[Answer]", scope: "Scope", options: dict[str, Any], em
         color = terminal and not os.environ.get("NO_COLOR")
         text = render.to_table(answers, width=width, headers=headers, pictures=terminal, colours=color)
     sys.stdout.write(text)  # click would take escape sequences out of somebody's data
-    for note in scope.notes:
-        click.echo(f"bbq: {note}", err=True)
+    _say_notes(scope, options, max((len(answer.rows) for answer in answers), default=0))
     if empty is not None and not any(answer.rows for answer in answers):
         click.echo(f"bbq: {empty}", err=True)
 
 
-def stream(found: "Stream", scope: "Scope", options: dict[str, Any], empty: str) -> None:
-    """Write rows as JSON or CSV while they are found, however many."""
+def _say_notes(scope: "Scope", options: dict[str, Any], rows: int) -> None:
+    for note in scope.notes:
+        click.echo(f"bbq: {note}", err=True)
+    if scope.limit is not None and rows >= scope.limit and options["limit"] is None:
+        click.echo(f"bbq: the first {rows}; there may be more: --limit", err=True)
+
+
+def stream(found: "Stream", scope: "Scope", options: dict[str, Any], empty: str) -> int:
+    """Write rows as JSON or CSV while they are found, however many; give how many."""
     from history import render
 
     columns = [each.strip() for each in options["columns"].split(",")] if options["columns"] else list(found.columns)
@@ -189,13 +238,14 @@ def stream(found: "Stream", scope: "Scope", options: dict[str, Any], empty: str)
         places = render.places(found.columns, columns)
     except KeyError as error:
         raise click.UsageError(str(error.args[0])) from error
+    columns = [found.columns[place] for place in places]
     write = render.json_lines if options["format"] == "json" else render.csv_lines
-    found_any = False
+    count = 0
 
     def rows() -> Iterator[list[Any]]:
-        nonlocal found_any
+        nonlocal count
         for row in found.rows:
-            found_any = True
+            count += 1
             yield [row[place] for place in places]
 
     for text in write(columns, rows(), headers=not options["no_headers"]):
@@ -203,13 +253,19 @@ def stream(found: "Stream", scope: "Scope", options: dict[str, Any], empty: str)
     if options["sql"]:
         for statement in scope.statements:
             click.echo(f"{statement};\n", err=True)
-    for note in scope.notes:
-        click.echo(f"bbq: {note}", err=True)
-    if not found_any:
+    _say_notes(scope, options, count)
+    if not count:
         click.echo(f"bbq: {empty}", err=True)
+    return count
 
 
 def _only(answers: "Sequence[Answer]", columns: list[str]) -> "list[Answer]":
     """Keep these columns; an answer of several parts is kept to the parts that have them. Raises KeyError."""
-    having = [answer for answer in answers if set(columns) <= set(answer.columns)]
+    from history.render import places
+
+    having = []
+    for answer in answers:
+        with suppress(KeyError):
+            places(answer.columns, columns)
+            having.append(answer)
     return [answer.only(columns) for answer in having or answers]

@@ -74,6 +74,9 @@ def upgrade(database: str | None) -> None:
     from history.upgrade import upgrade as run
 
     with _open(database, upgraded=False) as engine:
+        path = Path(engine.url.database or "")
+        if database is None and not path.exists():
+            raise click.ClickException(f"there is no history at {path}; name the database with --database")
         steps = run(engine)
         click.echo(f"{shown(engine.url)}: {'steps run: ' + ', '.join(steps) if steps else 'up to date already'}")
 

@@ -45,7 +45,7 @@ class _Questions(click.Group):
 
 @click.command(cls=_Questions, context_settings=CONTEXT)
 @click.version_option(__version__, prog_name="bbq")
-@shared
+@shared()
 @click.pass_context
 def command(context: click.Context, /, **options: Any) -> None:
     """Ask the history of batch clusters: who has what, where, since when and why.
@@ -57,12 +57,16 @@ def command(context: click.Context, /, **options: Any) -> None:
       bbq search --state running --limit 5
       bbq info job 1234_7
 
+    A TIME is 2026-01-03, 2026-01-03T14:00, 14:00, now, yesterday, 'tuesday 14:00', or how long ago: 30min, 2h, 7d,
+    4w, 1y; of this machine's zone if it names none (2026-01-03T14:00Z is UTC). Tables show times of this machine's
+    zone, JSON and CSV those of UTC; days, weeks and months that are added up are those of UTC.
+
     Names complete in a shell: for bash, put  eval "$(_BBQ_COMPLETE=bash_source bbq)"  into ~/.bashrc; zsh and fish
     alike, with zsh_source and fish_source.
     """
     if os.environ.get("NO_COLOR"):
         context.color = False
-    context.obj = options
+    context.obj = {name: value for name, value in options.items() if name not in ("moment", "default_limit")}
 
 
 def main() -> None:

@@ -89,6 +89,8 @@ def open_database(url: URL, *, readonly: bool = False) -> Engine:
 def _open_sqlite(url: URL, *, readonly: bool) -> Engine:
     path = Path(url.database or "")
     if readonly:
+        if path.is_dir():
+            raise HistoryError(f"history database {path}: this is a folder; name the file in it")
         if not path.exists():
             raise HistoryError(
                 f"history database {path}: no such file; start bbq-exporter first, or name the database with --database"

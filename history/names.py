@@ -18,6 +18,13 @@ def nearest(name: str, names: Iterable[str]) -> str:
     return f"; did you mean {', '.join(near)}?" if near else ""
 
 
+def meant(name: str, names: Iterable[str]) -> str | None:
+    """Give the one name that is meant by a short one, or one in other letters; None where there are several."""
+    short = name.casefold()
+    found = [each for each in names if each.casefold() == short or each.casefold().startswith(f"{short}.")]
+    return found[0] if len(found) == 1 else None
+
+
 def known(connection: "Connection", kind: str, beginning: str = "") -> list[str]:
     """Give the names of a kind (cluster, owner, account, vo, queue, worker) that begin so, in order."""
     return [name for name in connection.scalars(_query(kind, beginning)) if name]

@@ -30,6 +30,7 @@ class Answer:
         rows: Iterable[Sequence[Any]],
         *,
         title: str | None = None,
+        key: str | None = None,
         bar: str | None = None,
         named: bool = False,
         trend: tuple[str, str, str] | None = None,
@@ -38,6 +39,8 @@ class Answer:
         # PostgreSQL sums whole numbers to Decimal
         self.rows = [tuple(_number(value) if isinstance(value, Decimal) else value for value in row) for row in rows]
         self.title = title
+        self.key = key
+        """What a part of an answer is called in JSON, where its title says more than a name."""
         self.bar = bar
         self.named = named
         self.trend = trend
@@ -46,7 +49,8 @@ class Answer:
     def only(self, columns: Sequence[str]) -> "Answer":
         """Give the answer with just these columns. Raises KeyError with the ones there are."""
         wanted = places(self.columns, columns)
-        return Answer(columns, [[row[place] for place in wanted] for row in self.rows], title=self.title, bar=self.bar)
+        rows = [[row[place] for place in wanted] for row in self.rows]
+        return Answer([self.columns[place] for place in wanted], rows, title=self.title, key=self.key, bar=self.bar)
 
 
 class Stream:
@@ -62,11 +66,14 @@ class Stream:
 
 
 def places(there: Sequence[str], columns: Sequence[str]) -> list[int]:
-    """Give where columns stand. Raises KeyError with the ones there are."""
-    missing = [column for column in columns if column not in there]
+    """Give where columns stand, by their names or headings. Raises KeyError with the ones there are."""
+    by_name = {_heading(name).lower(): place for place, name in enumerate(there)}
+    by_name |= {name.replace("_", " "): place for place, name in enumerate(there)}
+    wanted = [column.strip().lower().replace("_", " ") for column in columns]
+    missing = [column for column, name in zip(columns, wanted, strict=True) if name not in by_name]
     if missing:
         raise KeyError(f"no column {missing[0]!r}; there are {', '.join(there)}")
-    return [there.index(column) for column in columns]
+    return [by_name[name] for name in wanted]
 
 
 def json_lines(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, headers: bool = True) -> Iterator[str]:
@@ -79,9 +86,9 @@ def json_lines(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, headers
 
 
 def csv_lines(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, headers: bool = True) -> Iterator[str]:
-    """Give RFC 4180, a record at a time."""
+    """Give RFC 4180, a record at a time, with the line ends that Unix tools want."""
     text = io.StringIO()
-    writer = csv.writer(text)
+    writer = csv.writer(text, lineterminator="\n")
     for row in ([columns] if headers else []), rows:
         for each in row:
             writer.writerow([_flat(value) for value in each])
@@ -95,26 +102,28 @@ def _number(value: Decimal) -> int | float:
 
 
 def to_json(answers: Sequence[Answer]) -> str:
-    """Give an array of objects; for an answer of several parts, an object of such arrays."""
+    """Give an array of objects; for a question whose answer has parts, an object of such arrays."""
     parts = {
-        answer.title or "answer": [dict(zip(answer.columns, map(_plain, row), strict=True)) for row in answer.rows]
+        answer.key or answer.title or "answer": [
+            dict(zip(answer.columns, map(_plain, row), strict=True)) for row in answer.rows
+        ]
         for answer in answers
     }
-    value: Any = parts if len(answers) != 1 else next(iter(parts.values()))
+    value: Any = parts if len(answers) != 1 or answers[0].key else next(iter(parts.values()))
     return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
 
 
 def to_csv(answers: Sequence[Answer], *, headers: bool = True) -> str:
-    """Give RFC 4180; parts are separated by an empty line."""
+    """Give RFC 4180, with line ends as Unix tools want; parts are separated by an empty line."""
     parts = []
     for answer in answers:
         text = io.StringIO()
-        writer = csv.writer(text)
+        writer = csv.writer(text, lineterminator="\n")
         if headers:
             writer.writerow(answer.columns)
         writer.writerows([_flat(value) for value in row] for row in answer.rows)
         parts.append(text.getvalue())
-    return "\r\n".join(parts)
+    return "\n".join(parts)
 
 
 def to_table(
@@ -129,7 +138,7 @@ def to_table(
     parts = []
     for answer in answers:
         lines = []
-        if answer.title and len(answers) > 1:
+        if answer.title and len(answers) > 1 and headers:
             lines.append(answer.title)
         lines.extend(_lines(answer, width, headers, pictures, colours))
         if pictures and answer.trend is not None:
@@ -153,19 +162,40 @@ def _lines(answer: Answer, width: int, headers: bool, pictures: bool, colours: b
     sizes = [
         max(_width(text) for text in (titles[place], *(row[place] for row in cells))) for place in range(len(titles))
     ]
-    room = 12 if pictures and answer.bar in answer.columns else 0
-    _shrink(sizes, right, width - room)
+    least = [
+        size if flush or column.endswith(_WHOLE) else min(size, _LEAST)
+        for size, flush, column in zip(sizes, right, answer.columns, strict=True)
+    ]
+    room = 12 if pictures and answer.bar in answer.columns and _line(sizes) + 12 <= width else 0
+    shown = list(range(len(sizes)))
+    while len(shown) > 2 and _line([least[place] for place in shown]) > width:
+        shown.pop()
+    fitting = [sizes[place] for place in shown]
+    _shrink(fitting, [least[place] for place in shown], width - room)
     if headers:
         yield "  ".join(
-            _fit(text, size, flush) for text, size, flush in zip(titles, sizes, right, strict=True)
+            _fit(titles[place], size, right[place]) for place, size in zip(shown, fitting, strict=True)
         ).rstrip()
     bars = _bars(answer) if room else [""] * len(cells)
     for row, bar in zip(cells, bars, strict=True):
-        fitted = [_fit(text, size, flush) for text, size, flush in zip(row, sizes, right, strict=True)]
+        fitted = [_fit(row[place], size, right[place]) for place, size in zip(shown, fitting, strict=True)]
         if colours:
-            fitted = [_coloured(text, each) for text, each in zip(row, fitted, strict=True)]
+            fitted = [_coloured(row[place], each) for place, each in zip(shown, fitted, strict=True)]
         line = "  ".join(fitted)
         yield (f"{line}  {bar}" if bar else line).rstrip()
+    if headers and len(shown) < len(titles):
+        left_out = ", ".join(title.lower() for title in titles[len(shown) :])
+        yield f"({left_out}: with --columns, or in a wider terminal)"
+
+
+_WHOLE = ("_id", "_at", "day", "_since")
+"""Columns that are of no use when they are cut."""
+_LEAST = 14
+"""To what a text is cut, before columns are left out."""
+
+
+def _line(sizes: Sequence[int]) -> int:
+    return sum(sizes) + 2 * (len(sizes) - 1)
 
 
 _COLOURS = {
@@ -184,15 +214,13 @@ def _coloured(text: str, fitted: str) -> str:
     return fitted
 
 
-def _shrink(sizes: list[int], right: Sequence[bool], width: int) -> None:
-    """Take room from the widest text columns until the line fits; numbers are never cut."""
-    while sum(sizes) + 2 * (len(sizes) - 1) > width:
-        widest = max(
-            (place for place in range(len(sizes)) if not right[place]), key=lambda place: sizes[place], default=None
-        )
-        if widest is None or sizes[widest] <= 8:
+def _shrink(sizes: list[int], least: Sequence[int], width: int) -> None:
+    """Take room from the widest columns until the line fits, as far as they can be cut."""
+    while _line(sizes) > width:
+        places_ = [place for place in range(len(sizes)) if sizes[place] > least[place]]
+        if not places_:
             return
-        sizes[widest] -= 1
+        sizes[max(places_, key=lambda place: sizes[place])] -= 1
 
 
 def _bars(answer: Answer) -> list[str]:
@@ -259,6 +287,12 @@ def _is_number(value: Any) -> bool:
     return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
+_HELD_TIMES = (
+    "cpu_time_seconds", "gpu_time_seconds", "used_cpu_seconds", "measured_cpu_seconds", "wasted_cpu_seconds",
+)  # fmt: skip
+"""Times of CPUs and GPUs, which people count in hours, however many."""
+
+
 def _human(column: str, value: Any) -> str:
     if value is None:
         return "-"
@@ -276,6 +310,8 @@ def _human(column: str, value: Any) -> str:
         return f"{value / (3600 << 30):,.1f} GiB h"
     if column.endswith("_bytes"):
         return human_bytes(value)
+    if column in _HELD_TIMES and abs(value) >= 3600:
+        return f"{value / 3600:,.1f} h"
     if column.endswith("_seconds"):
         return human_seconds(value)
     if isinstance(value, float):

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, Engine, inspect
+from sqlalchemy import URL, Connection, Engine, inspect
 
 from history.database import HistoryError, shown
 from history.months import LOCK
@@ -70,16 +70,18 @@ def upgrade(engine: Engine) -> list[str]:
 def refuse_other(engine: Engine) -> None:
     """Refuse a database whose schema is not this release's. Raises HistoryError."""
     with engine.connect() as connection:
-        refuse_other_schema(connection)
+        refuse_other_schema(connection, engine.url)
 
 
-def refuse_other_schema(connection: Connection) -> None:
+def refuse_other_schema(connection: Connection, url: URL) -> None:
     """Refuse a database whose schema is not this release's. Raises HistoryError."""
     there = current(connection)
-    name = f"history database {shown(connection.engine.url)}"
+    name = f"history database {shown(url)}"
     if there is None:
         raise HistoryError(f"{name}: nothing in it yet; start bbq-exporter on it first")
     if there > newest():
         raise HistoryError(f"{name}: schema {there} is newer than this BBQ; install that one")
     if there < newest():
-        raise HistoryError(f"{name}: schema {there} is of an older BBQ; run `bbq-history upgrade`")
+        where = f" --database {shown(url)}" if not url.password else ""
+        how = f"bbq-history upgrade{where}"
+        raise HistoryError(f"{name}: schema {there} is of an older BBQ; run `{how}`")

@@ -42,7 +42,7 @@ def parse_when(text: str, now: datetime | None = None, zone: tzinfo | None = Non
         except ValueError:
             raise _refused(text) from None
         return _local(day.replace(tzinfo=None), zone)
-    if match := _AGO.match(lowered):
+    if (match := _AGO.match(lowered)) and not text.rstrip().endswith("M"):  # a month, or a minute?
         return now - timedelta(seconds=float(match[1]) * _SECONDS[match[2]])
     try:
         if match := _CLOCK.match(text):
@@ -54,9 +54,15 @@ def parse_when(text: str, now: datetime | None = None, zone: tzinfo | None = Non
     return read.astimezone(UTC) if read.tzinfo is not None else _local(read, zone)
 
 
+def local(moment: datetime) -> str:
+    """Give a moment for people: of this machine's zone, and with it."""
+    return f"{moment.astimezone():%Y-%m-%d %H:%M %Z}"
+
+
 def _refused(text: str) -> WhenError:
     return WhenError(
-        f"{text!r} names no moment; write 2026-01-03, 2026-01-03T14:00, 14:00, yesterday, 'tuesday 14:00', 2h or 7d"
+        f"{text!r} names no moment; write 2026-01-03, 2026-01-03T14:00, 14:00, now, yesterday, 'tuesday 14:00', "
+        "or how long ago: 30min, 2h, 7d, 4w, 1y"
     )
 
 

@@ -2,6 +2,8 @@
 
 STATES = ("pending", "held", "running", "suspended", "finishing", "ended", "unknown")
 OUTCOMES = ("completed", "failed", "cancelled", "timeout", "out_of_memory", "node_fail", "preempted", "unknown")
+FAILURES = ("failed", "timeout", "out_of_memory", "node_fail")
+"""Outcomes that count as failed."""
 THINGS = ("owners", "accounts", "vos", "queues", "workers", "outcomes")
 MEASURES = ("jobs", "cpus", "gpus", "memory", "cpu-time", "wall-time", "wait")
 KINDS = ("owner", "account", "vo", "queue", "worker", "job")

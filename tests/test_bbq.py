@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from msgspec.structs import replace
-from sqlalchemy import URL, func, literal, literal_column, select, text
+from sqlalchemy import URL, func, literal, literal_column, select, text, update
 
 from history import schema
 from history.cli import command
@@ -135,7 +135,9 @@ def test_top_owners(ask: Ask) -> None:
         ("bob", 5, 0, 5, 0, 0, 0), ("alice", 3, 2, 0, 1, 8, 2), ("atlas", 1, 1, 0, 0, 4, 1), ("carol", 1, 0, 1, 0, 0, 0),
     ]  # fmt: skip
     rows = answer(ask("top", "owners", "--format", "json", "--by", "cpus", "--limit", "1"))
-    assert [row["owner"] for row in rows] == ["carol"]  # who asks for 100
+    assert [row["owner"] for row in rows] == ["alice"]  # carol asks for 100, and holds none
+    rows = answer(ask("top", "owners", "--format", "json", "--by", "cpus", "--state", "pending", "--limit", "1"))
+    assert [(row["owner"], row["cpus"]) for row in rows] == [("carol", 100)]
     rows = answer(ask("top", "owners", "--format", "json", "--state", "running", "--by", "cpus"))
     assert [row["owner"] for row in rows] == ["alice", "atlas"]
 
@@ -171,7 +173,7 @@ def test_top_over_a_period(ask: Ask) -> None:
     rows = answer(ask("top", "outcomes", "--since", "7d", "--format", "json"))
     assert {row["outcome"]: row["jobs"] for row in rows} == {"completed": 1, "failed": 1, "timeout": 1}
     refused = ask("top", "owners", "--by", "cpu-time")
-    assert refused.exit_code == 1 and "say since when, for instance --since 7d" in refused.stderr
+    assert refused.exit_code == 2 and "say since when, for instance --since 7d" in refused.stderr
 
 
 def test_top_workers_over_a_period_counts_runs_each_by_its_own_end(ask: Ask, history: History) -> None:
@@ -208,7 +210,7 @@ def test_top_workers_over_a_period_counts_runs_each_by_its_own_end(ask: Ask, his
     assert found["bad"] == (1, 1, 1800) and found["g0"] == (1, 0, 7200) and len(found) == 12
     told = {row["worker"]: (row["cpu_time_seconds"], row["runs_not_counted"]) for row in rows}
     assert told["bad"] == (3600, 0) and told["g0"] == (None, 1)
-    assert ask("top", "workers", "--since", "5h", "--by", "wait").exit_code == 1
+    assert ask("top", "workers", "--since", "5h", "--by", "wait").exit_code == 2
     assert "leave it out" in ask("top", "owners", "--state", "running", "--since", "5h").stderr
 
 
@@ -240,13 +242,13 @@ def test_info_job(ask: Ask) -> None:
     assert re.search(r"requested memory +8\.0G", shown)
     facts = {
         row["what"]: row["value"]
-        for row in answer(ask("info", "job", "1", "--cluster", "local", "--format", "json"))["job 1 of local"]
+        for row in answer(ask("info", "job", "1", "--cluster", "local", "--format", "json"))["job"]
     }
     assert facts["requested_memory_bytes"] == 8 << 30 and facts["submitted_at"] == ago(10).strftime(
         "%Y-%m-%dT%H:%M:%SZ"
     )
     assert "atlas" in ask("info", "job", "1.0").stdout  # a proc of whichever schedd
-    parts = answer(ask("info", "job", "50", "--format", "json"))
+    parts = answer(ask("info", "job", "50", "--format", "json"))["parts"]
     assert [(row["state"], row["jobs"]) for row in parts] == [("pending", 5)]
     refused = ask("info", "job", "12345")
     assert refused.exit_code == 1 and "no job '12345' is in the history; `bbq search` finds" in refused.stderr
@@ -254,19 +256,17 @@ def test_info_job(ask: Ask) -> None:
 
 def test_info_owner_and_worker(ask: Ask) -> None:
     found = answer(ask("info", "owner", "bob", "--format", "json"))
-    assert [(row["queue"], row["state"], row["jobs"]) for row in found["bob now"]] == [("batch", "pending", 5)]
-    assert [(row["outcome"], row["jobs"]) for row in found["ended in the last 24 hours"]] == [
+    assert [(row["queue"], row["state"], row["jobs"]) for row in found["queued"]] == [("batch", "pending", 5)]
+    assert [(row["outcome"], row["jobs"]) for row in found["ended"]] == [
         ("failed", 1),
         ("timeout", 1),
     ]
-    assert [(row["waiting"], row["jobs"]) for row in found["why they wait"]] == [("priority", 5)]
+    assert [(row["waiting"], row["jobs"]) for row in found["waiting"]] == [("priority", 5)]
     found = answer(ask("info", "worker", "n1", "--cluster", "local", "--format", "json"))
-    assert [(row["state"], row["flags"], row["reason"]) for row in found["its states, newest first"]] == [
-        ("up", "draining", "disk")
-    ]
-    assert [row["job_id"] for row in found["on it now"]] == ["1"]
-    assert {row["job_id"] for row in found["the newest of them"]} == {"4", "5", "6"}
-    assert sum(row["runs"] for row in found["runs that ended on it in the last 24 hours"]) == 3
+    assert [(row["state"], row["flags"], row["reason"]) for row in found["states"]] == [("up", "draining", "disk")]
+    assert [row["job_id"] for row in found["on_it"]] == ["1"]
+    assert {row["job_id"] for row in found["newest"]} == {"4", "5", "6"}
+    assert sum(row["runs"] for row in found["ended"]) == 3
     assert "did you mean alice" in ask("info", "owner", "alise").stderr
     assert "no worker called 'nn1' is in the history; did you mean n1?" in ask("info", "worker", "nn1").stderr
 
@@ -376,7 +376,7 @@ def test_tables_fit_the_terminal() -> None:
             assert sum(2 if ord(char) > 0x2E80 else 1 for char in line) <= width
     assert "12,345" in to_table([wide], width=40)
     assert json.loads(to_json([wide]))[1] == {"name": "x" * 100, "jobs": 12345}
-    assert to_csv([Answer(("a",), [('x"y\n',)])]) == 'a\r\n"x""y\n"\r\n'
+    assert to_csv([Answer(("a",), [('x"y\n',)])]) == 'a\n"x""y\n"\n'
 
 
 def test_sparklines_are_for_terminals() -> None:
@@ -431,3 +431,53 @@ def test_a_search_goes_back_in_steps_and_finds_the_same(ask: Ask, history: Histo
         assert [row["job_id"] for row in rows] == [each.native_id for each in expected]
     rows = answer(ask("search", "--owner", "zoe", "--limit", "7", "--format", "json"))
     assert [row["job_id"] for row in rows] == [each.native_id for each in old[:7]]
+
+
+def test_what_does_not_fit_is_left_out_and_ids_stay_whole() -> None:
+    row = ("grid", "sched2.example.org#123456.0", "2026-11-24T01:00", "x" * 50, "y" * 50, "z" * 50)
+    wide = Answer(("cluster", "job_id", "submitted_at", "name", "reason", "workers"), [row], bar=None)
+    lines = to_table([wide], width=80).splitlines()
+    assert all(len(line) <= 80 for line in lines) and "sched2.example.org#123456.0" in lines[1]
+    assert lines[2] == "(reason, workers: with --columns, or in a wider terminal)"
+
+
+def test_columns_may_be_named_by_their_headings(ask: Ask) -> None:
+    found = ask("search", "--owner", "carol", "--columns", "JOB ID,memory", "--format", "csv")
+    assert found.stdout.splitlines()[0] == "job_id,memory_bytes"
+
+
+def test_a_time_that_ends_before_it_begins_is_refused(ask: Ask) -> None:
+    for question in (("top", "owners"), ("usage",), ("usage", "--gpus"), ("waits",), ("failures",), ("efficiency",)):
+        refused = ask(*question, "--since", "1h", "--until", "2h")
+        assert refused.exit_code == 2 and "nothing lies between them" in refused.stderr, question
+
+
+def test_an_answer_that_was_cut_says_so(ask: Ask) -> None:
+    for options in (("--format", "csv"), ()):
+        cut = ask("top", "owners", *options)
+        assert "there may be more" not in cut.stderr
+    assert "there may be more" not in ask("search", "--limit", "1").stderr  # as was asked for
+
+
+def test_names_that_nobody_has_are_told(ask: Ask) -> None:
+    for options in ((), ("--format", "csv")):
+        found = ask("search", "--owner", "alise", *options)
+        assert found.exit_code == 0 and "no owner called 'alise' is in the history; did you mean alice" in found.stderr
+    assert "ALICE is taken for alice" in ask("info", "owner", "ALICE").stderr
+
+
+def test_now_that_is_some_time_ago_says_so(ask: Ask, history: History) -> None:
+    assert "what is told of now" not in ask("top", "owners").stderr
+    with history._engine.begin() as connection:
+        connection.execute(update(schema.collections).values(last_success_at=ago(1)))
+    assert "last read at" in ask("top", "owners").stderr and "last read at" not in ask("usage").stderr
+
+
+def test_workers_that_take_no_jobs(ask: Ask) -> None:
+    found = answer(ask("workers", "--unavailable", "--format", "json"))
+    assert found and all(row["state"] in ("down", "unknown") or row["flags"] for row in found)
+
+
+def test_every_way_to_fail(ask: Ask) -> None:
+    found = {row["outcome"] for row in answer(ask("search", "--failed", "--format", "json"))}
+    assert found == {"failed", "timeout"}

@@ -90,7 +90,8 @@ def test_a_database_of_every_release_comes_along_with_its_rows(engine: Engine, d
     kept = fill(engine, release)
     refused = bbq_history(database, "stats")
     assert (
-        refused.exit_code == 1 and f"schema {release} is of an older BBQ; run `bbq-history upgrade`" in refused.output
+        refused.exit_code == 1
+        and f"schema {release} is of an older BBQ; run `bbq-history upgrade --database " in refused.output
     )
     done = bbq_history(database, "upgrade")
     assert done.exit_code == 0 and newest() in done.output, done.output

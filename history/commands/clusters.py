@@ -8,7 +8,7 @@ from history.asking import CONTEXT, asking, say, shared
 
 
 @click.command("clusters", context_settings=CONTEXT)
-@shared
+@shared()
 def command(**options: Any) -> None:
     """List the clusters: what they are, how large and how full, and since when BBQ has known them.
 

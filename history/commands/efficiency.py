@@ -12,7 +12,7 @@ from history.words import GROUPS
 @click.command("efficiency", context_settings=CONTEXT)
 @click.option("--by", type=click.Choice([*GROUPS, "name"]), default="owner", help="Who, or which name of a job.")
 @period("24h")
-@shared
+@shared(moment=False, limit=20)
 def command(by: str, since: datetime, until: datetime | None, **options: Any) -> None:
     """Rank by CPU time that was held and not used, in the runs that ended in a time; and memory likewise.
 
@@ -24,7 +24,7 @@ def command(by: str, since: datetime, until: datetime | None, **options: Any) ->
       bbq efficiency
       bbq efficiency --by name --since 7d --cluster local
     """
-    with asking(options, limit=20, moment=False) as (connection, scope):
+    with asking(options) as (connection, scope):
         from history.questions.efficiency import efficiency
 
         answer = efficiency(connection, scope, by, since, until)

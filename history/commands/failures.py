@@ -10,20 +10,20 @@ from history.asking import CONTEXT, asking, period, say, shared
 
 @click.command("failures", context_settings=CONTEXT)
 @period("24h")
-@shared
+@shared(moment=False)
 def command(since: datetime, until: datetime | None, **options: Any) -> None:
     """Tell what failed: by worker with black holes first, by how it ended, and by owner.
 
     A black hole is a worker on which at least 5 runs of at least 2 owners failed, at least three times as often as
-    elsewhere in its cluster, and in half the time that a run which completes takes there. Cancelled and preempted runs
-    are nobody's failure.
+    elsewhere in its cluster, and in half the time that a run which completes takes there. FAILED are runs that ended as
+    failed, timeout, out_of_memory or node_fail: cancelled and preempted ones are nobody's failure.
 
     \b
     Examples:
       bbq failures
       bbq failures --since 7d --cluster grid
     """
-    with asking(options, moment=False) as (connection, scope):
+    with asking(options) as (connection, scope):
         from history.questions.failures import failures
 
         answers = failures(connection, scope, since, until)

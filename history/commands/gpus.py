@@ -8,7 +8,7 @@ from history.asking import CONTEXT, asking, say, shared
 
 
 @click.command("gpus", context_settings=CONTEXT)
-@shared
+@shared(limit=20)
 def command(**options: Any) -> None:
     """Tell how many GPUs of each model there are, who has them, and who waits for them.
 
@@ -19,7 +19,7 @@ def command(**options: Any) -> None:
       bbq gpus
       bbq gpus --at 'yesterday' --format json
     """
-    with asking(options, limit=20) as (connection, scope):
+    with asking(options) as (connection, scope):
         from history.questions.gpus import gpus
 
         answers = gpus(connection, scope)

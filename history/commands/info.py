@@ -12,7 +12,7 @@ from history.words import KINDS
 @click.command("info", context_settings=CONTEXT)
 @click.argument("kind", type=click.Choice(KINDS))
 @click.argument("name", shell_complete=complete("thing"))
-@shared
+@shared()
 def command(kind: str, name: str, **options: Any) -> None:
     """Tell everything about one owner, account, VO, queue, worker or job.
 

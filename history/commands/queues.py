@@ -8,7 +8,7 @@ from history.asking import CONTEXT, asking, say, shared
 
 
 @click.command("queues", context_settings=CONTEXT)
-@shared
+@shared()
 def command(**options: Any) -> None:
     """List partitions and schedds: their jobs, capacity, state, and since when their settings are what they are.
 

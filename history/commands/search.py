@@ -7,7 +7,8 @@ import click
 
 from history.asking import CONTEXT, When, asking, say, shared, stream
 from history.names import complete
-from history.words import OUTCOMES, STATES
+from history.when import local
+from history.words import FAILURES, OUTCOMES, STATES
 
 _BETWEEN = (When(), When())
 
@@ -20,22 +21,25 @@ _BETWEEN = (When(), When())
 @click.option("--worker", multiple=True, shell_complete=complete("worker"), help="A worker it ran on.")
 @click.option("--state", multiple=True, type=click.Choice(STATES), help="The state it is in; with --at, was in.")
 @click.option("--outcome", multiple=True, type=click.Choice(OUTCOMES), help="How it ended.")
+@click.option("--failed", is_flag=True, help=f"It failed in any way: {', '.join(FAILURES)}.")
 @click.option("--name", "pattern", help="Its name; * and ? stand for anything.")
 @click.option(
     "--resource",
     multiple=True,
     metavar="EXPRESSION",
-    help="What it asked for: gpu, gpu:a100, cpus>=8, memory>64G, wall>1d, licence=x; or used: used-memory<8G, "
-    "used-cpu>1h. All that are given must be so.",
+    help="What it asked for: gpu, gpu:a100 (if it asked for that model), cpus>=8, memory>64G, wall>1d, licence=x; or "
+    "used: used-memory<8G, used-cpu>1h. All that are given must be so.",
 )
 @click.option("--exit-code", type=int, help="Its exit code.")
 @click.option("--running-at", type=When(), help="It was running at that moment.")
 @click.option("--running-between", type=_BETWEEN, help="It was running at some time between two moments.")
-@click.option("--submitted-between", type=_BETWEEN, help="It was submitted between two moments.")
-@click.option("--ended-between", type=_BETWEEN, help="It ended between two moments.")
+@click.option("--submitted-between", type=_BETWEEN, help="It was submitted at the first or later, before the second.")
+@click.option("--ended-between", type=_BETWEEN, help="It ended at the first or later, before the second.")
 @click.option("--routed-from", metavar="JOB", help="It was routed from that job; `any`: from whichever.")
-@shared
-def command(pattern: str | None, resource: tuple[str, ...], routed_from: str | None, **options: Any) -> None:
+@shared(limit=50)
+def command(
+    pattern: str | None, resource: tuple[str, ...], routed_from: str | None, failed: bool, **options: Any
+) -> None:
     """Find jobs, the newest first; every filter combines with every other.
 
     With --at: the jobs that were in the queues at that moment, and STATE is what it was then. JSON and CSV are written
@@ -53,16 +57,25 @@ def command(pattern: str | None, resource: tuple[str, ...], routed_from: str | N
     )  # fmt: skip
     chosen: dict[str, Any] = {key: options[key] for key in names}
     _in_order(chosen)
-    with asking(options, limit=50) as (connection, scope):
+    if failed:
+        chosen["outcome"] = (*chosen["outcome"], *FAILURES)
+    with asking(options) as (connection, scope):
         from history.questions.resources import parse
-        from history.questions.search import SHORT, Filters, search
+        from history.questions.search import SHORT, Filters, search, unknown_names
 
         filters = Filters(name=pattern, resources=parse(resource), routed_from=routed_from, **chosen)
         found = search(connection, scope, filters)
         if options["format"] != "table":
-            stream(found, scope, options, empty="no job fits all of this")
-            return
-        answer = found.answer()
+            count = stream(found, scope, options, empty="no job fits all of this")
+        else:
+            answer = found.answer()
+            count = len(answer.rows)
+        unknown = [] if count else list(unknown_names(connection, filters))
+    if options["format"] != "table":
+        for each in unknown:
+            click.echo(f"bbq: {each}", err=True)
+        return
+    scope.notes.extend(unknown)
     if not options["columns"]:
         answer = answer.only(SHORT)
     say([answer], scope, options, empty="no job fits all of this")
@@ -74,6 +87,4 @@ def _in_order(chosen: dict[str, Any]) -> None:
         if name.endswith("_between") and value is not None:
             begin, end = value
             if isinstance(begin, datetime) and end < begin:
-                raise click.UsageError(
-                    f"--{name.replace('_', '-')}: {end:%Y-%m-%d %H:%M} UTC is before the first moment"
-                )
+                raise click.UsageError(f"--{name.replace('_', '-')}: {local(end)} is before the first moment")

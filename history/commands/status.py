@@ -9,20 +9,22 @@ from history.asking import CONTEXT, asking, say, shared
 
 
 @click.command("status", context_settings=CONTEXT)
-@shared
+@shared(moment=False)
 def command(**options: Any) -> None:
-    """Tell how fresh the history is; exit 1 when something is stale.
+    """Tell how fresh the history is; exit 1 when something is stale, or nothing has been read yet.
 
     \b
     Examples:
       bbq status
       bbq status --cluster grid --format json
     """
-    with asking(options, moment=False) as (connection, scope):
+    with asking(options) as (connection, scope):
         from history.questions.status import status as ask
 
         answer, stale = ask(connection, scope)
     say([answer], scope, options, empty="no source has been read yet")
+    if not answer.rows:
+        sys.exit(1)
     if stale:
         click.echo(f"bbq: stale: {', '.join(stale)}", err=True)
         sys.exit(1)

@@ -14,15 +14,21 @@ from history.words import MEASURES, STATES, THINGS
 @click.option("--state", type=click.Choice(STATES[:5]), help="Rank by the jobs in this state.")
 @click.option("--by", type=click.Choice(MEASURES), default="jobs", help="The measure.")
 @period()
-@shared
+@shared(limit=20)
 def command(
     thing: str, state: str | None, by: str, since: datetime | None, until: datetime | None, **options: Any
 ) -> None:
     """Rank owners, accounts, VOs, queues, workers or outcomes.
 
-    Now, or with --at as it was then: the jobs that are in the queues; CPUS, GPUS and MEMORY are what running jobs
-    hold. With --since or --until: JOBS and FAILED of those that ended in that time; CPU TIME and WALL TIME held in it,
-    also by those that still run; CPUS, GPUS and MEMORY are what was held on average.
+    Now, or with --at as it was then: the jobs that are in the queues; CPUS, GPUS and MEMORY are what running jobs hold,
+    or with --state pending or held what those ask for.
+
+    With --since or --until: JOBS and FAILED (ended as failed, timeout, out_of_memory or node_fail) of those that ended
+    in that time; CPU TIME and WALL TIME held in it, also by those that still run; CPUS, GPUS and MEMORY are what was
+    held on average. Outcomes: of what has ended only, and of the whole history if no time is said. Workers: the runs
+    that ended there in that time, each with its whole length; RUNS NOT COUNTED do not say what they held where.
+
+    What has the same name in several clusters is added up; --cluster tells them apart.
 
     \b
     Examples:
@@ -31,7 +37,7 @@ def command(
       bbq top workers --since 7d
     """
     over = since is not None or until is not None or thing == "outcomes"
-    with asking(options, limit=20, moment=not over) as (connection, scope):
+    with asking(options, moment=not over) as (connection, scope):
         from history.questions.top import top as ask
 
         answer = ask(connection, scope, thing, by=by, state=state, since=since, until=until)

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from history.asking import CONTEXT, asking, period, say, shared
+from history.when import parse_when
 from history.words import GROUPS, INTERVALS
 
 
@@ -13,13 +14,18 @@ from history.words import GROUPS, INTERVALS
 @click.option("--by", type=click.Choice(GROUPS), default="owner", help="What to add up by.")
 @click.option("--interval", type=click.Choice(INTERVALS), help="A row for each; the whole time at once if not said.")
 @click.option("--gpus", is_flag=True, help="GPU time by model instead.")
-@period("7d")
-@shared
-def command(by: str, interval: str | None, gpus: bool, since: datetime, until: datetime | None, **options: Any) -> None:
+@period(said="7d; 24h with --interval hour")
+@shared(moment=False)
+def command(
+    by: str, interval: str | None, gpus: bool, since: datetime | None, until: datetime | None, **options: Any
+) -> None:
     """Add up CPU, GPU and memory time used, jobs ended, failures and CPU efficiency.
 
-    A job counts in the interval in which it ended; time counts in that in which it was used, also by jobs that still
-    run. Days, weeks and months are those of UTC. CPU EFFICIENCY is of runs whose use is known.
+    A job counts in the interval in which it ended; FAILED are those that ended as failed, timeout, out_of_memory or
+    node_fail. Time counts in the interval in which it was held, also by jobs that still run: CPU TIME is CPUs times
+    hours. MEASURED CPU is the part of it of runs whose use is known, USED CPU what those used, and CPU EFFICIENCY one
+    over the other. With --gpus, the model is that of the worker; `(not said)` where BBQ has never seen the worker.
+    Days, weeks and months are those of UTC.
 
     \b
     Examples:
@@ -28,7 +34,8 @@ def command(by: str, interval: str | None, gpus: bool, since: datetime, until: d
     """
     if gpus and interval:
         raise click.UsageError("--gpus tells of the whole time at once; leave --interval out")
-    with asking(options, limit=None, moment=False) as (connection, scope):
+    since = since or parse_when("24h" if interval == "hour" else "7d")
+    with asking(options) as (connection, scope):
         from history.questions.usage import gpu_usage, usage
 
         if gpus:

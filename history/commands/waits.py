@@ -12,7 +12,7 @@ from history.words import GROUPS
 @click.command("waits", context_settings=CONTEXT)
 @click.option("--by", type=click.Choice(GROUPS), default="queue", help="What to tell apart.")
 @period("24h")
-@shared
+@shared(moment=False)
 def command(by: str, since: datetime, until: datetime | None, **options: Any) -> None:
     """Tell how long jobs waited until they first started, and how long those have waited that still do.
 
@@ -24,7 +24,7 @@ def command(by: str, since: datetime, until: datetime | None, **options: Any) ->
       bbq waits
       bbq waits --by owner --since 7d --cluster local
     """
-    with asking(options, moment=False) as (connection, scope):
+    with asking(options) as (connection, scope):
         from history.questions.waits import waits
 
         answers = waits(connection, scope, by, since, until)

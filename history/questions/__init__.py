@@ -19,6 +19,10 @@ class AskError(Exception):
     """A question that cannot be answered as it was put; the message says what could be asked instead."""
 
 
+class WrongQuestion(AskError):
+    """A question that nobody can answer, whatever the history holds."""
+
+
 class TookTooLong(Exception):
     """A query was given up, for it took longer than it may."""
 
@@ -64,9 +68,10 @@ def reading(url: str) -> Iterator[Connection]:
     Raises:
         HistoryError: it is not there, empty, or of a newer BBQ.
     """
-    engine: Engine = open_database(parse_url(url), readonly=True)
+    where = parse_url(url)
+    engine: Engine = open_database(where, readonly=True)
     with closing_engine(engine), engine.connect() as connection:
-        refuse_other_schema(connection)
+        refuse_other_schema(connection, where)
         yield connection
 
 

@@ -9,6 +9,7 @@ from history.questions.moment import in_queue
 from history.questions.workers import at_moment
 from history.render import Answer
 from history.schema import clusters as table
+from history.schema import collections
 
 COLUMNS = (
     "cluster", "scheduler", "version", "workers", "workers_down", "cpus_used", "cpus", "gpus_used", "gpus", "running",
@@ -38,6 +39,8 @@ def clusters(connection: Connection, scope: Scope) -> Answer:
         if word == "running":
             used[cluster][0] += float(cpus or 0)
             used[cluster][1] += float(gpus or 0)
+    read = select(collections.c.cluster, func.max(collections.c.last_success_at)).group_by(collections.c.cluster)
+    seen = {row[0]: row[1] for row in run(connection, scope, read)}
     who = {row[0]: row[1] for row in run(connection, scope, owners)}
     rows = []
     for row in run(connection, scope, select(table).where(*scope.among(table)).order_by(table.c.cluster)):
@@ -47,7 +50,7 @@ def clusters(connection: Connection, scope: Scope) -> Answer:
             (
                 row.cluster, row.scheduler, row.version, count, down, used[row.cluster][0], cpus, used[row.cluster][1],
                 gpus, states["running"], states["pending"], states["held"], who.get(row.cluster, 0), row.first_seen_at,
-                row.last_seen_at,
+                max((each for each in (seen.get(row.cluster), row.last_seen_at) if each), default=None),
             )
         )  # fmt: skip
     return Answer(COLUMNS, rows)

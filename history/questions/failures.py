@@ -82,7 +82,7 @@ def _workers(connection: Connection, scope: Scope, days: Days) -> Answer:
         "mean_failed_run_seconds",
     )  # fmt: skip
     told = [(*row[:7], owners.get((row[0], row[1])), row[7]) for row in rows]
-    return Answer(columns, told, title="by worker, black holes first", bar="failed")
+    return Answer(columns, told, title="by worker, black holes first", key="workers", bar="failed")
 
 
 def _suspicious(sums: _Sums, cluster: _Sums) -> bool:
@@ -153,9 +153,9 @@ def _by_run(connection: Connection, scope: Scope, days: Days) -> Iterator[Answer
     whose_rows = [(*key, bad, totals[key], round(bad / totals[key], 4)) for key, bad in failed.items()]
     whose_rows.sort(key=lambda row: (-row[2], row[:2]))
     columns = ("cluster", "outcome", "exit_code", "exit_signal", "runs", "owners", "newest_ended_at")
-    yield Answer(columns, how[:most], title="by how they ended", bar="runs")
+    yield Answer(columns, how[:most], title="by how they ended", key="outcomes", bar="runs")
     names = ("cluster", "owner", "failed", "runs", "failed_share")
-    yield Answer(names, whose_rows[:most], title="by owner", bar="failed")
+    yield Answer(names, whose_rows[:most], title="by owner", key="owners", bar="failed")
 
 
 def _ended_of_owners(connection: Connection, scope: Scope, days: Days) -> dict[tuple[str, str], int]:

@@ -5,13 +5,14 @@ from typing import Any
 
 from sqlalchemy import Connection, case, func, select
 
-from history.names import known, nearest
+from history.names import known, meant, nearest
 from history.questions import AskError, Scope, run
 from history.questions.moment import HOLDING, holding, in_queue, period_at
 from history.questions.period import NOT_FAILED
 from history.render import Answer
 from history.schema import jobs, queue_settings, runs, usage_daily
 from history.spans import seconds_between
+from history.when import local
 
 LATELY = timedelta(days=1)
 DAYS = 7
@@ -26,7 +27,7 @@ def info(connection: Connection, scope: Scope, kind: str, name: str) -> list[Ans
     Args:
         kind: owner, account, vo or queue.
     """
-    when = "now" if scope.at is None else f"at {scope.at:%Y-%m-%d %H:%M} UTC"
+    when = "now" if scope.at is None else f"at {local(scope.at)}"
     answers = [
         *_settings(connection, scope, kind, name, when),
         _queued(connection, scope, kind, name, when),
@@ -40,9 +41,15 @@ def info(connection: Connection, scope: Scope, kind: str, name: str) -> list[Ans
         return [answer for answer in answers if answer.rows or answer is answers[0]]
     names = known(connection, kind)
     if name not in names:
+        full = meant(name, names)
+        if full is not None:
+            scope.notes.append(f"{name} is taken for {full}")
+            return info(connection, scope, kind, full)
         what = {"vo": "VO"}.get(kind, kind)
         raise AskError(f"no job of {_article(what)} {what} called {name!r} is in the history{nearest(name, names)}")
-    return [answer for answer in answers if answer.title and answer.title.startswith(name)]
+    where = f" in {', '.join(scope.clusters)}" if scope.clusters else ""
+    scope.notes.append(f"{name} is known, but has nothing{where} {when} or in the days before")
+    return [answer for answer in answers if answer.key == "queued"]
 
 
 def _article(word: str) -> str:
@@ -63,6 +70,7 @@ def _settings(connection: Connection, scope: Scope, kind: str, name: str, when: 
                 *sorted((row.settings or {}).items()),
             ],
             title=f"settings of {name} of {row.cluster} {when}",
+            key=f"settings of {row.cluster}",
             named=True,
         )
         for row in rows
@@ -86,7 +94,7 @@ def _queued(connection: Connection, scope: Scope, kind: str, name: str, when: st
         .order_by(queued.c.cluster, queued.c.queue, queued.c.state)
     )
     columns = ("cluster", "queue", "state", "jobs", "cpus", "gpus", "memory_bytes", "oldest_submitted_at")
-    return Answer(columns, run(connection, scope, query), title=f"{name} {when}", bar="jobs")
+    return Answer(columns, run(connection, scope, query), title=f"{name} {when}", key="queued", bar="jobs")
 
 
 def _waiting(connection: Connection, scope: Scope, kind: str, name: str) -> Answer:
@@ -107,7 +115,7 @@ def _waiting(connection: Connection, scope: Scope, kind: str, name: str) -> Answ
         .order_by(func.count().desc(), jobs.c.reason)
         .limit(SHOWN)
     )
-    return Answer(columns, run(connection, scope, query), title="why they wait", bar="jobs")
+    return Answer(columns, run(connection, scope, query), title="why they wait", key="waiting", bar="jobs")
 
 
 def _shares(connection: Connection, scope: Scope, kind: str, name: str, when: str) -> Answer:
@@ -134,7 +142,7 @@ def _shares(connection: Connection, scope: Scope, kind: str, name: str, when: st
         for cluster, queue, cpus, all_cpus, gpus, all_gpus in run(connection, scope, query)
         if cpus or gpus
     ]
-    return Answer(columns, rows, title=f"share of what runs in each queue {when}", bar="share")
+    return Answer(columns, rows, title=f"share of what runs in each queue {when}", key="shares", bar="share")
 
 
 def _part(some: Any, whole: Any) -> float | None:
@@ -155,7 +163,7 @@ def _within(connection: Connection, scope: Scope, kind: str, name: str, when: st
     rows = run(connection, scope, query)
     if kind == "owner" and len(rows) < 2:
         rows = []
-    return Answer((other, "jobs", "running", "cpus"), rows, title=f"by {other} {when}", bar="cpus")
+    return Answer((other, "jobs", "running", "cpus"), rows, title=f"by {other} {when}", key=f"by_{other}", bar="cpus")
 
 
 def _ended(connection: Connection, scope: Scope, kind: str, name: str) -> Answer:
@@ -185,13 +193,14 @@ def _ended(connection: Connection, scope: Scope, kind: str, name: str) -> Answer
     ]
     columns = ("cluster", "outcome", "jobs", "mean_wait_seconds", "used_cpu_seconds")
     title = "ended in the last 24 hours" if scope.at is None else "ended in the 24 hours before"
-    return Answer(columns, rows, title=title, bar="jobs")
+    return Answer(columns, rows, title=title, key="ended", bar="jobs")
 
 
 def _days(connection: Connection, scope: Scope, kind: str, name: str) -> Answer:
     """Tell of each of the last days (of UTC) what ended and what was used, and how well."""
     table = usage_daily
-    last = scope.moment().date()
+    # of a moment: the whole days before it, for a day cannot be told as it was in its midst
+    last = scope.moment().date() - timedelta(days=scope.at is not None)
     failed = func.sum(case((table.c.outcome.not_in(NOT_FAILED), table.c.jobs), else_=0))
     names = ("jobs", "cpu_seconds", "gpu_seconds", "waits", "wait_seconds", "measured_cpu_seconds", "used_cpu_seconds")
     query = (
@@ -209,5 +218,8 @@ def _days(connection: Connection, scope: Scope, kind: str, name: str) -> Answer:
     for day, failures, ended, cpu, gpu, waits, wait, measured, used in run(connection, scope, query):
         mean = round(float(wait) / float(waits)) if waits else None
         rows.append((day, ended, failures, cpu, gpu, mean, _part(used, measured)))
+    title = f"last {DAYS} days (of UTC), what has ended"
+    if scope.at is not None:
+        title = f"the {DAYS} whole days (of UTC) before, what had ended"
     columns = ("day", "jobs", "failed", "cpu_time_seconds", "gpu_time_seconds", "mean_wait_seconds", "cpu_efficiency")
-    return Answer(columns, rows, title=f"last {DAYS} days, what has ended", bar="cpu_time_seconds")
+    return Answer(columns, rows, title=title, key="days", bar="cpu_time_seconds")

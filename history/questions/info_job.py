@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, or_, select
+from sqlalchemy import Connection, Row, String, cast, func, or_, select
 
 from history.questions import AskError, Scope, run
 from history.questions.search import ids_of
@@ -12,6 +12,7 @@ from history.questions.why import why
 from history.render import Answer
 from history.rows import REQUEUED
 from history.schema import job_pauses, jobs, run_workers, runs
+from history.when import local
 
 _FACTS = (
     "owner", "account", "vo", "queue", "name", "state", "native_state", "outcome", "reason", "submitted_at",
@@ -31,6 +32,11 @@ def info_job(connection: Connection, scope: Scope, job_id: str) -> list[Answer]:
     if scope.at is not None:
         query = query.where(jobs.c.submitted_at <= scope.at)
     found = run(connection, scope, query.order_by(jobs.c.submitted_at.desc()).limit(MOST))
+    if not found and scope.at is not None:
+        first = select(func.min(jobs.c.submitted_at)).where(jobs.c.native_id.in_(ids), *scope.among(jobs))
+        submitted = run(connection, scope, first)[0][0]
+        if submitted is not None:
+            raise AskError(f"job {job_id} was submitted at {local(submitted)}: there was none of this id before")
     if not found:
         return [_parts(connection, scope, job_id)]
     answers: list[Answer] = []
@@ -56,13 +62,19 @@ def _life(connection: Connection, scope: Scope, row: Mapping[str, Any], which: s
     if started is not None:
         facts.append(("waited_seconds", round((started - row["submitted_at"]).total_seconds())))
     if scope.at is not None:
-        facts.append((f"state at {scope.at:%Y-%m-%d %H:%M} UTC", state_at(row, its_runs, pauses, scope.at)))
+        facts.append((f"state at {local(scope.at)}", state_at(row, its_runs, pauses, scope.at)))
     else:
         words = why(connection, scope, row)
         facts.extend((f"why it waits{f' ({place})' if place > 1 else ''}", text) for place, text in enumerate(words, 1))
     facts.extend((name, value) for name, value in sorted((row["details"] or {}).items()))
     answers = [
-        Answer(("what", "value"), facts, title=f"job {row['native_id']} of {row['cluster']}{which}", named=True),
+        Answer(
+            ("what", "value"),
+            facts,
+            title=f"job {row['native_id']} of {row['cluster']}{which}",
+            key=f"job{which}",
+            named=True,
+        ),
         Answer(
             (
                 "run", "started_at", "ended_at", "ran_seconds", "outcome", "exit_code", "exit_signal", "cpus", "gpus",
@@ -139,17 +151,23 @@ def _kin(connection: Connection, scope: Scope, row: Mapping[str, Any]) -> Answer
     query = (
         select(
             table.c.array_parent, table.c.het_parent, table.c.state, table.c.outcome, func.count(),
-            func.min(table.c.native_id), func.max(table.c.native_id),
+            func.min(table.c.native_id), *_ends(table.c.native_id),
         )
         .where(or_(*same), table.c.cluster == row["cluster"], table.c.native_id != row["native_id"])
         .group_by(table.c.array_parent, table.c.het_parent, table.c.state, table.c.outcome)
         .order_by(func.count().desc(), func.min(table.c.native_id))
     )  # fmt: skip
     rows = [
-        (_relation(row, array, het, first), state, outcome, count, first, last)
-        for array, het, state, outcome, count, first, last in run(connection, scope, query)
+        (_relation(row, array, het, least), state, outcome, count, first[3:], last[3:])
+        for array, het, state, outcome, count, least, first, last in run(connection, scope, query)
     ]
     return Answer(columns, rows, title="kin")
+
+
+def _ends(column: Any) -> tuple[Any, Any]:
+    """Give the first and the last of ids that count up, each behind 100 and its length: 1_9 comes before 1_10."""
+    sized = cast(func.length(column) + 100, String) + column
+    return func.min(sized), func.max(sized)
 
 
 def _relation(row: Mapping[str, Any], array: str | None, het: str | None, first: str) -> str:
@@ -170,8 +188,7 @@ def _parts(connection: Connection, scope: Scope, parent: str) -> Answer:
             jobs.c.state,
             jobs.c.outcome,
             func.count(),
-            func.min(jobs.c.native_id),
-            func.max(jobs.c.native_id),
+            *_ends(jobs.c.native_id),
         )
         # one range of the key: '_' and '+' follow the parent's id
         .where(
@@ -183,12 +200,15 @@ def _parts(connection: Connection, scope: Scope, parent: str) -> Answer:
         .group_by(jobs.c.cluster, jobs.c.state, jobs.c.outcome)
         .order_by(jobs.c.cluster, func.count().desc())
     )
-    rows = run(connection, scope, query)
+    rows = [(*row[:-2], row[-2][3:], row[-1][3:]) for row in run(connection, scope, query)]
     if not rows:
         raise AskError(
             f"no job {parent!r} is in the history; `bbq search` finds jobs by owner, worker, name or time, and "
             "`bbq status` says since when there is a history"
         )
     return Answer(
-        ("cluster", "state", "outcome", "jobs", "first_job_id", "last_job_id"), rows, title=f"parts of {parent}"
+        ("cluster", "state", "outcome", "jobs", "first_job_id", "last_job_id"),
+        rows,
+        title="its parts",
+        key="parts",
     )

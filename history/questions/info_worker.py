@@ -5,11 +5,12 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
-from history.names import known, nearest
+from history.names import known, meant, nearest
 from history.questions import AskError, Scope, placed_runs, run
 from history.questions.moment import placed
 from history.render import Answer
 from history.schema import run_workers, runs, worker_states
+from history.when import local
 
 LATELY = timedelta(days=1)
 SHOWN = 10
@@ -17,7 +18,7 @@ SHOWN = 10
 
 def info_worker(connection: Connection, scope: Scope, worker: str) -> list[Answer]:
     """Tell about a worker now, or at the scope's moment."""
-    when = "now" if scope.at is None else f"at {scope.at:%Y-%m-%d %H:%M} UTC"
+    when = "now" if scope.at is None else f"at {local(scope.at)}"
     until = scope.moment()
     table = worker_states
     states = run(
@@ -30,7 +31,12 @@ def info_worker(connection: Connection, scope: Scope, worker: str) -> list[Answe
     )
     here = [run_workers.c.worker == worker, *scope.among(run_workers)]
     if not states and not run(connection, scope, select(run_workers.c.worker).where(*here).limit(1)):
-        raise AskError(f"no worker called {worker!r} is in the history{nearest(worker, known(connection, 'worker'))}")
+        workers = known(connection, "worker")
+        full = meant(worker, workers)
+        if full is not None and full != worker:
+            scope.notes.append(f"{worker} is taken for {full}")
+            return info_worker(connection, scope, full)
+        raise AskError(f"no worker called {worker!r} is in the history{nearest(worker, workers)}")
     columns = (run_workers.c.native_id, runs.c.owner, runs.c.account, runs.c.queue, run_workers.c.started_at)
     names = ("job_id", "owner", "account", "queue", "started_at")
     on_it = run(
@@ -63,9 +69,16 @@ def info_worker(connection: Connection, scope: Scope, worker: str) -> list[Answe
     since = "in the last 24 hours" if scope.at is None else "in the 24 hours before"
     return [
         *(_now(row, on_it, when) for row in states[:1] if row.ended_at is None or row.ended_at > until),
-        Answer((*names, "cpus", "gpus", "memory_bytes"), on_it, title=f"on it {when}"),
-        Answer(("outcome", "runs", "owners"), by_outcome, title=f"runs that ended on it {since}", bar="runs"),
-        Answer((*names, "ended_at", "outcome", "exit_code", "exit_signal"), lately, title="the newest of them"),
+        Answer((*names, "cpus", "gpus", "memory_bytes"), on_it, title=f"on it {when}", key="on_it"),
+        Answer(
+            ("outcome", "runs", "owners"), by_outcome, title=f"runs that ended on it {since}", key="ended", bar="runs"
+        ),
+        Answer(
+            (*names, "ended_at", "outcome", "exit_code", "exit_signal"),
+            lately,
+            title="the newest of them",
+            key="newest",
+        ),
         Answer(
             ("cluster", "since_at", "until_at", "state", "flags", "reason", "cpus", "memory_bytes", "gpus", "queues"),
             [
@@ -76,6 +89,7 @@ def info_worker(connection: Connection, scope: Scope, worker: str) -> list[Answe
                 for row in states
             ],
             title="its states, newest first",
+            key="states",
         ),
     ]  # fmt: skip
 
@@ -85,10 +99,9 @@ def _now(row: Any, on_it: Any, when: str) -> Answer:
         ("cluster", row.cluster),
         ("state", row.state),
         ("flags", row.flags or None),
-        ("since_at", row.started_at),
+        ("since_at", row.reason_since or row.started_at),
         ("native_state", row.native_state),
         ("reason", row.reason),
-        ("reason_since_at", row.reason_since),
         ("jobs", len(on_it)),
         ("cpus", row.cpus),
         ("cpus_used", sum(each.cpus or 0 for each in on_it)),
@@ -99,4 +112,4 @@ def _now(row: Any, on_it: Any, when: str) -> Answer:
         *sorted((row.details or {}).items()),
     ]
     shown = [fact for fact in facts if fact[1] is not None]
-    return Answer(("what", "value"), shown, title=f"{row.worker} of {row.cluster} {when}", named=True)
+    return Answer(("what", "value"), shown, title=f"{row.worker} of {row.cluster} {when}", key="worker", named=True)

@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, and_, cast, func, or_
 from sqlalchemy.types import Text
 
-from history.questions import AskError
+from history.questions import WrongQuestion
 from history.schema import jobs
 
 _SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "P": 1 << 50}
@@ -76,7 +76,7 @@ def _compare(column: Any, sign: str, value: Any) -> ColumnElement[bool]:
 
 
 def parse(texts: Iterable[str]) -> tuple[Resource, ...]:
-    """Read expressions. Raises AskError, which shows where one is wrong and what could stand there."""
+    """Read expressions. Raises WrongQuestion, which shows where one is wrong and what could stand there."""
     return tuple(_parse(text) for text in texts)
 
 
@@ -122,8 +122,8 @@ def _unit(text: str, place: int, number: re.Match[str], measure: _Measure) -> in
     return measure.units[unit]
 
 
-def _wrong(text: str, place: int, what: str) -> AskError:
-    return AskError(f"--resource: {what}\n  {text}\n  {' ' * place}^")
+def _wrong(text: str, place: int, what: str) -> WrongQuestion:
+    return WrongQuestion(f"--resource: {what}\n  {text}\n  {' ' * place}^")
 
 
 def _detail(connection: Connection, name: str) -> Any:

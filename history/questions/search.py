@@ -8,12 +8,14 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, Select, func, select, tuple_
 
 from history import bulk
-from history.questions import AskError, Scope, TookTooLong, run, run_stream
+from history.names import known, nearest
+from history.questions import Scope, TookTooLong, WrongQuestion, run, run_stream
 from history.questions.moment import in_queue
 from history.questions.resources import Resource
 from history.render import Stream
 from history.schema import jobs, queues, run_workers, runs
 from history.spans import open_at, open_between
+from history.when import local
 
 COLUMNS = (
     "cluster", "job_id", "owner", "account", "vo", "queue", "state", "outcome", "submitted_at", "started_at",
@@ -81,7 +83,7 @@ def search(connection: Connection, scope: Scope, filters: Filters) -> Stream:
     or SECONDS have gone by without one: then the answer is of what was looked at, and `scope.notes` says how far.
     """
     if scope.at is not None and filters.running_at is not None:
-        raise AskError("--at and --running-at are two moments; --at with --state running is the same question")
+        raise WrongQuestion("--at and --running-at are two moments; --at with --state running is the same question")
     return Stream(COLUMNS, _found(connection, scope, filters))
 
 
@@ -97,10 +99,10 @@ def _found(connection: Connection, scope: Scope, filters: Filters) -> Iterator[S
                 raise TookTooLong
             for page in run_stream(connection, scope, query, None if count else left):
                 count += len(page)
-                yield from _rows(connection, page)
+                yield from _rows(connection, page, scope.at)
         except TookTooLong:
             scope.notes.append(
-                f"looked for {SECONDS:.0f} s, back to submissions of {until:%Y-%m-%d %H:%M} UTC, and not further; "
+                f"looked for {SECONDS:.0f} s, back to submissions of {local(until)}, and not further; "
                 "--submitted-between looks elsewhere"
             )
             return
@@ -127,14 +129,20 @@ def _query(connection: Connection, scope: Scope, filters: Filters, since: dateti
     )
 
 
-def _rows(connection: Connection, found: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    where = _workers(connection, [(row.native_id, row.submitted_at, row.cluster) for row in found])
+def _rows(connection: Connection, found: Sequence[Any], at: datetime | None) -> Iterator[Sequence[Any]]:
+    """Give what is shown of the jobs found; of a moment, without what nobody could know then."""
+    where = _workers(connection, [(row.native_id, row.submitted_at, row.cluster) for row in found], at)
     for row in found:
+        later = at is not None and (row.ended_at is None or row.ended_at > at)
+        start = row.first_started_at
+        end = (row.used_memory_bytes, row.used_cpu_seconds, row.exit_code, row.exit_signal)
         yield (
-            row.cluster, row.native_id, row.owner, row.account, row.vo, row.queue, row.state, row.outcome,
-            row.submitted_at, row.first_started_at, row.ended_at, row.requested_cpus, row.requested_gpus,
-            row.requested_memory_bytes, row.used_memory_bytes, row.used_cpu_seconds, row.exit_code, row.exit_signal,
-            where.get((row.native_id, row.submitted_at, row.cluster)), row.name, row.reason,
+            row.cluster, row.native_id, row.owner, row.account, row.vo, row.queue, row.state,
+            None if later else row.outcome, row.submitted_at,
+            None if at is not None and start is not None and start > at else start,
+            None if later else row.ended_at, row.requested_cpus, row.requested_gpus, row.requested_memory_bytes,
+            *((None,) * 4 if later else end),
+            where.get((row.native_id, row.submitted_at, row.cluster)), row.name, None if later else row.reason,
         )  # fmt: skip
 
 
@@ -146,7 +154,7 @@ def _steps(connection: Connection, scope: Scope, filters: Filters) -> Iterator[t
         return
     last += _SECOND
     if filters.submitted_between is not None:
-        first, last = max(first, filters.submitted_between[0]), min(last, filters.submitted_between[1] + _SECOND)
+        first, last = max(first, filters.submitted_between[0]), min(last, filters.submitted_between[1])
     until = (each and each[1] for each in (filters.ended_between, filters.running_between))
     for moment in (scope.at, filters.running_at, *until):
         if moment is not None:
@@ -188,7 +196,8 @@ def _conditions(
         if filters.exit_code:
             yield jobs.c.exit_code != 0  # what the index of exit codes is made of
     if filters.ended_between is not None:
-        yield jobs.c.ended_at.between(*filters.ended_between)
+        yield jobs.c.ended_at >= filters.ended_between[0]
+        yield jobs.c.ended_at < filters.ended_between[1]
     if filters.worker:
         there: list[ColumnElement[bool]] = [
             run_workers.c.worker.in_(filters.worker),
@@ -227,14 +236,26 @@ def _like(column: Any, pattern: str) -> ColumnElement[bool]:
     return condition
 
 
-def _workers(connection: Connection, keys: list[Any]) -> dict[Any, str]:
-    """Give the workers of each job's newest run, as one text."""
+def _workers(connection: Connection, keys: list[Any], at: datetime | None) -> dict[Any, str]:
+    """Give the workers of each job's newest run, or of its newest at a moment, as one text."""
     found: dict[Any, dict[int, list[str]]] = {}
     jobs_ = [dict(zip(("native_id", "submitted_at", "cluster"), key, strict=True)) for key in keys]
     for row in bulk.fetch_jobs(connection, run_workers, jobs_):
+        if at is not None and row["started_at"] > at:
+            continue
         key = row["native_id"], row["submitted_at"], row["cluster"]
         found.setdefault(key, {}).setdefault(row["number"], []).append(row["worker"])
     return {key: ",".join(sorted(numbers[max(numbers)])) for key, numbers in found.items()}
+
+
+def unknown_names(connection: Connection, filters: Filters) -> Iterator[str]:
+    """Tell of the names in filters that the history does not know."""
+    for kind in (*_WHOSE, "worker"):
+        names: list[str] = []
+        for name in getattr(filters, kind):
+            names = names or known(connection, kind)
+            if name not in names:
+                yield f"no {'VO' if kind == 'vo' else kind} called {name!r} is in the history{nearest(name, names)}"
 
 
 def ids_of(connection: Connection, scope: Scope, text: str) -> list[str]:

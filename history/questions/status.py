@@ -1,5 +1,6 @@
 """How fresh and how complete the history is, for each source."""
 
+from collections import Counter
 from datetime import UTC, datetime
 
 from sqlalchemy import Connection, func, select
@@ -11,17 +12,35 @@ from history.schema import collections, jobs
 STALE_INTERVALS = 3
 
 
+def stale_queues(connection: Connection, scope: Scope) -> list[tuple[str, str, datetime]]:
+    """Give the clusters whose jobs or workers have not been read for long: cluster, which of them, and since when."""
+    now = datetime.now(UTC)
+    found: dict[str, list[tuple[str, datetime]]] = {}
+    for row in connection.execute(select(collections).where(*scope.among(collections))):
+        if row.source.startswith("accounting") or row.last_success_at is None:
+            continue
+        if (now - row.last_success_at).total_seconds() > STALE_INTERVALS * (row.interval_seconds or 60):
+            found.setdefault(row.cluster, []).append((row.source, row.last_success_at))
+    return [
+        (cluster, ", ".join(sorted(source for source, _ in late)), min(moment for _, moment in late))
+        for cluster, late in sorted(found.items())
+    ]
+
+
 def status(connection: Connection, scope: Scope) -> tuple[Answer, list[str]]:
     """Give a line a source, and the names of those that are stale."""
     now = datetime.now(UTC)
     table = collections
     query = select(table).where(*scope.among(table)).order_by(table.c.cluster, table.c.source)
     counts = (
-        select(jobs.c.cluster, func.count())
+        select(jobs.c.cluster, jobs.c.queue, func.count())
         .where(jobs.c.ended_at.is_(None), *scope.among(jobs))
-        .group_by(jobs.c.cluster)
+        .group_by(jobs.c.cluster, jobs.c.queue)
     )
-    open_jobs = {row[0]: row[1] for row in run(connection, scope, counts)}
+    open_jobs: Counter[tuple[str, str]] = Counter()
+    for cluster, queue, count in run(connection, scope, counts):
+        open_jobs[cluster, "jobs"] += count
+        open_jobs[cluster, f"jobs:{queue}"] += count
     rows = []
     stale: list[str] = []
     for row in run(connection, scope, query):
@@ -35,8 +54,8 @@ def status(connection: Connection, scope: Scope) -> tuple[Answer, list[str]]:
                 row.source,
                 "stale" if is_stale else "fresh",
                 row.last_success_at,
-                age,
-                open_jobs.get(row.cluster),
+                None if age is None else round(age),
+                open_jobs[row.cluster, row.source] if row.source.startswith("jobs") else None,
                 row.last_error,
             )
         )

@@ -5,14 +5,15 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection, func, select
 
-from history.questions import AskError, Scope, placed_runs, run
+from history.questions import Scope, WrongQuestion, placed_runs, run
 from history.questions.days import days_of, first_day
 from history.questions.ended import ended_on_workers
 from history.questions.moment import HOLDING, holding, in_queue
 from history.questions.period import NOT_FAILED, used_in
 from history.records import State
 from history.render import Answer
-from history.schema import run_workers, runs, workers_daily
+from history.schema import run_workers, runs, usage_daily, workers_daily
+from history.when import local
 
 THINGS = {
     "owners": "owner",
@@ -48,18 +49,18 @@ def top(
     """Rank things by a measure: of the jobs in the queues at the scope's moment, or of those that ended in a period."""
     over_a_period = since is not None or until is not None or thing == "outcomes"
     if state is not None and (over_a_period or thing == "workers"):
-        raise AskError("--state is about the jobs in the queues now, of owners, accounts, VOs or queues; leave it out")
+        raise WrongQuestion("--state is about jobs in the queues, of owners, accounts, VOs or queues; leave it out")
     if over_a_period and thing == "workers":
         return _ended_on_workers(connection, scope, by, since, until)
     if over_a_period:
         return _used(connection, scope, thing, by, since, until)
     if by in ("cpu-time", "wall-time", "wait"):
-        raise AskError(f"--by {by} is about a period; say since when, for instance --since 7d")
+        raise WrongQuestion(f"--by {by} is about a period; say since when, for instance --since 7d")
     return _workers_now(connection, scope, by) if thing == "workers" else _now(connection, scope, thing, by, state)
 
 
 def _now(connection: Connection, scope: Scope, thing: str, by: str, state: str | None) -> Answer:
-    """Rank by what jobs ask for (those that wait) and hold (those that have a worker)."""
+    """Rank by jobs, or by what those hold that have a worker; of a state in which they wait, by what they ask for."""
     queued = in_queue(scope)
     column = queued.c[THINGS[thing]]
     waiting = select(
@@ -83,12 +84,15 @@ def _now(connection: Connection, scope: Scope, thing: str, by: str, state: str |
     held = {name: tuple(float(value or 0) for value in sums) for name, *sums in run(connection, scope, held_by)}
     place = {"cpus": 0, "gpus": 1, "memory": 2}
 
+    def amounts(name: str | None) -> tuple[float, ...]:
+        if state and state not in HOLDING:
+            return asked.get((name, state), (0, 0, 0))
+        return held.get(name, (0, 0, 0))
+
     def measure(name: str | None) -> float:
-        wanted = [state] if state else [each.value for each in _STATES]
-        if by == "jobs":
-            return sum(counts[name][each] for each in wanted)
-        total = sum(asked.get((name, each), (0, 0, 0))[place[by]] for each in wanted if each not in HOLDING)
-        return total + (held.get(name, (0, 0, 0))[place[by]] if not state or state in HOLDING else 0)
+        if by != "jobs":
+            return amounts(name)[place[by]]
+        return sum(counts[name][each] for each in ([state] if state else [each.value for each in _STATES]))
 
     names = sorted(counts, key=lambda name: (-measure(name), name or ""))
     if state:
@@ -98,7 +102,7 @@ def _now(connection: Connection, scope: Scope, thing: str, by: str, state: str |
             name,
             sum(counts[name].values()),
             *(counts[name][each.value] for each in _STATES[:3]),
-            *(round(value) for value in held.get(name, (0, 0, 0))),
+            *(round(value) for value in amounts(name)),
         )
         for name in names[: scope.limit]
     ]
@@ -131,7 +135,10 @@ def _used(
 ) -> Answer:
     """Rank by what was used, or ended, in a period; CPUs, GPUs and memory are what was held on average."""
     period = used_in(connection, scope, THINGS[thing], since, until)
-    length = max(1.0, (period.until - period.since).total_seconds())
+    begin = first_day(connection, scope, usage_daily) or period.since
+    if begin > period.since:
+        scope.notes.append(f"the history begins at {local(begin)}: averages are over the time since")
+    length = max(1.0, (period.until - max(begin, period.since)).total_seconds())
     rows = [
         (
             name or None,
@@ -157,9 +164,8 @@ def _ended_on_workers(
 ) -> Answer:
     """Rank workers by the runs that ended on them in a period, and by what those held there, each as a whole."""
     if by == "wait":
-        raise AskError("--by wait is not known of workers: jobs wait in queues; try waits, or top queues --by wait")
+        raise WrongQuestion("--by wait: jobs wait in queues, not on workers; try waits, or top queues --by wait")
     days = days_of(since or first_day(connection, scope, workers_daily) or datetime.now(UTC), until)
-    length = max(1.0, (days.until - days.since).total_seconds())
     found: dict[tuple[str, str], list[float]] = defaultdict(lambda: [0.0] * 7)
     for each in ended_on_workers(connection, scope, days):
         failed = each.runs if each.outcome not in NOT_FAILED else 0
@@ -172,15 +178,15 @@ def _ended_on_workers(
     rows = [
         (
             *key, round(count), round(failed),
-            *((None,) * 4 if untold == count else (
-                round(cpu / length, 3), round(gpu / length, 3), round(memory / length) << 20, round(cpu)
-            )),
+            *((None,) * 3 if untold == count else (round(cpu), round(gpu), round(memory) << 20)),
             round(wall), round(untold),
         )
         for key, (count, failed, wall, cpu, gpu, memory, untold) in found.items()
     ]  # fmt: skip
-    columns = ("cluster", "worker", "runs", *list(_COLUMNS.values())[1:-1], "runs_not_counted")
-    measure = "runs" if by == "jobs" else _COLUMNS[by]
+    held = ("cpu_time_seconds", "gpu_time_seconds", "memory_time_byte_seconds", "wall_time_seconds")
+    columns = ("cluster", "worker", "runs", "failed", *held, "runs_not_counted")
+    named = dict(zip(("cpus", "gpus", "memory", "wall-time"), held, strict=True))
+    measure = {"jobs": "runs", "cpu-time": held[0]}.get(by) or named[by]
     place = columns.index(measure)
     rows.sort(key=lambda row: (-float(row[place] or 0), row[:2]))
     return Answer(columns, rows[: scope.limit], bar=measure)

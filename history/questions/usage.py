@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from history.questions import AskError, Scope, placed_runs, run
+from history.questions import Scope, WrongQuestion, placed_runs, run
 from history.questions.period import Figures, used_in
 from history.render import Answer
 from history.schema import run_workers, runs, worker_states
@@ -15,7 +15,7 @@ from history.spans import open_between
 MOST_HOURS = 7 * 24
 COLUMNS = (
     "jobs", "failed", "cpu_time_seconds", "gpu_time_seconds", "memory_time_byte_seconds", "wall_time_seconds",
-    "used_cpu_seconds", "cpu_efficiency", "mean_wait_seconds",
+    "measured_cpu_seconds", "used_cpu_seconds", "cpu_efficiency", "mean_wait_seconds",
 )  # fmt: skip
 _MIB = 1 << 20
 
@@ -31,10 +31,10 @@ def usage(
     """
     end = until or datetime.now(UTC)
     if end <= since:
-        raise AskError("--until is before --since: nothing lies between them")
+        raise WrongQuestion("--until is before --since: nothing lies between them")
     parts = [(since, end)] if interval is None else list(_intervals(interval, since, end))
     if interval == "hour" and len(parts) > MOST_HOURS:
-        raise AskError(f"--interval hour adds up runs one by one: at most {MOST_HOURS // 24} days; or --interval day")
+        raise WrongQuestion(f"--interval hour adds up run by run: at most {MOST_HOURS // 24} days; or --interval day")
     rows: list[tuple[Any, ...]] = []
     for begin, over in parts:
         figures = used_in(connection, scope, by, begin, over).used
@@ -49,7 +49,8 @@ def usage(
 def _row(figures: Figures) -> tuple[Any, ...]:
     return (
         round(figures.jobs), round(figures.failed), round(figures.cpu_seconds), round(figures.gpu_seconds),
-        round(figures.memory_mib_seconds) * _MIB, round(figures.wall_seconds), round(figures.used_cpu_seconds),
+        round(figures.memory_mib_seconds) * _MIB, round(figures.wall_seconds),
+        round(figures.measured_cpu_seconds), round(figures.used_cpu_seconds),
         round(figures.used_cpu_seconds / figures.measured_cpu_seconds, 4) if figures.measured_cpu_seconds else None,
         round(figures.wait_seconds / figures.waits) if figures.waits else None,
     )  # fmt: skip

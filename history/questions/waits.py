@@ -11,6 +11,7 @@ from history.questions.moment import in_queue
 from history.render import Answer
 from history.schema import jobs
 from history.spans import first_started_between, seconds_between
+from history.when import local
 
 PERCENTILES = (50, 90, 95, 99)
 _COLUMNS = tuple(f"p{each}_seconds" for each in PERCENTILES)
@@ -41,10 +42,12 @@ def waits(connection: Connection, scope: Scope, by: str, since: datetime, until:
     still: dict[tuple[str, str], Counter[int]] = defaultdict(Counter)
     for cluster, name, submitted, count in run(connection, scope, waiting):
         still[cluster, name or ""][max(0, round((now - submitted).total_seconds()))] += count
-    return [
-        _answer(by, done, scope, f"waited, of those that started since {since:%Y-%m-%d %H:%M} UTC", "started"),
+    answers = [
+        _answer(by, done, scope, f"waited, of those that started since {local(since)}", "started"),
         _answer(by, still, scope, "have waited, of those that still do", "pending"),
     ]
+    # of a time that is over, who waits now is nobody's question
+    return answers if until is None or until >= now else answers[:1]
 
 
 def _answer(by: str, found: dict[tuple[str, str], Counter[int]], scope: Scope, title: str, count: str) -> Answer:
@@ -57,7 +60,7 @@ def _answer(by: str, found: dict[tuple[str, str], Counter[int]], scope: Scope, t
     names = ("cluster",) if by == "cluster" else ("cluster", by)
     rows.sort(key=lambda row: (-row[len(names)], str(row[: len(names)])))
     columns = (*names, count, *_COLUMNS, "mean_seconds", "longest_seconds")
-    return Answer(columns, rows[: scope.limit], title=title, bar="p50_seconds")
+    return Answer(columns, rows[: scope.limit], title=title, key=count, bar="p50_seconds")
 
 
 def percentiles(counter: Counter[int]) -> list[int]:

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, select
 from history.questions import Scope, run
 from history.records import State, Waiting
 from history.schema import worker_states
+from history.when import local
 
 _SENTENCES = {
     Waiting.RESOURCES: "no worker has room for it at the moment",
@@ -63,7 +64,7 @@ def _pending(connection: Connection, scope: Scope, job: Mapping[str, Any]) -> It
         sentence = _SENTENCES[Waiting.UNSTATED]
     more = {
         Waiting.DEPENDENCY.value: details.get("dependency"),
-        Waiting.BEGIN_TIME.value: job["eligible_at"] and f"{job['eligible_at']:%Y-%m-%d %H:%M} UTC",
+        Waiting.BEGIN_TIME.value: job["eligible_at"] and f"{local(job['eligible_at'])}",
         Waiting.RESERVATION.value: details.get("reservation"),
         Waiting.LICENCES.value: details.get("licences"),
         Waiting.QUEUE_UNAVAILABLE.value: job["queue"],

@@ -34,6 +34,7 @@ def workers(
     *,
     state: tuple[str, ...] = (),
     flag: tuple[str, ...] = (),
+    unavailable: bool = False,
     queue: tuple[str, ...] = (),
     names: tuple[str, ...] = (),
 ) -> Answer:
@@ -45,6 +46,8 @@ def workers(
         base = base_state(row, load)
         flags = [each for each in row.flags.split(",") if each]
         if (state and base not in state) or (flag and not set(flag) & set(flags)):
+            continue
+        if unavailable and base not in ("down", "unknown") and not flags:
             continue
         if (names and row.worker not in names) or (queue and not set(queue) & set(row.queues or ())):
             continue
