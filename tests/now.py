@@ -52,7 +52,7 @@ def differences_from_squeue(slurm: Slurm, database: URL) -> list[str]:
         owners[owner][word] += 1
         owners[owner]["cpus"] += int(cpus) if state in ("RUNNING", "SUSPENDED") else 0
         names[word].add(job_id)
-        queues[partition] += 1
+        queues[partition.partition(",")[0]] += 1  # of several partitions, a job counts in the first until it starts
     mine = {
         row["owner"]: Counter({name: row[name] for name in ("running", "pending", "held", "cpus") if row[name]})
         for row in ask("top", "owners")
