@@ -12,7 +12,7 @@ from enum import StrEnum
 
 import msgspec
 
-from exporter.snapshot import Feed, JobsReading, Kind, Reading, UnknownValue, WorkersReading
+from exporter.snapshot import Feed, JobsReading, Kind, Reading, SchedulerReading, UnknownValue, WorkersReading
 from exporter.tally import Tally, tally
 from exporter.totals import Totals
 
@@ -49,6 +49,7 @@ class ClusterView(msgspec.Struct, frozen=True, kw_only=True):
     jobs_complete: bool = False
     """Whether every jobs feed is among the tallies."""
     workers: WorkersReading | None = None
+    scheduler: SchedulerReading | None = None
     totals: Totals | None = None
     owners: int = 200
     """How many owners have series of their own."""
@@ -62,6 +63,7 @@ class _ClusterBoard:
         self.statuses: dict[str, FeedStatus] = {}
         self.tallies: dict[str, Tally] = {}
         self.workers: WorkersReading | None = None
+        self.health: SchedulerReading | None = None
         self.totals: Totals | None = None
 
 
@@ -105,6 +107,8 @@ class Board:
                 board.tallies[feed.name] = added
             elif isinstance(reading, WorkersReading):
                 board.workers = reading
+            elif isinstance(reading, SchedulerReading):
+                board.health = reading
         self.succeeded(cluster, feed, reading.taken_at, duration_seconds, reading.calls, reading.unknown)
         self.on_change(cluster, Part(feed.kind.value))
 
@@ -192,6 +196,7 @@ class Board:
                 tallies=tuple(board.tallies[name] for name in sorted(fresh & board.tallies.keys())),
                 jobs_complete=bool(feeds) and all(feed.name in fresh for feed in feeds),
                 workers=board.workers if Kind.WORKERS in kinds else None,
+                scheduler=board.health if Kind.SCHEDULER in kinds else None,
                 totals=board.totals if Part.TOTALS.value in fresh else None,
                 owners=self._owners,
             )

@@ -69,5 +69,9 @@ def _try(source: Source, feed: Feed) -> str:
     if feed.kind is Kind.JOBS:
         reading: JobsReading = source.read_jobs(feed)
         return f"{len(reading.jobs):,} jobs"
+    if feed.kind is Kind.SCHEDULER:
+        health = source.read_scheduler(feed)
+        cycles = ", ".join(f"{kind} cycle {seconds:.3g} s" for kind, seconds in health.cycle_seconds.items())
+        return cycles or "it tells nothing of its cycles"
     workers = source.read_workers(feed)
     return f"{len(workers.workers):,} workers, {len(workers.queues):,} queues"

@@ -17,6 +17,7 @@ from exporter.config import Config, ConfigError
 from exporter.configured import configuration, database_url
 from exporter.daemon import Exporter
 from exporter.web import AddressError, parse_address
+from exporter.webconfig import WebConfig, WebConfigError
 from history import __version__
 from history.database import HistoryError, default_url, shown
 
@@ -43,6 +44,12 @@ _CONTEXT = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "BBQ_EX
     help="Address to serve on; may be repeated.  [default: :10227]",
 )
 @click.option("--web.telemetry-path", "telemetry_path", help="Path of the metrics.  [default: /metrics]")
+@click.option(
+    "--web.config.file",
+    "web_config_file",
+    type=click.Path(path_type=Path),
+    help="TLS and users of the pages, in the format of Prometheus' exporter-toolkit; read again when it changes.",
+)
 @click.option("--log.level", "log_level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
 @click.option("--log.format", "log_format", type=click.Choice(["logfmt", "json"]), default="logfmt")
 @click.option("--check", is_flag=True, help="Try every source once, print a table, and exit 1 if any fails.")
@@ -64,6 +71,7 @@ def command(
     database: str | None,
     listen_address: tuple[str, ...],
     telemetry_path: str | None,
+    web_config_file: Path | None,
     log_level: str,
     log_format: str,
     check: bool,
@@ -94,14 +102,19 @@ def command(
             sys.exit(check_table(config, url))
         addresses = [parse_address(text) for text in listen_address or (config.web.listen_address,)]
         _run(
-            Exporter(config, url, None if once else config.history.spool or _default_spool(demo)),
+            Exporter(
+                config,
+                url,
+                None if once else config.history.spool or _default_spool(demo),
+                None if web_config_file is None else WebConfig(web_config_file),
+            ),
             once=once,
             addresses=addresses,
             telemetry_path=config.web.telemetry_path,
             database=shown(url),
             demo=demo,
         )
-    except (ConfigError, HistoryError, AddressError) as error:
+    except (ConfigError, HistoryError, AddressError, WebConfigError) as error:
         raise click.ClickException(str(error)) from error
     except SQLAlchemyError as error:
         raise click.ClickException(" ".join(str(error).split())) from error

@@ -49,6 +49,8 @@ class WebSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     listen_address: str = ":10227"
     telemetry_path: str = "/metrics"
+    slurm_names: bool = False
+    """Whether there is a page with the names of the widely used older Slurm exporter."""
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -22,6 +22,7 @@ from exporter.spool import Spool
 from exporter.totals import TotalsReader
 from exporter.verifier import Verifier
 from exporter.web import Application, Server
+from exporter.webconfig import WebConfig
 from history.database import explain, open_database, shown
 from history.store import History
 
@@ -33,7 +34,9 @@ STOP_SECONDS = 30.0
 class Exporter:
     """Everything of one configuration, made but not started."""
 
-    def __init__(self, config: Config, database: URL, spool: Path | None = None) -> None:
+    def __init__(
+        self, config: Config, database: URL, spool: Path | None = None, secured: WebConfig | None = None
+    ) -> None:
         """Make it; what cannot be written waits in the folder `spool`, if there is one.
 
         Raises:
@@ -41,6 +44,7 @@ class Exporter:
         """
         self.board = Board(owners=config.limits.owners)
         self._url = database
+        self._secured = secured
         engine = open_database(database)
         self.history = History(engine)
         self._keeper = Keeper(engine, config.history.retention)
@@ -78,10 +82,17 @@ class Exporter:
 
     def listen(self, addresses: Sequence[tuple[str, int]]) -> list[str]:
         """Bind the web servers, and give their URLs. Raises AddressError."""
-        application = Application(self.board, self.page, self._config.web.telemetry_path, shown(self._url))
+        application = Application(
+            self.board,
+            self.page,
+            self._config.web.telemetry_path,
+            shown(self._url),
+            self._secured,
+            slurm_names=self._config.web.slurm_names,
+        )
         for address in addresses:
             self._servers.append(Server(address, application))
-        return [f"http://{server.host}:{server.port}" for server in self._servers]
+        return [f"{server.scheme}://{server.host}:{server.port}" for server in self._servers]
 
     def poll_once(self) -> None:
         """Poll every cluster once, one after the other."""
@@ -105,6 +116,8 @@ class Exporter:
             verifier.start()
         self._keeper.start()
         self._totals.start()
+        if self._secured is not None:
+            self._secured.start()
         for server in self._servers:
             server.start()
         while not stop.wait(1.0):
@@ -120,5 +133,7 @@ class Exporter:
         for poller in self._pollers:
             poller.join(min(5.0, max(0.0, deadline - time.monotonic())))
         self._recorder.stop(max(0.0, deadline - time.monotonic()))
+        if self._secured is not None:
+            self._secured.stop()
         for server in self._servers:
             server.stop()

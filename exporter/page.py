@@ -4,18 +4,29 @@ Twenty thousand samples take a tenth of a second to write in Python; so each clu
 reading, and a request only joins texts.
 """
 
+import logging
 import threading
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, cast
 
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily
 
+from exporter import compatibility
 from exporter.board import Board, ClusterView, Part
 from exporter.gauges import Family, families
 from exporter.gauges.self import self_metrics
 from exporter.recorder import Recorder
 from history.store import History
+
+DROPPED_FIRST = (
+    "bbq_worker_runs_ended_total", "bbq_jobs_memory_bytes", "bbq_worker_memory_allocated_bytes",
+    "bbq_cpu_seconds_wasted_total", "bbq_gpu_seconds_total", "bbq_cpu_seconds_total", "bbq_jobs_gpus",
+    "bbq_worker_jobs", "bbq_jobs_submitted_total", "bbq_jobs_cpus",
+)  # fmt: skip
+"""What is left out, in this order, where there are more series than the configuration allows; then the largest."""
+log = logging.getLogger(__name__)
 
 
 class _Written(NamedTuple):
@@ -38,6 +49,7 @@ class MetricsPage:
         self._series_limit = series_limit
         self._written: dict[str, _Written] = {}
         self._lock = threading.Lock()
+        self._dropped: list[str] = []
         board.on_change = self.write
 
     def text(self) -> bytes:
@@ -49,22 +61,50 @@ class MetricsPage:
                 self._write_all(cluster)
         with self._lock:
             written = [self._written[cluster] for cluster in clusters]
+        own = list(self_metrics(self._board, self._history, self._recorder))
+        fixed = sum(len(metric.samples) for metric in own) + 2
+        dropped, series = self._over_limit(written, fixed)
         parts: list[bytes] = []
         for family in families():
             bodies = [each.bodies[family.name] for each in written if family.name in each.bodies]
-            if bodies:
-                parts.append(
-                    f"# HELP {family.name} {_escape(family.help)}\n# TYPE {family.name} {family.kind}\n".encode()
-                )
+            if bodies and family.name not in dropped:
+                about = f"# HELP {family.name} {_escape(family.help)}\n# TYPE {family.name} {family.kind}\n"
+                parts.append(about.encode())
                 parts.extend(bodies)
-        own = list(self_metrics(self._board, self._history, self._recorder))
-        series = sum(sum(each.series.values()) for each in written) + sum(len(metric.samples) for metric in own) + 2
+        left_out = GaugeMetricFamily(
+            "bbq_family_dropped", "1 for each metric that is left out for having too many series.", labels=("family",)
+        )
+        for name in dropped:
+            left_out.add_metric((name,), 1)
         limits = (
             GaugeMetricFamily("bbq_series", "Series on this page.", value=series),
             GaugeMetricFamily("bbq_series_limit", "Series that the configuration allows.", value=self._series_limit),
         )
-        parts.append(_write((*own, *limits)))
+        parts.append(_write((*own, *limits, left_out)))
         return b"".join(parts)
+
+    def slurm_text(self) -> bytes:
+        """Give the page under the names of the older Slurm exporter."""
+        return _write(compatibility.families(self._board))
+
+    def _over_limit(self, written: Sequence[_Written], fixed: int) -> tuple[list[str], int]:
+        """Give the families that are left out, and how many series are left: first those of DROPPED_FIRST."""
+        sizes: Counter[str] = Counter()
+        for each in written:
+            sizes.update(each.series)
+        series = fixed + sum(sizes.values())
+        dropped: list[str] = []
+        rest = sorted((name for name in sizes if name not in DROPPED_FIRST), key=lambda name: (-sizes[name], name))
+        for name in (*DROPPED_FIRST, *rest):
+            if series <= self._series_limit:
+                break
+            if sizes[name]:
+                dropped.append(name)
+                series -= sizes[name] - 1  # it is a series that says so
+        if dropped != self._dropped:
+            log.warning("metrics are left out for having too many series", extra={"families": ", ".join(dropped)})
+            self._dropped = dropped
+        return dropped, series
 
     def _write_all(self, cluster: str) -> None:
         with self._lock:

@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from exporter.board import Board
 from exporter.config import Cluster
 from exporter.recorder import Recorder
-from exporter.snapshot import AccountingPage, Feed, JobsReading, Kind, WorkersReading
+from exporter.snapshot import AccountingPage, Feed, Kind, Reading, SchedulerReading
 from exporter.sources import Source, SourceError
 from history.database import HistoryError
 
@@ -144,12 +144,14 @@ class ClusterPoller:
             if feed.kind is Kind.ACCOUNTING:
                 self._account(feed, began)
             else:
-                read: Callable[[Feed], JobsReading | WorkersReading] = (
-                    self._source.read_jobs if feed.kind is Kind.JOBS else self._source.read_workers
-                )
-                reading = read(feed)
+                read: dict[Kind, Callable[[Feed], Reading]] = {
+                    Kind.JOBS: self._source.read_jobs,
+                    Kind.WORKERS: self._source.read_workers,
+                    Kind.SCHEDULER: self._source.read_scheduler,
+                }
+                reading = read[feed.kind](feed)
                 self._board.publish(name, feed, reading, time.monotonic() - began)
-                if self._recorder is not None:
+                if self._recorder is not None and not isinstance(reading, SchedulerReading):
                     self._recorder.offer(name, feed, reading, self._interval(feed))
                 self._log_unknown(reading.unknown)
         except SourceError as error:

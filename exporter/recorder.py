@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 from sqlalchemy.exc import SQLAlchemyError
 
-from exporter.snapshot import AccountingPage, Feed, JobsReading, Reading
+from exporter.snapshot import AccountingPage, Feed, JobsReading, StoredReading
 from exporter.spool import Spool
 from history.batch import Batch, Gap, JobsBatch, WorkersBatch
 from history.database import HistoryError, is_away
@@ -42,7 +42,7 @@ class Recorder:
         self._history = history
         self._spool = spool
         self._retry_seconds = retry_seconds
-        self._waiting: dict[tuple[str, str], tuple[Feed, Reading, float]] = {}
+        self._waiting: dict[tuple[str, str], tuple[Feed, StoredReading, float]] = {}
         self._open: dict[tuple[str, str], dict[str, Job]] = {}
         self._changed = threading.Condition()
         self._stopping = False
@@ -94,7 +94,7 @@ class Recorder:
         except SQLAlchemyError:
             return []
 
-    def offer(self, cluster: str, feed: Feed, reading: Reading, interval: float) -> None:
+    def offer(self, cluster: str, feed: Feed, reading: StoredReading, interval: float) -> None:
         """Have a reading stored soon; it takes the place of an older one of the same feed."""
         with self._changed:
             self._waiting[cluster, feed.name] = feed, reading, interval
@@ -233,7 +233,7 @@ class Recorder:
         while (item := self._next(wait=True)) is not None:
             self._store(*item)
 
-    def _next(self, *, wait: bool) -> tuple[str, Feed, Reading, float] | None:
+    def _next(self, *, wait: bool) -> tuple[str, Feed, StoredReading, float] | None:
         with self._changed:
             while not self._waiting:
                 if not wait or self._stopping:
@@ -243,7 +243,7 @@ class Recorder:
             feed, reading, interval = self._waiting.pop(key)
             return key[0], feed, reading, interval
 
-    def _store(self, cluster: str, feed: Feed, reading: Reading, interval: float) -> None:
+    def _store(self, cluster: str, feed: Feed, reading: StoredReading, interval: float) -> None:
         key = cluster, feed.name
         extra = {"cluster": cluster, "source": feed.name}
         try:

@@ -1,5 +1,6 @@
 """What one reading of one feed of a cluster gives: frozen values, ready to be shown and stored."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 
@@ -15,10 +16,14 @@ class Kind(StrEnum):
     JOBS = "jobs"
     WORKERS = "workers"
     ACCOUNTING = "accounting"
+    SCHEDULER = "scheduler"
 
 
 class Feed(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing a source reads on its own timer: jobs, workers or accounting; a schedd each where there are many."""
+    """One thing a source reads on its own timer: jobs, workers, accounting or the scheduler's own health.
+
+    Where a cluster has many schedds, jobs and accounting are a feed each.
+    """
 
     kind: Kind
     queue: str | None = None
@@ -74,6 +79,29 @@ class WorkersReading(msgspec.Struct, frozen=True, kw_only=True):
     calls: int = 1
 
 
+class SchedulerReading(msgspec.Struct, frozen=True, kw_only=True):
+    """How a scheduler itself is at one moment; what it does not tell is not there."""
+
+    taken_at: datetime
+    cycle_seconds: Mapping[str, float] = {}
+    """How long the newest cycle took, by its kind: main, backfill, negotiation."""
+    cycle_mean_seconds: Mapping[str, float] = {}
+    cycle_ended: Mapping[str, float] = {}
+    """When the newest cycle ended, epoch seconds."""
+    queue_lengths: Mapping[str, float] = {}
+    """What waits to be sent or worked off, by queue: agent, dbd_agent."""
+    threads: float | None = None
+    """Threads that answer calls."""
+    duty_cycles: Mapping[str, float] = {}
+    """The part of its time that a daemon is busy, by daemon: 1 is all of it."""
+    calls_answered: Mapping[str, float] = {}
+    """Calls since the scheduler began to count, by kind."""
+    call_seconds: Mapping[str, float] = {}
+    """Time they took together."""
+    unknown: tuple[UnknownValue, ...] = ()
+    calls: int = 1
+
+
 class AccountingPage(msgspec.Struct, frozen=True, kw_only=True):
     """Ended jobs and runs, with the watermark that may be stored in the transaction that stores them."""
 
@@ -96,4 +124,6 @@ class AccountingPage(msgspec.Struct, frozen=True, kw_only=True):
     calls: int = 1
 
 
-Reading = JobsReading | WorkersReading
+StoredReading = JobsReading | WorkersReading
+"""Readings that are written into the history."""
+Reading = StoredReading | SchedulerReading

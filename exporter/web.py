@@ -9,7 +9,8 @@ import gzip
 import html
 import socket
 import threading
-from collections.abc import Awaitable, Callable, MutableMapping
+import time
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,23 +18,39 @@ import uvicorn
 
 from exporter.board import Board
 from exporter.page import MetricsPage
+from exporter.webconfig import WebConfig
 from history import __version__
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 MOST_CONNECTIONS = 512
 """Connections at one time; further ones are told to come again (503)."""
 
+_KEPT_SECONDS = 0.25
 Message = MutableMapping[str, Any]
 
 
 class Application:
     """BBQ's pages as an ASGI application."""
 
-    def __init__(self, board: Board, page: MetricsPage, telemetry_path: str, database: str) -> None:
+    def __init__(
+        self,
+        board: Board,
+        page: MetricsPage,
+        telemetry_path: str,
+        database: str,
+        secured: WebConfig | None = None,
+        *,
+        slurm_names: bool = False,
+    ) -> None:
         self._board = board
         self._page = page
         self._telemetry_path = telemetry_path
         self._database = database
+        self.secured = secured
+        self._slurm_names = slurm_names
+        self._gzipped: tuple[bytes, bytes] | None = None
+        self._text: tuple[float, bytes] | None = None
+        self._lock = threading.Lock()
 
     async def __call__(
         self, scope: Message, _receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
@@ -41,26 +58,52 @@ class Application:
         """Answer one request, in a thread, so that a large page does not keep the others waiting."""
         if scope["type"] != "http":
             return
-        accepted = dict(scope["headers"]).get(b"accept-encoding", b"")
-        status, headers, body = await asyncio.to_thread(self._respond, scope["method"], scope["path"], accepted)
+        asked = dict(scope["headers"])
+        status, headers, body = await asyncio.to_thread(self._respond, scope["method"], scope["path"], asked)
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
-    def _respond(self, method: str, path: str, accepted: bytes) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-        status, kind, body = self._answer(method, path)
-        headers = [(b"content-type", kind.encode()), (b"x-content-type-options", b"nosniff")]
-        if len(body) > 1000 and b"gzip" in accepted:
-            body = gzip.compress(body, 1)
+    def _respond(
+        self, method: str, path: str, asked: Mapping[bytes, bytes]
+    ) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+        headers = [(b"x-content-type-options", b"nosniff")]
+        if self.secured is not None:
+            headers.extend(self.secured.headers)
+        if self.secured is not None and not self.secured.admits(asked.get(b"authorization", b"")):
+            status, kind, body = 401, "text/plain; charset=utf-8", b"a user and a password are wanted\n"
+            headers.append((b"www-authenticate", b"Basic"))
+        else:
+            status, kind, body = self._answer(method, path)
+        headers.append((b"content-type", kind.encode()))
+        if len(body) > 1000 and b"gzip" in asked.get(b"accept-encoding", b""):
+            body = self._compressed(body)
             headers.append((b"content-encoding", b"gzip"))
         headers.append((b"content-length", str(len(body)).encode()))
         return status, headers, body
+
+    def _metrics(self) -> bytes:
+        """Give the page; clients that ask at nearly the same time get the same text, put together once."""
+        with self._lock:
+            now = time.monotonic()
+            if self._text is None or now - self._text[0] > _KEPT_SECONDS:
+                self._text = now, self._page.text()
+            return self._text[1]
+
+    def _compressed(self, body: bytes) -> bytes:
+        """Compress a page; many clients that ask for the same text have it compressed once."""
+        known = self._gzipped
+        if known is None or known[0] != body:
+            known = self._gzipped = body, gzip.compress(body, 1)
+        return known[1]
 
     def _answer(self, method: str, path: str) -> tuple[int, str, bytes]:
         text = "text/plain; charset=utf-8"
         if method not in ("GET", "HEAD"):
             return 405, text, b"only GET and HEAD\n"
         if path == self._telemetry_path:
-            return 200, CONTENT_TYPE, self._page.text()
+            return 200, CONTENT_TYPE, self._metrics()
+        if self._slurm_names and path == f"{self._telemetry_path}/slurm":
+            return 200, CONTENT_TYPE, self._page.slurm_text()
         if path == "/":
             return 200, "text/html; charset=utf-8", self._landing().encode()
         if path == "/-/healthy":
@@ -154,8 +197,16 @@ class Server:
             timeout_keep_alive=75,
             timeout_graceful_shutdown=2,
         )
+        self._context = application.secured.context if application.secured is not None else None
+        config.load()
+        config.ssl = self._context
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._run, name="web", daemon=True)
+
+    @property
+    def scheme(self) -> str:
+        """What its URLs begin with."""
+        return "http" if self._context is None else "https"
 
     @property
     def port(self) -> int:

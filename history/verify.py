@@ -101,6 +101,8 @@ class _Compared(msgspec.Struct, kw_only=True):
     new: Rows
     extra: list[Job]
     touched: Rollup
+    days: set[date]
+    """Days that wrong rows speak of, whatever their jobs say when they are put together."""
 
 
 def compare(connection: Connection, window: Window, pruned_before: datetime | None = None) -> Findings:
@@ -131,7 +133,7 @@ def mend(writer: Writer, window: Window, pruned_before: datetime | None = None) 
     ]
     for row in bulk.fetch_jobs(connection, schema.job_pauses, gone_jobs):
         writer.delete(schema.job_pauses, [row])
-    days = {key[0] for figures in compared.touched.values() for key in figures}
+    days = compared.days | {key[0] for figures in compared.touched.values() for key in figures}
     if pruned_before is not None:
         days = {day for day in days if day >= pruned_before.date()}
     if days:
@@ -172,6 +174,7 @@ def _compare(connection: Connection, window: Window, pruned_before: datetime | N
     old, new = no_rows(), no_rows()
     findings = Findings(found=[])
     touched = no_rollup()
+    days: set[date] = set()
     extra: list[Job] = []
     for native_id, seen in observed.items():
         there = by_id.get(native_id, {table: [] for table in _TABLES})
@@ -199,6 +202,13 @@ def _compare(connection: Connection, window: Window, pruned_before: datetime | N
         if not _same(before, mine):
             for job in (*known, *expected):
                 add_job(job, touched)
+            days |= {
+                row[name].date()
+                for table in (schema.jobs, schema.runs)
+                for row in before[table].values()
+                for name in ("submitted_at", "first_started_at", "started_at", "ended_at")
+                if row.get(name) is not None
+            }
     findings.checked = len({(job.native_id, job.submitted_at) for job in window.jobs})
     for job in _stored_in(connection, window, observed):
         if window.remembered_since is None or (job.ended_at or window.since) < window.remembered_since:
@@ -208,7 +218,7 @@ def _compare(connection: Connection, window: Window, pruned_before: datetime | N
         findings.found.append(Finding(native_id=job.native_id, submitted_at=job.submitted_at, kind="extra"))
         rows_of(job, window.cluster, job.submitted_at, old)
         add_job(job, touched)
-    return _Compared(findings=findings, old=old, new=new, extra=extra, touched=touched)
+    return _Compared(findings=findings, old=old, new=new, extra=extra, touched=touched, days=days)
 
 
 def _assembled(there: dict[Table, list[dict[str, Any]]]) -> list[Job]:

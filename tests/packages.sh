@@ -6,6 +6,7 @@ set -eu
 wanted=""
 [ -x "$(command -v debootstrap || true)" ] || wanted="$wanted debootstrap"
 [ -x "$(command -v promtool || true)" ] || wanted="$wanted prometheus"
+[ -x "$(command -v amtool || true)" ] || wanted="$wanted prometheus-alertmanager"
 [ -x "$(command -v initdb || true)" ] || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || wanted="$wanted postgresql"
 [ -n "$wanted" ] || exit 0
 

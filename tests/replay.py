@@ -25,7 +25,7 @@ def captured(scheduler: str, version: str, name: str) -> bytes:
 def commands(folder: Path, version: str) -> Path:
     """Make a folder of Slurm commands that answer as a version did."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ("squeue", "sacct", "scontrol"):
+    for name in ("squeue", "sacct", "scontrol", "sdiag"):
         script = folder / name
         script.write_text(f'#!/bin/sh\nexec {sys.executable} {Path(__file__).resolve()} {version} {name} "$@"\n')
         script.chmod(0o755)
@@ -53,6 +53,8 @@ def _answer(version: str, command: str, arguments: list[str]) -> bytes:
     if command == "squeue":
         asked = [field.split(":", 1) for field in arguments[-1].split(",")]
         return _rows(version, "squeue", [field for field, _ in asked], asked[0][1].encode())
+    if command == "sdiag":
+        return captured("slurm", version, "diag")
     if command == "sacct":
         options = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
         return _rows(version, "sacct", options["--format"].split(","), options["--delimiter"].encode())
@@ -70,8 +72,10 @@ def pool(version: str) -> Callable[[list[dict[str, Any]]], list[list[bytes]]]:
 
 def _ads(version: str, question: dict[str, Any]) -> list[bytes]:
     what = question["what"]
-    if what in ("machines", "schedds"):
+    if what in ("machines", "negotiators") or (what == "schedds" and "Machine" in question["attributes"]):
         name = what
+    elif what in ("schedds", "collectors") and "CondorVersion" not in question["attributes"]:
+        name = f"{what}_busy"
     elif what == "collectors":
         return [json.dumps([f"$CondorVersion: {version} 2026-07-12 $"]).encode()]
     else:

@@ -46,6 +46,7 @@ def test_feeds_are_one_a_schedd(played: Source, version: str) -> None:
     names = {each.name for each in played.feeds()}
     assert names == {
         "workers",
+        "scheduler",
         *(feed(kind, version, letter).name for kind in (Kind.JOBS, Kind.ACCOUNTING) for letter in "AB"),
     }
 

@@ -242,7 +242,7 @@ def test_questions_about_slurms_past_equal_its_own_words(
                 bad[node] += 1
     url = database.render_as_string(hide_password=False)
     question = ["failures", "--since", f"{begin}Z", "--until", f"{end}Z", "--format", "json", "--database", url]
-    failed = json.loads(CliRunner().invoke(command, question).stdout)["by worker, black holes first"]
+    failed = json.loads(CliRunner().invoke(command, question).stdout)["workers"]
     assert bad and {row["worker"]: row["failed"] for row in failed} == dict(bad)
 
 

@@ -39,6 +39,8 @@ def read(board: Board, cluster: str, source: Source) -> None:
             board.publish(cluster, feed, source.read_jobs(feed), 0.5)
         elif feed.kind is Kind.WORKERS:
             board.publish(cluster, feed, source.read_workers(feed), 0.5)
+        elif feed.kind is Kind.SCHEDULER:
+            board.publish(cluster, feed, source.read_scheduler(feed), 0.5)
 
 
 def page_of(cluster: str, source: Source) -> str:
@@ -70,6 +72,49 @@ def test_whole_pages(tmp_path: Path) -> None:
             path.parent.mkdir(exist_ok=True)
             path.write_text(page)
         assert page == path.read_text(), f"{path} differs; BBQ_TEST_UPDATE_GOLDEN=1 writes it anew"
+
+
+OLDER = (
+    "slurm_account_jobs_pending", "slurm_account_jobs_running", "slurm_account_cpus_running",
+    "slurm_account_jobs_suspended", "slurm_user_jobs_pending", "slurm_user_jobs_running", "slurm_user_cpus_running",
+    "slurm_user_jobs_suspended", "slurm_cpus_alloc", "slurm_cpus_idle", "slurm_cpus_other", "slurm_cpus_total",
+    "slurm_gpus_alloc", "slurm_gpus_idle", "slurm_gpus_total", "slurm_gpus_utilization", "slurm_node_cpu_alloc",
+    "slurm_node_cpu_idle", "slurm_node_cpu_other", "slurm_node_cpu_total", "slurm_node_mem_alloc",
+    "slurm_node_mem_total", "slurm_nodes_alloc", "slurm_nodes_comp", "slurm_nodes_down", "slurm_nodes_drain",
+    "slurm_nodes_err", "slurm_nodes_fail", "slurm_nodes_idle", "slurm_nodes_maint", "slurm_nodes_mix",
+    "slurm_nodes_resv", "slurm_partition_cpus_allocated", "slurm_partition_cpus_idle", "slurm_partition_cpus_other",
+    "slurm_partition_cpus_total", "slurm_partition_jobs_pending", "slurm_queue_pending",
+    "slurm_queue_pending_dependency", "slurm_queue_running", "slurm_queue_suspended", "slurm_queue_completing",
+    "slurm_scheduler_threads", "slurm_scheduler_queue_size", "slurm_scheduler_dbd_queue_size",
+    "slurm_scheduler_last_cycle", "slurm_scheduler_mean_cycle",
+)  # fmt: skip
+"""Names of the older exporter that a dashboard finds; those of backfill come with the first backfill cycle."""
+
+
+def test_the_page_of_the_older_slurm_exporter(tmp_path: Path) -> None:
+    for version in ("22.05", "24.11", "26.05"):
+        board = Board()
+        board.add_cluster("slurm", "slurm", 1e9)
+        settings = Slurm(name="slurm", scheduler="slurm", commands=commands(tmp_path / version, version))
+        read(board, "slurm", SlurmSource(settings))
+        page = MetricsPage(board, None, 50_000).slurm_text().decode()
+        found = samples(page)
+        assert set(OLDER) <= set(found) and not {name for name in found if "backfill" not in name} - set(OLDER)
+        own = samples(MetricsPage(board, None, 50_000).text().decode())
+        jobs = {
+            state: sum(value for labels, value in own["bbq_jobs"].items() if ("state", state) in labels)
+            for state in State
+        }
+        assert found["slurm_queue_pending"][()] == jobs["pending"] + jobs["held"]
+        assert (
+            found["slurm_queue_running"][()]
+            == jobs["running"]
+            == sum(found["slurm_user_jobs_running"].values()) - jobs["finishing"]
+        )
+        assert found["slurm_cpus_total"][()] == sum(own["bbq_worker_cpus"].values())
+        parts = [found[f"slurm_cpus_{part}"][()] for part in ("alloc", "idle", "other")]
+        assert sum(parts) == found["slurm_cpus_total"][()]
+        assert sum(found[name][()] for name in OLDER if name.startswith("slurm_nodes_")) == len(own["bbq_worker_cpus"])
 
 
 @pytest.mark.promtool
@@ -124,6 +169,16 @@ def test_labels_are_those_of_the_contract() -> None:
         ),
         "bbq_jobs_ended_total": ("queue", "owner", "outcome"),
         "bbq_worker_runs_ended_total": ("worker", "outcome"),
+        **dict.fromkeys(
+            ("bbq_scheduler_cycle_seconds", "bbq_scheduler_cycle_mean_seconds",
+             "bbq_scheduler_cycle_end_timestamp_seconds"),
+            ("cycle",),
+        ),
+        "bbq_scheduler_queue_length": ("queue",),
+        "bbq_scheduler_threads": (),
+        **dict.fromkeys(("bbq_scheduler_rpcs_total", "bbq_scheduler_rpc_seconds_total"), ("rpc",)),
+        "bbq_scheduler_duty_cycle_ratio": ("daemon",),
+        "bbq_owners_collapsed": (),
         **dict.fromkeys(("bbq_job_wait_seconds", "bbq_job_run_seconds"), ("queue",)),
     }  # fmt: skip
 
@@ -242,3 +297,26 @@ def test_the_series_count_is_the_number_of_samples() -> None:
     lines = [line for line in page.splitlines() if not line.startswith("#")]
     (series,) = samples(page)["bbq_series"].values()
     assert series == len(lines)
+
+
+def test_owners_that_are_put_together_are_counted() -> None:
+    _, page = board_of(job(1), job(2, "bob"), job(3, "carol"), owners=2)
+    assert samples(page.text().decode())["bbq_owners_collapsed"] == {(("cluster", "c"),): 1}
+
+
+def test_beyond_the_limit_whole_families_are_left_out_and_named(caplog: pytest.LogCaptureFixture) -> None:
+    board, page = board_of(*(job(number, f"owner{number}", requested_memory_bytes=1) for number in range(50)))
+    whole = samples(page.text().decode())
+    series = int(whole["bbq_series"][()])
+    assert len(whole["bbq_jobs_memory_bytes"]) == 50 and "bbq_family_dropped" not in whole
+    for limit, dropped in (
+        (series, []),
+        (series - 1, ["bbq_jobs_memory_bytes"]),
+        (series - 60, ["bbq_jobs_memory_bytes", "bbq_jobs_cpus"]),
+    ):
+        limited = samples(MetricsPage(board, None, limit).text().decode())
+        assert [dict(labels)["family"] for labels in limited.get("bbq_family_dropped", {})] == dropped
+        assert limited["bbq_series"][()] <= limit and limited["bbq_series_limit"][()] == limit
+        assert sum(len(each) for name, each in limited.items()) == limited["bbq_series"][()]
+        assert not set(dropped) & set(limited) and len(limited["bbq_jobs"]) == 50
+    assert "left out for having too many series" in caplog.text

@@ -13,7 +13,7 @@ from exporter.board import Board
 from exporter.config import Cluster, Duration
 from exporter.poller import ClusterPoller, pause
 from exporter.recorder import Recorder
-from exporter.snapshot import AccountingPage, Feed, JobsReading, Kind, WorkersReading
+from exporter.snapshot import AccountingPage, Feed, JobsReading, Kind, SchedulerReading, WorkersReading
 from exporter.sources import CommandTimeout
 from history import schema
 from history.records import Job, Outcome, State
@@ -64,6 +64,10 @@ class Scripted:
     def read_workers(self, feed: Feed) -> WorkersReading:
         self._maybe("workers")
         return WorkersReading(taken_at=_now(), workers=[], queues=[])
+
+    def read_scheduler(self, feed: Feed) -> SchedulerReading:
+        self._maybe("scheduler")
+        return SchedulerReading(taken_at=_now(), threads=3)
 
     def read_accounting(self, feed: Feed, watermark: str | None, now: datetime) -> AccountingPage:
         self._maybe("accounting")

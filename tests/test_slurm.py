@@ -17,13 +17,14 @@ from exporter.sources import (
     CommandTimeout,
     NotAllowed,
     _slurm_accounting,
+    _slurm_diag,
 )
 from exporter.sources._slurm_jobs import FIELDS, JobsParser
 from exporter.sources.slurm import Accounting, Settings, Source, Vo
 from history.records import Job, Outcome, State, Waiting, WorkerFlag, WorkerState
 from tests.replay import SLURM, commands
 
-JOBS, WORKERS, ACCOUNTING = (Feed(kind=kind) for kind in Kind)
+JOBS, WORKERS, ACCOUNTING, SCHEDULER = (Feed(kind=kind) for kind in Kind)
 NOW = datetime(2026, 11, 23, 16, 30, tzinfo=UTC)
 
 
@@ -422,3 +423,18 @@ def test_times_do_not_depend_on_a_time_zone_or_on_a_night_of_clock_changes(
     seconds = int(night.timestamp())
     assert "%s " in (tmp_path / "asked").read_text()
     assert f"--starttime=uts{seconds} --endtime=uts{seconds + 3600}" in (tmp_path / "asked").read_text()
+
+
+def test_the_scheduler_tells_of_itself(played: Source) -> None:
+    reading = played.read_scheduler(SCHEDULER)
+    assert reading.threads is not None and reading.threads >= 1
+    assert reading.queue_lengths == {"agent": 0, "dbd_agent": 0}
+    assert 0 < reading.cycle_seconds["main"] < 1 and 0 < reading.cycle_mean_seconds["main"] < 1
+    assert reading.call_seconds.keys() == reading.calls_answered.keys() and len(reading.call_seconds) > 3
+    assert all(count > 0 for count in reading.calls_answered.values())
+    assert all(ended > 1.7e9 for ended in reading.cycle_ended.values())
+
+
+def test_what_is_no_answer_of_sdiag_is_refused() -> None:
+    with pytest.raises(AnswerUnreadable, match="no thread count"):
+        _slurm_diag.reading(b"slurm_load_ctl_conf error: nothing", NOW)

@@ -129,6 +129,17 @@ def test_times_of_waiting_again_are_verified_too(filled: History, source: Source
     assert everything(filled) == right
 
 
+def test_what_one_window_counts_of_another_one_s_damage_is_taken_back(filled: History, source: Source) -> None:
+    """The first window computes a day anew while rows of the second still say, wrongly, that they are of it."""
+    right = everything(filled)
+    later = UNTIL + timedelta(days=2)
+    with filled._engine.begin() as connection:
+        for table, column, native_id in ((schema.runs, "ended_at", IDS[0]), (schema.jobs, "first_started_at", IDS[-1])):
+            connection.execute(update(table).where(table.c.native_id == native_id).values({column: later}))
+    assert found(run(recollect, filled, source)) == dict.fromkeys((IDS[0], IDS[-1]), "different")
+    assert everything(filled) == right
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_exactly_what_is_damaged_is_found_and_mended(filled: History, source: Source, seed: int) -> None:
     right = everything(filled)

@@ -85,3 +85,18 @@ def test_an_address_that_is_taken(url: str, board: Board) -> None:
     application = Application(board, MetricsPage(board, None, 1), "/metrics", "")
     with pytest.raises(AddressError, match=f"127.0.0.1:{port}: .*in use.*--web.listen-address"):
         Server(("127.0.0.1", port), application)
+
+
+def test_the_page_of_the_older_slurm_exporter_is_there_when_asked_for(board: Board, url: str) -> None:
+    assert requests.get(f"{url}/metrics/slurm").status_code == 404
+    application = Application(board, MetricsPage(board, None, 9), "/metrics", "x", slurm_names=True)
+    server = Server(("127.0.0.1", 0), application)
+    server.start()
+    try:
+        workers = [Worker(name="n1", state=WorkerState.PARTIAL, native_state="MIXED", cpus=4.0, cpus_allocated=1.0)]
+        board.publish("c", Feed(kind=Kind.WORKERS), WorkersReading(taken_at=NOW, workers=workers, queues=[]), 0.1)
+        page = requests.get(f"http://127.0.0.1:{server.port}/metrics/slurm").text
+    finally:
+        server.stop()
+    assert 'slurm_node_cpu_idle{node="n1",status="mixed"} 3.0' in page and "slurm_nodes_mix 1.0" in page
+    assert "slurm_queue_pending" not in page and "bbq_" not in page  # nobody has read the queue

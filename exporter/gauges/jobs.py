@@ -33,6 +33,11 @@ def _amounts(view: ClusterView) -> dict[JobsKey, Amount]:
     return collapse((item for tally in view.tallies for item in tally.jobs.items()), view.owners)
 
 
+def _collapsed(view: ClusterView) -> Iterable[Sample]:
+    owners = {owner for tally in view.tallies for owner, *_ in tally.jobs}
+    return [((), max(0, len(owners) - view.owners))] if view.tallies else []
+
+
 def _jobs(view: ClusterView) -> Iterable[Sample]:
     return ((key, amount.jobs) for key, amount in _amounts(view).items())
 
@@ -73,5 +78,11 @@ FAMILIES = (
         help="Memory that jobs hold or ask for, as of the last reading.",
         labels=_LABELS,
         samples=_memory,
+    ),
+    Family(
+        name="bbq_owners_collapsed",
+        help="Owners with jobs in the queues that are put together as (other): the limit is limits.owners.",
+        labels=(),
+        samples=_collapsed,
     ),
 )

@@ -19,7 +19,7 @@ from importlib import import_module
 from typing import Protocol
 
 from exporter.config import Cluster
-from exporter.snapshot import AccountingPage, Feed, JobsReading, UnknownValue, WorkersReading
+from exporter.snapshot import AccountingPage, Feed, JobsReading, SchedulerReading, UnknownValue, WorkersReading
 
 
 class SourceError(Exception):
@@ -104,6 +104,9 @@ class Source(Protocol):
 
     def read_workers(self, feed: Feed) -> WorkersReading:
         """Read every worker and queue. Raises SourceError."""
+
+    def read_scheduler(self, feed: Feed) -> SchedulerReading:
+        """Read how the scheduler itself is. Raises SourceError."""
 
     def read_accounting(self, feed: Feed, watermark: str | None, now: datetime) -> AccountingPage:
         """Read what ended since a watermark, oldest first; None begins at the look-back. Raises SourceError."""

@@ -54,8 +54,14 @@ def _answer(h: Any, question: dict[str, Any]) -> Iterable[Any]:
     hosts, wanted = question["collectors"], question["attributes"]
     constraint = question.get("constraint") or "true"
     what = question["what"]
-    if what in ("machines", "schedds", "collectors"):
-        kind = {"machines": h.AdTypes.Startd, "schedds": h.AdTypes.Schedd, "collectors": h.AdTypes.Collector}[what]
+    kinds = {
+        "machines": h.AdTypes.Startd,
+        "schedds": h.AdTypes.Schedd,
+        "collectors": h.AdTypes.Collector,
+        "negotiators": h.AdTypes.Negotiator,
+    }
+    if what in kinds:
+        kind = kinds[what]
         pool: Iterable[Any] = _collector(h, hosts, lambda collector: collector.query(kind, constraint, wanted))
         return pool
     schedd = _locate(h, tuple(hosts), question["schedd"])

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from exporter.config import Cluster, Config, Duration
-from exporter.snapshot import AccountingPage, Feed, JobsReading, Kind, WorkersReading
+from exporter.snapshot import AccountingPage, Feed, JobsReading, Kind, SchedulerReading, WorkersReading
 from exporter.sources._demo_site import Plan, SimJob, SimRun, SimWorker, Site, utc
 from history.records import Gpus, Job, Outcome, Queue, Run, RunWorker, State, Waiting, Worker, WorkerFlag, WorkerState
 
@@ -82,6 +82,7 @@ class Source:
         queues = plan("grid", self._settings.scale).queues
         return [
             Feed(kind=Kind.WORKERS),
+            Feed(kind=Kind.SCHEDULER),
             *(Feed(kind=kind, queue=queue) for queue in queues for kind in (Kind.JOBS, Kind.ACCOUNTING)),
         ]
 
@@ -124,6 +125,28 @@ class Source:
             waiting=(Waiting.UNSTATED if grid else Waiting.PRIORITY) if state is State.PENDING else None,
             runs=tuple(self._run(job, run) for run in (job.runs if grid else job.runs[-1:] if running else ())),
             requeued=not grid and job.attempt != job.submit,
+        )
+
+    def read_scheduler(self, feed: Feed) -> SchedulerReading:
+        """Give figures of a scheduler that has nothing to complain of."""
+        now = self._clock()
+        wobble = 0.1 * (1 + now // 60 % 7)
+        if self._settings.shape == "grid":
+            queues = plan("grid", self._settings.scale).queues
+            return SchedulerReading(
+                taken_at=utc(now),
+                cycle_seconds={"negotiation": 4 + wobble},
+                cycle_ended={"negotiation": now - 10},
+                duty_cycles={"negotiator": 0.2, "collector": 0.1, **dict.fromkeys(queues, 0.3 + wobble / 10)},
+                calls=3,
+            )
+        return SchedulerReading(
+            taken_at=utc(now),
+            cycle_seconds={"main": wobble / 10, "backfill": 2 + wobble},
+            cycle_mean_seconds={"main": 0.03, "backfill": 2.4},
+            cycle_ended={"backfill": now - 20},
+            queue_lengths={"agent": 0, "dbd_agent": 0},
+            threads=3,
         )
 
     def read_workers(self, feed: Feed) -> WorkersReading:

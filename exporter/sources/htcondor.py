@@ -18,9 +18,19 @@ from typing import Any
 import msgspec
 
 from exporter.config import Cluster
-from exporter.snapshot import AccountingPage, Feed, JobsReading, Kind, UnknownValue, Unmade, WorkersReading
+from exporter.snapshot import (
+    AccountingPage,
+    Feed,
+    JobsReading,
+    Kind,
+    SchedulerReading,
+    UnknownValue,
+    Unmade,
+    WorkersReading,
+)
 from exporter.sources import AnswerUnreadable, CommandFailed, TooMany, refuse_rubbish
 from exporter.sources import _htcondor_ads as ads
+from exporter.sources import _htcondor_daemons as daemons
 from exporter.sources import _htcondor_machines as machines
 from exporter.sources._command import run
 from exporter.sources._htcondor_tail import Step, Tail, TailReader
@@ -84,7 +94,7 @@ class Source:
             names = (names,) if names != "all" else () if self._asked else self._schedd_names()
         everyone = self._know(names)
         each = [Feed(kind=kind, queue=name) for name in everyone for kind in (Kind.JOBS, Kind.ACCOUNTING)]
-        return [Feed(kind=Kind.WORKERS), *each]
+        return [Feed(kind=Kind.WORKERS), Feed(kind=Kind.SCHEDULER), *each]
 
     def read_jobs(self, feed: Feed) -> JobsReading:
         """Read one schedd's queue."""
@@ -140,6 +150,16 @@ class Source:
         if self._settings.schedds == "all":
             self._know([queue.name for queue in queues])
         return WorkersReading(taken_at=taken_at, workers=workers, queues=queues, unknown=tuple(unknown), calls=2)
+
+    def read_scheduler(self, feed: Feed) -> SchedulerReading:
+        """Read what negotiator, schedds and collector say of themselves: three questions to the collector."""
+        taken_at = _now()
+        answers = self._ask([{"what": what, "attributes": daemons.DAEMONS} for what in daemons.KINDS])
+        found = {
+            what: [ad_of(daemons.DAEMONS, row) for row in rows]
+            for what, rows in zip(daemons.KINDS, answers, strict=True)
+        }
+        return daemons.reading(found, taken_at)
 
     def read_accounting(self, feed: Feed, watermark: str | None, now: datetime) -> AccountingPage:
         """Read one schedd's ended jobs and runs since the watermark."""

@@ -1,6 +1,7 @@
 """A Slurm cluster, read through its own commands (squeue, scontrol, sacct of 22.05 to 26.05).
 
-Calls: one squeue a jobs poll; two short scontrol a workers poll; one sacct an accounting poll.
+Calls: one squeue a jobs poll; two short scontrol a workers poll; one sacct an accounting poll; one sdiag a scheduler
+poll.
 """
 
 import hashlib
@@ -14,13 +15,14 @@ from pathlib import Path
 import msgspec
 
 from exporter.config import Cluster, Duration
-from exporter.snapshot import AccountingPage, Feed, JobsReading, Kind, UnknownValue, WorkersReading
+from exporter.snapshot import AccountingPage, Feed, JobsReading, Kind, SchedulerReading, UnknownValue, WorkersReading
 from exporter.sources import (
     AnswerUnreadable,
     CommandFailed,
     NotAllowed,
     SourceError,
     _slurm_accounting,
+    _slurm_diag,
     _slurm_jobs,
     _slurm_nodes,
 )
@@ -84,9 +86,9 @@ class Source:
         return self._configuration().get("SLURM_VERSION")
 
     def feeds(self, known: Sequence[str] = ()) -> Sequence[Feed]:
-        """Give the three feeds that every Slurm cluster has."""
+        """Give the feeds that every Slurm cluster has."""
         accounting = Feed(kind=Kind.ACCOUNTING, interval_seconds=self._settings.accounting.interval)
-        return [Feed(kind=Kind.JOBS), Feed(kind=Kind.WORKERS), accounting]
+        return [Feed(kind=Kind.JOBS), Feed(kind=Kind.WORKERS), accounting, Feed(kind=Kind.SCHEDULER)]
 
     def read_jobs(self, feed: Feed) -> JobsReading:
         """Read every job in the queue, arrays written out."""
@@ -108,6 +110,10 @@ class Source:
         workers, unknown = _slurm_nodes.workers(self._run("scontrol", "-d", "-o", "show", "node"))
         queues = _slurm_nodes.queues(self._run("scontrol", "-a", "-o", "show", "partition"))
         return WorkersReading(taken_at=taken_at, workers=workers, queues=queues, unknown=tuple(unknown), calls=2)
+
+    def read_scheduler(self, feed: Feed) -> SchedulerReading:
+        """Read slurmctld's own figures."""
+        return _slurm_diag.reading(self._run("sdiag"), _now())
 
     def read_accounting(self, feed: Feed, watermark: str | None, now: datetime) -> AccountingPage:
         """Read what ended since the watermark (epoch seconds), and what may have come late."""

@@ -1,0 +1,76 @@
+"""What sdiag prints (22.05 to 26.05): sections, each a heading and lines of `name: value`, and tables of calls.
+
+Times are microseconds. The figures begin anew at midnight UTC, with slurmctld and with `sdiag --reset`.
+"""
+
+import re
+from collections.abc import Iterator
+from datetime import datetime
+
+from exporter.snapshot import SchedulerReading
+from exporter.sources import AnswerUnreadable
+
+_CALL = re.compile(r"\s+(\S+)\s+\(\s*\d+\)\s+count:(\d+)\s+ave_time:\d+\s+total_time:(\d+)")
+_SECTIONS = {"Main schedule statistics": "main", "Backfilling stats": "backfill"}
+_QUEUES = {"Agent queue size": "agent", "DBD Agent queue size": "dbd_agent"}
+_MICRO = 1e-6
+
+
+def reading(answer: bytes, taken_at: datetime) -> SchedulerReading:
+    """Read sdiag's answer. Raises AnswerUnreadable where it is not sdiag's."""
+    text = answer.decode("utf-8", "replace")
+    facts = dict(_facts(text))
+    if ("", "Server thread count") not in facts:
+        raise AnswerUnreadable(f"sdiag: no thread count in its answer, which begins {text[:80]!r}")
+    calls: dict[str, float] = {}
+    seconds: dict[str, float] = {}
+    for name, count, total in _CALL.findall(_by_type(text)):
+        calls[name], seconds[name] = float(count), round(float(total) * _MICRO, 6)
+    return SchedulerReading(
+        taken_at=taken_at,
+        cycle_seconds=_times(facts, "Last cycle"),
+        cycle_mean_seconds=_times(facts, "Mean cycle"),
+        cycle_ended={
+            kind: float(match[1])
+            for kind in _SECTIONS.values()
+            if _has_run(facts, kind)
+            and (match := re.search(r"\((\d+)\)", facts.get((kind, "Last cycle when"), "")))
+            and int(match[1]) > 0
+        },
+        queue_lengths={
+            name: float(facts["", label]) for label, name in _QUEUES.items() if facts.get(("", label), "").isdigit()
+        },
+        threads=float(facts["", "Server thread count"]),
+        calls_answered=calls,
+        call_seconds=seconds,
+    )
+
+
+def _facts(text: str) -> Iterator[tuple[tuple[str, str], str]]:
+    """Give ((section, name), value) of every line; what stands before the cycles has no section."""
+    section: str | None = ""
+    for line in text.splitlines():
+        heading = next((kind for begin, kind in _SECTIONS.items() if line.startswith(begin)), None)
+        if heading is not None:
+            section = heading
+        elif line and not line[0].isspace() and section:
+            section = None  # another heading: of no interest
+        if section is not None and ":" in line:
+            name, _, value = line.strip().partition(":")
+            yield (section, name.strip()), value.strip()
+
+
+def _has_run(facts: dict[tuple[str, str], str], kind: str) -> bool:
+    """Tell whether there has been a cycle since the figures began: before, they are zeros or those of long ago."""
+    return facts.get((kind, "Total cycles"), "0") != "0"
+
+
+def _times(facts: dict[tuple[str, str], str], name: str) -> dict[str, float]:
+    found = {kind: facts.get((kind, name), "") for kind in _SECTIONS.values() if _has_run(facts, kind)}
+    return {kind: round(float(value) * _MICRO, 6) for kind, value in found.items() if value.isdigit()}
+
+
+def _by_type(text: str) -> str:
+    """Give the table of calls by message type."""
+    _, _, rest = text.partition("Remote Procedure Call statistics by message type")
+    return rest.partition("Remote Procedure Call statistics by user")[0]

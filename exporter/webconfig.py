@@ -1,0 +1,223 @@
+"""`--web.config.file` in the format of Prometheus' exporter-toolkit: TLS, client certificates, users with passwords.
+
+The file and its certificates are read again when they change; one that has become wrong is told of in the log, and
+the last right one stays. The format: github.com/prometheus/exporter-toolkit, docs/web-configuration.md.
+"""
+
+import base64
+import binascii
+import difflib
+import hashlib
+import logging
+import ssl
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import bcrypt
+import msgspec
+import yaml
+
+CHECK_SECONDS = 2.0
+_AUTH = {
+    "": ssl.CERT_NONE,
+    "NoClientCert": ssl.CERT_NONE,
+    "VerifyClientCertIfGiven": ssl.CERT_OPTIONAL,
+    "RequireAndVerifyClientCert": ssl.CERT_REQUIRED,
+}
+_VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
+_NOBODY = b"$2b$10$7EqJtq98hPqEX7fNZaFWoOa5dLiRFFXyMgFYQfVCCYx8ZUqRu0O7e"
+"""A hash that no password has: who is not known takes as long to refuse as who is."""
+_MOST_KNOWN = 1_000
+log = logging.getLogger(__name__)
+
+
+class WebConfigError(Exception):
+    """The file cannot be used; the message says what was read and what could stand there."""
+
+
+class Tls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The server's certificate, and what it wants of its clients."""
+
+    cert_file: Path
+    key_file: Path
+    client_auth_type: str = ""
+    client_ca_file: Path | None = None
+    min_version: str = "TLS12"
+    max_version: str = "TLS13"
+
+
+class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Headers of every answer; HTTP/2 is not spoken."""
+
+    http2: bool = False
+    headers: dict[str, str] = {}
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole file."""
+
+    tls_server_config: Tls | None = None
+    http_server_config: Http = Http()
+    basic_auth_users: dict[str, str] = {}
+
+
+class WebConfig:
+    """What is in force now. Thread-safe."""
+
+    def __init__(self, path: Path) -> None:
+        """Read a file. Raises WebConfigError."""
+        self._path = path
+        self._known: set[bytes] = set()
+        self._lock = threading.Lock()
+        self._settings = self._read()
+        self.context: ssl.SSLContext | None = None
+        """Of new connections; its certificates are exchanged in place."""
+        if self._settings.tls_server_config is not None:
+            self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._load(self.context, self._settings.tls_server_config)
+        self._stamps = self._stamp()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="web config", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look for changes."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._stop.set()
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """Headers of every answer."""
+        headers = self._settings.http_server_config.headers
+        return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+
+    def admits(self, authorization: bytes) -> bool:
+        """Tell whether who sends this `Authorization` header may see the pages.
+
+        bcrypt is slow on purpose: what was right once is known again by its digest, and one guess is tried at a time.
+        """
+        users = self._settings.basic_auth_users
+        if not users:
+            return True
+        kind, _, text = authorization.partition(b" ")
+        try:
+            user, colon, password = base64.b64decode(text, validate=True).decode().partition(":")
+        except (binascii.Error, UnicodeDecodeError):
+            return False
+        if kind.lower() != b"basic" or not colon:
+            return False
+        hashed = users.get(user, "").encode() or _NOBODY
+        digest = hashlib.sha256(b"\0".join((user.encode(), hashed, password.encode()))).digest()
+        with self._lock:
+            if digest in self._known:
+                return True
+            right = bcrypt.checkpw(password.encode()[:72], hashed) and user in users
+            if right:
+                if len(self._known) >= _MOST_KNOWN:
+                    self._known.clear()
+                self._known.add(digest)
+            return right
+
+    def refresh(self) -> bool:
+        """Read the file again if it, or a certificate, has changed; tell whether that was done."""
+        stamps = self._stamp()
+        if stamps == self._stamps:
+            return False
+        self._stamps = stamps
+        try:
+            settings = self._read()
+            if (settings.tls_server_config is None) != (self.context is None):
+                raise WebConfigError(f"{self._path}: TLS cannot be turned on or off without a restart")
+            if self.context is not None and settings.tls_server_config is not None:
+                self._load(self.context, settings.tls_server_config)
+        except WebConfigError as error:
+            log.error("the web configuration is not used; the one before stays", extra={"error": str(error)})
+            return False
+        self._settings = settings
+        with self._lock:
+            self._known.clear()
+        log.info("the web configuration was read again")
+        return True
+
+    def _watch(self) -> None:
+        while not self._stop.wait(CHECK_SECONDS):
+            try:
+                self.refresh()
+            except Exception:
+                log.exception("the web configuration cannot be read, for a fault of BBQ itself")
+
+    def _files(self) -> Iterator[Path]:
+        yield self._path
+        tls = self._settings.tls_server_config
+        if tls is not None:
+            yield from (each for each in (tls.cert_file, tls.key_file, tls.client_ca_file) if each is not None)
+
+    def _stamp(self) -> list[tuple[str, int, int]]:
+        found = []
+        for path in self._files():
+            try:
+                about = path.stat()
+                found.append((str(path), about.st_mtime_ns, about.st_size))
+            except OSError:
+                found.append((str(path), 0, 0))
+        return found
+
+    def _read(self) -> Settings:
+        try:
+            data = yaml.safe_load(self._path.read_text(encoding="utf-8")) or {}
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise WebConfigError(f"{self._path}: {' '.join(str(error).split())}") from error
+        self._check_keys(data)
+        try:
+            settings = msgspec.convert(data, Settings, dec_hook=self._decode)
+        except msgspec.ValidationError as error:
+            raise WebConfigError(f"{self._path}: {error}") from error
+        for user, hashed in settings.basic_auth_users.items():
+            if not hashed.startswith(("$2a$", "$2b$", "$2y$")):
+                raise WebConfigError(
+                    f"{self._path}: basic_auth_users.{user}: expected a bcrypt hash, as `htpasswd -nBC 10 {user}` gives"
+                )
+        return settings
+
+    def _check_keys(self, data: Any) -> None:
+        if not isinstance(data, dict):
+            raise WebConfigError(f"{self._path}: expected keys and values")
+        kinds: dict[str, Any] = {"": Settings, "tls_server_config": Tls, "http_server_config": Http}
+        for section, kind in kinds.items():
+            there = data if not section else data.get(section) or {}
+            fields = [field.encode_name for field in msgspec.structs.fields(kind)]
+            for key in there if isinstance(there, dict) else ():
+                if key not in fields:
+                    near = difflib.get_close_matches(str(key), fields, 1)
+                    hint = f"did you mean `{near[0]}`?" if near else f"BBQ knows {', '.join(fields)}"
+                    where = f"{section}.{key}" if section else key
+                    raise WebConfigError(f"{self._path}: unknown key `{where}`; {hint}")
+
+    def _decode(self, kind: type, value: Any) -> Any:
+        if kind is Path and isinstance(value, str):
+            return self._path.parent / value  # as exporter-toolkit does: relative to this file
+        raise NotImplementedError(kind)
+
+    def _load(self, context: ssl.SSLContext, tls: Tls) -> None:
+        if tls.client_auth_type not in _AUTH:
+            raise WebConfigError(
+                f"{self._path}: client_auth_type {tls.client_auth_type!r}: expected {', '.join(filter(None, _AUTH))}"
+            )
+        for name in ("min_version", "max_version"):
+            if getattr(tls, name) not in _VERSIONS:
+                raise WebConfigError(f"{self._path}: {name} {getattr(tls, name)!r}: expected {', '.join(_VERSIONS)}")
+        required = _AUTH[tls.client_auth_type] is ssl.CERT_REQUIRED
+        if required and tls.client_ca_file is None:
+            raise WebConfigError(f"{self._path}: {tls.client_auth_type} needs a client_ca_file")
+        try:
+            context.load_cert_chain(tls.cert_file, tls.key_file)
+            if tls.client_ca_file is not None:
+                context.load_verify_locations(tls.client_ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise WebConfigError(f"{self._path}: {tls.cert_file}, {tls.key_file}: {error}") from error
+        context.verify_mode = _AUTH[tls.client_auth_type]
+        context.minimum_version, context.maximum_version = _VERSIONS[tls.min_version], _VERSIONS[tls.max_version]

@@ -1,0 +1,117 @@
+"""The rules: promtool has nothing to say, each alert is tested, documented, and made of metrics that there are."""
+
+import os
+import re
+import shutil
+import subprocess
+from typing import Any
+
+import pytest
+import yaml
+
+from exporter.gauges import families
+from tests.alert_cases import CASES, FOLDER, written
+from tests.conftest import missing
+from tests.test_docs import documented_metrics
+
+RULES = FOLDER.parent
+ALERTS = {
+    rule["alert"]: rule
+    for group in yaml.safe_load((RULES / "alerts.yml").read_text())["groups"]
+    for rule in group["rules"]
+}
+RECORDED = {
+    rule["record"]: rule["expr"]
+    for group in yaml.safe_load((RULES / "recording.yml").read_text())["groups"]
+    for rule in group["rules"]
+}
+OWN_LABELS = {
+    "bbq_source": {"source"},
+    "bbq_source_errors": {"source", "reason"},
+    "bbq_unknown_values": {"field"},
+    "bbq_history_rows_written": {"table"},
+    "bbq_history_set_aside_rows": {"source"},
+    "bbq_family_dropped": {"family"},
+}
+"""Labels, beside `cluster`, of metrics that are not about jobs and workers, by what their names begin with."""
+
+
+def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
+    if shutil.which("promtool") is None:
+        missing("no promtool: apt-get install prometheus")
+    return subprocess.run(["promtool", *arguments], capture_output=True, text=True, cwd=RULES)
+
+
+@pytest.mark.promtool
+def test_the_rules_are_rules_and_their_tests_pass() -> None:
+    for arguments in (("check", "rules", "recording.yml", "alerts.yml"), ("test", "rules", "tests/alerts.yml")):
+        said = promtool(*arguments)
+        assert said.returncode == 0, said.stdout + said.stderr
+
+
+@pytest.mark.promtool
+def test_the_example_configuration_is_one() -> None:
+    said = promtool("check", "config", "prometheus.yml")
+    assert said.returncode == 0, said.stdout + said.stderr
+    if shutil.which("amtool") is None:
+        missing("no amtool: apt-get install prometheus-alertmanager")
+    said = subprocess.run(["amtool", "check-config", str(RULES / "alertmanager.yml")], capture_output=True, text=True)
+    assert said.returncode == 0, said.stdout + said.stderr
+
+
+def test_the_tests_are_current_and_of_every_alert() -> None:
+    assert list(CASES) == list(ALERTS)
+    if os.environ.get("BBQ_TEST_UPDATE_GOLDEN"):
+        (FOLDER / "alerts.yml").write_text(written(RULES / "alerts.yml"))
+    assert written(RULES / "alerts.yml") == (FOLDER / "alerts.yml").read_text(), "python -m tests.alert_cases"
+
+
+def test_every_alert_says_what_it_is_and_what_to_do() -> None:
+    runbook = (RULES / "README.md").read_text()
+    headings = {heading.lower() for heading in re.findall(r"^## (\w+)$", runbook, re.MULTILINE)}
+    for name, alert in ALERTS.items():
+        assert alert["labels"].keys() == {"severity"} and alert["labels"]["severity"] in ("page", "ticket", "info"), (
+            name
+        )
+        assert alert["annotations"].keys() == {"summary", "description", "runbook"}, name
+        page, _, heading = alert["annotations"]["runbook"].partition("#")
+        assert page == "README.md" and heading in headings, name
+    assert headings == {alert["annotations"]["runbook"].partition("#")[2] for alert in ALERTS.values()}
+
+
+def labels_of(metric: str) -> set[str] | None:
+    """Give the labels of a metric that the exporter has; None where it has none of that name."""
+    for family in families():
+        suffixes = ("_bucket", "_sum", "_count") if family.kind == "histogram" else ("",)
+        if metric in {family.name + suffix for suffix in suffixes}:
+            return {"cluster", *family.labels, *({"le"} if metric.endswith("_bucket") else set())}
+    if metric not in documented_metrics():
+        return None
+    mine = max((begin for begin in OWN_LABELS if metric.startswith(begin)), key=len, default=None)
+    return {"cluster"} | (OWN_LABELS[mine] if mine else set())
+
+
+def expressions() -> list[tuple[str, str]]:
+    return [(name, rule["expr"]) for name, rule in ALERTS.items()] + list(RECORDED.items())
+
+
+def test_every_metric_and_label_of_a_rule_is_exported() -> None:
+    for name, expression in expressions():
+        used = re.findall(r"([a-z_]*:?bbq_[a-z0-9_:]+)(?:\{([^}]*)\})?", expression)
+        assert used or name == "BBQDown", name
+        for metric, matchers in used:
+            if ":" in metric:
+                assert metric in RECORDED, (name, metric)
+                continue
+            labels = labels_of(metric)
+            assert labels is not None, (name, metric)
+            asked = set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", matchers))
+            assert asked <= labels, (name, metric, asked - labels)
+
+
+def test_no_rule_rests_on_a_number_that_is_long_gone() -> None:
+    """A rate over a window goes on for as long as the window when its source is blind, unless it asks for now."""
+    for name, expression in expressions():
+        for metric in re.findall(r"(?:rate|increase|delta)\((bbq_\w+)", expression):
+            flat: Any = " ".join(expression.split())
+            assert re.search(rf"\]\) and {metric}|{metric}\{{[^}}]*\}} > [0-9]+\) and \(delta", flat), (name, metric)
