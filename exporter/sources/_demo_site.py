@@ -144,15 +144,22 @@ _NAMES = ("analysis", "simulate", "reco", "train", "merge", "fit", "pilot", "bla
 class Site:
     """One simulated cluster; `advance` brings it to a moment."""
 
-    def __init__(self, plan: Plan, seed: int, now: float, past_seconds: float = 7200.0) -> None:
+    def __init__(self, plan: Plan, seed: int, now: float, past_seconds: float = 7200.0, *, calm: bool = False) -> None:
+        """Make a site.
+
+        Args:
+            calm: whether nothing goes wrong by itself: no drained workers, no black hole, no held jobs.
+        """
+        self._calm = calm
         self.plan = plan
         self._random = random.Random(f"{seed} {plan.grid}")  # noqa: S311 - a simulation must be repeatable
         self.now = now
         self._next_id = 1_000_000 if plan.grid else 5_000_000
         self.workers = [self._worker(number) for number in range(plan.workers)]
         self._by_name = {worker.name: worker for worker in self.workers}
-        hole = self.workers[-1 - len(self.workers) // 3]  # a small one, or nothing else would ever run
-        hole.black_hole, hole.cpus, hole.free = True, 4, 4
+        if not calm:
+            hole = self.workers[-1 - len(self.workers) // 3]  # a small one, or nothing else would ever run
+            hole.black_hole, hole.cpus, hole.free = True, 4, 4
         self.jobs: dict[str, SimJob] = {}
         self._pending: dict[str, deque[SimJob]] = {queue: deque() for queue in plan.queues}
         self._events: list[tuple[float, int, str, str]] = []
@@ -161,7 +168,30 @@ class Site:
         """What ended, in order of time; also attempts that were requeued."""
         self._fill(past_seconds)
         self._at(self._random.expovariate(self._arrivals_per_second()), "arrive", "")
-        self._at(self._random.expovariate(1 / 600), "drain", "")
+        if not calm:
+            self._at(self._random.expovariate(1 / 600), "drain", "")
+
+    def break_down(self, drained: int, black_holes: int, held: int) -> None:
+        """Have so many workers drained long ago, so many that fail all they are given, and so many jobs held."""
+        for number, worker in enumerate(self.workers):
+            drain = number < drained
+            if drain != worker.drained:
+                worker.drained, worker.reason = drain, "set aside for a test" if drain else None
+                worker.reason_at = self.now - 3 * 86400
+            hole = drained <= number < drained + black_holes
+            if hole and not worker.black_hole:
+                worker.black_hole = True
+                for job in [job for job in self.jobs.values() if job.runs and job.runs[-1].end is None]:
+                    if job.runs[-1].worker == worker.name:
+                        self._at(0.1, "end", job.native_id)
+            worker.black_hole = hole
+        holding = [job for job in self.jobs.values() if job.held]
+        for job in holding[held:]:
+            job.held = False
+            self._pending[job.queue].append(job)
+        for job in [job for waiting in self._pending.values() for job in waiting][: max(0, held - len(holding))]:
+            job.held = True
+            self._pending[job.queue].remove(job)
 
     def _worker(self, number: int) -> SimWorker:
         plan = self.plan
@@ -200,7 +230,7 @@ class Site:
         while len(self.jobs) < self.plan.jobs:
             self._submit(began - self._random.uniform(0, 86400))
         for worker in self.workers:
-            if self._random.random() < 0.015 and not worker.black_hole:
+            if not self._calm and self._random.random() < 0.015 and not worker.black_hole:
                 self._drain(worker)
         for worker in self.workers:
             self._start_on(worker, spread=True)
@@ -235,7 +265,7 @@ class Site:
             job.cpus = draw.choice((1, 1, 1, 1, 2, 4, 8)) if queue != "hpc" else draw.choice((16, 32))
             job.memory, job.wall = job.cpus * draw.choice((2, 4, 4, 8)) * GIB, draw.choice((1, 2, 7)) * 86400
             job.gpus = draw.choice((1, 1, 2, 4)) if queue == "gpu" else 0
-        job.held = draw.random() < 0.004
+        job.held = not self._calm and draw.random() < 0.004
         return job
 
     def _submit(self, submit: float) -> None:
@@ -276,7 +306,9 @@ class Site:
         worker.free -= job.cpus
         worker.free_gpus -= job.gpus
         worker.free_memory -= job.memory
-        length = self._random.uniform(25, 55) if worker.black_hole else self._length(job)
+        length = self._length(job)
+        if worker.black_hole:
+            length = self._random.uniform(1, 2) if self._calm else self._random.uniform(25, 55)
         done = self._random.random() * min(length, self.now - job.submit) if spread else 0.0
         start = self.now - done
         job.runs.append(SimRun(start if self.plan.grid else job.attempt, start, worker.name))
@@ -298,7 +330,9 @@ class Site:
         self.now = max(self.now, to)
 
     def _end(self, native_id: str) -> None:
-        job = self.jobs[native_id]
+        job = self.jobs.get(native_id)
+        if job is None or not job.runs or job.runs[-1].end is not None:
+            return  # it has ended before its time
         run = job.runs[-1]
         worker = self._by_name[run.worker]
         worker.free += job.cpus

@@ -4,9 +4,13 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
+
+import msgspec
 
 from exporter.config import Cluster, Config, Duration
 from exporter.snapshot import AccountingPage, Feed, JobsReading, Kind, SchedulerReading, WorkersReading
+from exporter.sources import AnswerUnreadable, CommandFailed
 from exporter.sources._demo_site import Plan, SimJob, SimRun, SimWorker, Site, utc
 from history.records import Gpus, Job, Outcome, Queue, Run, RunWorker, State, Waiting, Worker, WorkerFlag, WorkerState
 
@@ -21,6 +25,18 @@ class Settings(Cluster, frozen=True, kw_only=True, forbid_unknown_fields=True):
     shape: str = "local"
     scale: float = 0.1
     seed: int = 1
+    faults: Path | None = None
+    """A file that says what is to go wrong, read at every poll; without it, a little goes wrong by itself."""
+
+
+class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What goes wrong in a simulated cluster."""
+
+    down: bool = False
+    """The scheduler does not answer."""
+    drained: int = 0
+    black_holes: int = 0
+    held: int = 0
 
 
 def configuration(scale: float, seed: int) -> Config:
@@ -89,8 +105,17 @@ class Source:
     def _site(self) -> Site:
         now = self._clock()
         if self._made is None:
-            self._made = Site(plan(self._settings.shape, self._settings.scale), self._settings.seed, now)
+            size = plan(self._settings.shape, self._settings.scale)
+            self._made = Site(size, self._settings.seed, now, calm=self._settings.faults is not None)
         self._made.advance(now)
+        if self._settings.faults is not None:
+            try:
+                faults = msgspec.json.decode(self._settings.faults.read_bytes(), type=Faults)
+            except (OSError, msgspec.MsgspecError) as error:
+                raise AnswerUnreadable(f"faults of the demo: {self._settings.faults}: {error}") from error
+            if faults.down:
+                raise CommandFailed(f"simulated scheduler {self._settings.name} is down")
+            self._made.break_down(faults.drained, faults.black_holes, faults.held)
         return self._made
 
     def read_jobs(self, feed: Feed) -> JobsReading:
@@ -102,7 +127,7 @@ class Source:
 
     def _seen(self, job: SimJob) -> Job:
         """Give a job's record; the same one again while nothing of it has changed."""
-        token = (job.attempt, len(job.runs), job.runs[-1].end if job.runs else None)
+        token = (job.attempt, job.held, len(job.runs), job.runs[-1].end if job.runs else None)
         known = self._shown.get(job.native_id)
         if known is not None and known[0] == token:
             return known[1]
@@ -129,6 +154,8 @@ class Source:
 
     def read_scheduler(self, feed: Feed) -> SchedulerReading:
         """Give figures of a scheduler that has nothing to complain of."""
+        with self._lock:
+            self._site()
         now = self._clock()
         wobble = 0.1 * (1 + now // 60 % 7)
         if self._settings.shape == "grid":
