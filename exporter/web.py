@@ -17,13 +17,12 @@ from typing import Any
 import uvicorn
 
 from exporter.board import Board
+from exporter.connections import Connection
 from exporter.page import MetricsPage
 from exporter.webconfig import WebConfig
 from history import __version__
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-MOST_CONNECTIONS = 512
-"""Connections at one time; further ones are told to come again (503)."""
 
 _KEPT_SECONDS = 0.25
 Message = MutableMapping[str, Any]
@@ -193,7 +192,7 @@ class Server:
             access_log=False,
             lifespan="off",
             server_header=False,
-            limit_concurrency=MOST_CONNECTIONS,
+            http=Connection,
             timeout_keep_alive=75,
             timeout_graceful_shutdown=2,
         )

@@ -1,7 +1,9 @@
 """The pages, over real connections."""
 
+import contextlib
 import gzip
 import socket
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -65,6 +67,53 @@ def test_a_silent_client_does_not_keep_others_waiting(url: str) -> None:
     finally:
         for each in silent:
             each.close()
+
+
+def test_a_thousand_silent_clients_and_slow_ones_keep_nobody_out(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("exporter.connections.REQUEST_SECONDS", 0.5)
+    port = int(url.rpartition(":")[2])
+    hostile: list[socket.socket] = []
+    try:
+        for number in range(1000):
+            hostile.append(socket.create_connection(("127.0.0.1", port)))
+            if number % 3 == 0:
+                with contextlib.suppress(OSError):  # made room for others already
+                    hostile[-1].sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+            if number % 100 == 50:
+                assert requests.get(f"{url}/metrics", timeout=5).status_code == 200
+        assert requests.get(f"{url}/metrics", timeout=5).status_code == 200
+        assert hostile[0].recv(10) == b""
+        time.sleep(1.5)
+        closed = 0
+        for each in hostile:
+            each.settimeout(0.2)
+            with contextlib.suppress(ConnectionResetError):
+                assert each.recv(10) == b""
+            closed += 1
+        assert closed == 1000
+    finally:
+        for each in hostile:
+            each.close()
+
+
+def test_a_client_that_pauses_between_requests_keeps_its_connection(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("exporter.connections.REQUEST_SECONDS", 0.3)
+    port = int(url.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+        for _ in range(3):
+            client.sendall(b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert client.recv(1000).startswith(b"HTTP/1.1 200")
+            time.sleep(0.6)
+
+
+def test_huge_headers_are_refused(url: str) -> None:
+    port = int(url.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+        with contextlib.suppress(OSError):
+            client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nX-Huge: " + b"a" * 2_000_000 + b"\r\n\r\n")
+        with contextlib.suppress(ConnectionResetError):
+            assert client.recv(100).startswith((b"HTTP/1.1 400", b"HTTP/1.1 431"))
+    assert requests.get(f"{url}/-/healthy", timeout=5).status_code == 200
 
 
 @pytest.mark.parametrize(
