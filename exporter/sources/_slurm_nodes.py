@@ -19,7 +19,7 @@ _PAIR = re.compile(r"(?:^|\s)([A-Za-z_]+(?:/[a-z]+)?)=(.*?)(?=\s+[A-Z][A-Za-z_]*
 _REASON = re.compile(
     r"\sReason=(.*?)(?: \[([^\s\]]*)@([^\s\]]*)\])?(?=\s+(?:Comment|Extra|InstanceId)=|\s*$)", re.DOTALL
 )
-_GRES = re.compile(r"(?P<kind>gpu|mps|shard)(?::(?P<model>[^:(),]+))?:(?P<number>[0-9]+)(?:\(([^)]*)\))?")
+_GRES = re.compile(r"(?P<kind>gpu|mps|shard)(?::(?P<model>\(null\)|[^:(),]+))?:(?P<number>[0-9]+)(?:\(([^)]*)\))?")
 
 
 def workers(answer: bytes) -> tuple[list[Worker], list[UnknownValue]]:
@@ -91,13 +91,13 @@ def _worker(record: str, unknown: list[UnknownValue]) -> Worker:
 
 
 def _state(text: str, unknown: list[UnknownValue]) -> tuple[WorkerState, tuple[WorkerFlag, ...]]:
-    """Read `MIXED+DRAIN+PLANNED`: one base state and flags; a `*` behind it means not responding."""
-    base, *rest = text.rstrip("*").split("+")
+    """Read `MIXED+DRAIN+PLANNED`: one base state and flags; a `*` behind a word (`DOWN*+DRAIN`) means not responding."""
+    base, *rest = (word.rstrip("*") for word in text.split("+"))
     state = BASE_STATES.get(base)
     if state is None:
         unknown.append(UnknownValue("slurm_node_state", base))
         state = WorkerState.UNKNOWN
-    flags = {WorkerFlag.NOT_RESPONDING} if text.endswith("*") else set()
+    flags = {WorkerFlag.NOT_RESPONDING} if "*" in text else set()
     for word in rest:
         flag = FLAGS.get(word)
         if flag is not None:
@@ -108,20 +108,32 @@ def _state(text: str, unknown: list[UnknownValue]) -> tuple[WorkerState, tuple[W
 
 
 def _gpus(have: str, used: str) -> tuple[Gpus, ...]:
-    """Read `gpu:a100:4(S:0-1),gpu:h100:2` and what of it is used; an untyped GPU's model is `gpu`."""
-    total: dict[str, float] = {}
-    for match in _GRES.finditer(have):
-        if match["kind"] == "gpu":
-            model = match["model"] or "gpu"
-            total[model] = total.get(model, 0) + float(match["number"])
-    allocated: dict[str, float] = {}
-    for match in _GRES.finditer(used):
-        if match["kind"] == "gpu":
-            model = match["model"] if match["model"] not in (None, "(null)") else "gpu"
-            allocated[str(model)] = allocated.get(str(model), 0) + float(match["number"])
-    return tuple(
-        Gpus(model=model, total=number, allocated=allocated.get(model, 0.0)) for model, number in sorted(total.items())
-    )
+    """Read `gpu:a100:4(S:0-1),gpu:h100:2` and what of it is used; an untyped GPU's model is `gpu`.
+
+    A MIG slice is a GPU of its own, by its own name. Of GPUs that are shared, a shard that is used is that part of one:
+    `gpu:a100:2,shard:a100:16` with 4 shards in use are 2 GPUs of which 0.5 is.
+    """
+    total, allocated = _counts(have), _counts(used)
+    shards, shards_used = total.pop("shard", {}), allocated.pop("shard", {})
+    found = []
+    for model, number in sorted(total.get("gpu", {}).items()):
+        taken = allocated.get("gpu", {}).get(model, 0.0)
+        whose = model if model in shards else "gpu"
+        if shards.get(whose):
+            of_all = number if whose == model else sum(total["gpu"].values())
+            taken += shards_used.get(whose, 0.0) / shards[whose] * of_all * (number / of_all)
+        found.append(Gpus(model=model, total=number, allocated=round(taken, 3)))
+    return tuple(found)
+
+
+def _counts(text: str) -> dict[str, dict[str, float]]:
+    """Give the numbers of generic resources by kind and model."""
+    found: dict[str, dict[str, float]] = {}
+    for match in _GRES.finditer(text):
+        model = match["model"] if match["model"] not in (None, "(null)") else "gpu"
+        models = found.setdefault(match["kind"], {})
+        models[str(model)] = models.get(str(model), 0.0) + float(match["number"])
+    return found
 
 
 def _queue(record: str) -> Queue:
