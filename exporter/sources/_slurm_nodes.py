@@ -91,7 +91,7 @@ def _worker(record: str, unknown: list[UnknownValue]) -> Worker:
 
 
 def _state(text: str, unknown: list[UnknownValue]) -> tuple[WorkerState, tuple[WorkerFlag, ...]]:
-    """Read `MIXED+DRAIN+PLANNED`: one base state and flags; a `*` behind a word (`DOWN*+DRAIN`) means not responding."""
+    """Read `MIXED+DRAIN+PLANNED` or `DOWN*+DRAIN`: one base state and flags; `*` means not responding."""
     base, *rest = (word.rstrip("*") for word in text.split("+"))
     state = BASE_STATES.get(base)
     if state is None:
