@@ -83,6 +83,13 @@ class MetricsPage:
         parts.append(_write((*own, *limits, left_out)))
         return b"".join(parts)
 
+    def series(self) -> int:
+        """Give how many series there would be if there were no limit."""
+        self.text()
+        own = sum(len(metric.samples) for metric in self_metrics(self._board, self._history, self._recorder)) + 2
+        with self._lock:
+            return own + sum(sum(each.series.values()) for each in self._written.values())
+
     def slurm_text(self) -> bytes:
         """Give the page under the names of the older Slurm exporter."""
         return _write(compatibility.families(self._board))

@@ -1,4 +1,4 @@
-"""`python -m tests.bench load|ask|ingest --database URL`: see README.md of this folder."""
+"""`python -m tests.bench load|ask|ingest|scrape --database URL`: see README.md of this folder."""
 
 import argparse
 import sys
@@ -8,13 +8,14 @@ from history.database import open_database, parse_url
 from tests.bench.ask import ask, table
 from tests.bench.ingest import ingest
 from tests.bench.load import load
+from tests.bench.scrape import scrape
 from tests.bench.year import Year
 
 
 def main() -> None:
     """Run one benchmark and print what it found."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--database", required=True, help="an SQLite file or postgresql://…; empty for load")
+    parser.add_argument("--database", help="an SQLite file or postgresql://…; empty for load, none for scrape")
     commands = parser.add_subparsers(dest="command", required=True)
     loading = commands.add_parser("load", help="make a year and load it")
     loading.add_argument("--jobs", type=int, default=10_000_000)
@@ -23,7 +24,15 @@ def main() -> None:
     storing = commands.add_parser("ingest", help="store ended jobs beside those that are there")
     storing.add_argument("--jobs", type=int, default=50_000)
     storing.add_argument("--cluster", choices=("grid", "local"), default="local")
+    scraping = commands.add_parser("scrape", help="ask a demo of the reference site for its metrics")
+    scraping.add_argument("--clients", type=int, default=20)
+    scraping.add_argument("--seconds", type=float, default=60)
     asked = parser.parse_args()
+    if asked.command == "scrape":
+        print(scrape(asked.clients, asked.seconds))
+        return
+    if asked.database is None:
+        parser.error("--database is missing")
     engine = open_database(parse_url(asked.database))
     began = time.monotonic()
 
