@@ -140,6 +140,7 @@ def running(tmp_path: Path) -> Iterator[tuple[Pager, Callable[..., None], Callab
             exporter.stop(signal.SIGTERM)
         exporter.close()
     pager.server.shutdown()
+    pager.server.server_close()
     logs.close()
 
 

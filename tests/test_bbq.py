@@ -119,6 +119,8 @@ def ask(history: History, database: URL) -> Iterator[Ask]:
         "local", "workers", workers, [Queue(name="batch", state="up")], seen_at=NOW, interval_seconds=60
     )
     history.save_workers("grid", "workers", [], [Queue(name="s1@h")], seen_at=NOW, interval_seconds=60)
+    with history._engine.begin() as connection:  # NOW is when the tests were collected: other tests may have run since
+        connection.execute(update(schema.collections).values(last_success_at=datetime.now(UTC)))
     url = database.render_as_string(hide_password=False)
     runner = CliRunner()
     yield lambda *arguments: runner.invoke(command, [*arguments[:1], *arguments[1:], "--database", url])
