@@ -82,7 +82,8 @@ def test_a_thousand_silent_clients_and_slow_ones_keep_nobody_out(url: str, monke
             if number % 100 == 50:
                 assert requests.get(f"{url}/metrics", timeout=5).status_code == 200
         assert requests.get(f"{url}/metrics", timeout=5).status_code == 200
-        assert hostile[0].recv(10) == b""
+        with contextlib.suppress(ConnectionResetError):
+            assert hostile[0].recv(10) == b""  # it made room
         time.sleep(1.5)
         closed = 0
         for each in hostile:
