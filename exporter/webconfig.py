@@ -169,6 +169,10 @@ class WebConfig:
     def _read(self) -> Settings:
         try:
             data = yaml.safe_load(self._path.read_text(encoding="utf-8")) or {}
+        except yaml.MarkedYAMLError as error:
+            # the error's own text quotes the line, in which a password's hash may stand
+            line = error.problem_mark.line + 1 if error.problem_mark else 1
+            raise WebConfigError(f"{self._path}:{line}: {error.problem}") from None
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise WebConfigError(f"{self._path}: {' '.join(str(error).split())}") from error
         self._check_keys(data)
@@ -198,9 +202,11 @@ class WebConfig:
                     raise WebConfigError(f"{self._path}: unknown key `{where}`; {hint}")
 
     def _decode(self, kind: type, value: Any) -> Any:
-        if kind is Path and isinstance(value, str):
+        if kind is Path:
+            if not isinstance(value, str):
+                raise ValueError(f"Expected a path, read {value!r}")
             return self._path.parent / value  # as exporter-toolkit does: relative to this file
-        raise NotImplementedError(kind)
+        raise NotImplementedError(kind)  # msgspec's protocol for a type nobody knows
 
     def _load(self, context: ssl.SSLContext, tls: Tls) -> None:
         if tls.client_auth_type not in _AUTH:

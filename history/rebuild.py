@@ -10,6 +10,7 @@ from sqlalchemy import (
     Connection,
     Double,
     Integer,
+    Select,
     String,
     Table,
     and_,
@@ -257,10 +258,7 @@ def _add_workers(connection: Connection, found: dict[str, Rollup], cluster: str 
         .where(runs.c.ended_at.is_not(None), *_counted(cluster), *_ended(stretch))
         .group_by(runs.c.cluster, *key)
     )
-    for name, *values in connection.execute(query):
-        figures = _figures(found, WORKERS, name, values[: len(key)])
-        for place, value in enumerate(values[len(key) :]):
-            figures[place] += int(value)
+    _add_sums(connection, found, WORKERS, query)
 
 
 def _add_efficiency(connection: Connection, found: dict[str, Rollup], cluster: str | None, stretch: _Stretch) -> None:
@@ -283,9 +281,15 @@ def _add_efficiency(connection: Connection, found: dict[str, Rollup], cluster: s
         .where(runs.c.ended_at.is_not(None), *_counted(cluster), *_ended(stretch))
         .group_by(runs.c.cluster, *key)
     )
+    _add_sums(connection, found, EFFICIENCY, query)
+
+
+def _add_sums(connection: Connection, found: dict[str, Rollup], daily: Daily, query: Select[Any]) -> None:
+    """Add what a query gives: cluster, day, the rest of the rollup's key, and its measures."""
+    width = 1 + len(daily.key)
     for name, *values in connection.execute(query):
-        figures = _figures(found, EFFICIENCY, name, values[: len(key)])
-        for place, value in enumerate(values[len(key) :]):
+        figures = _figures(found, daily, name, values[:width])
+        for place, value in enumerate(values[width:]):
             figures[place] += int(value)
 
 

@@ -199,3 +199,14 @@ def pool() -> Iterator[HTCondor | None]:
     workloads.htcondor_clear(made)
     yield made
     made.down()
+
+
+@pytest.fixture
+def started() -> Iterator[list[Process]]:
+    """Give a list for exporters that a test starts and kills; what is left of them ends with it."""
+    processes: list[Process] = []
+    yield processes
+    for each in processes:
+        if each.process.poll() is None:
+            each.stop(signal.SIGKILL)
+        each.close()

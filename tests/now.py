@@ -53,14 +53,7 @@ def differences_from_squeue(slurm: Slurm, database: URL) -> list[str]:
         owners[owner]["cpus"] += int(cpus) if state in ("RUNNING", "SUSPENDED") else 0
         names[word].add(job_id)
         queues[partition.partition(",")[0]] += 1  # of several partitions, a job counts in the first until it starts
-    mine = {
-        row["owner"]: Counter({name: row[name] for name in ("running", "pending", "held", "cpus") if row[name]})
-        for row in ask("top", "owners")
-    }
-    for owner in mine.keys() | owners.keys():
-        theirs = Counter({name: count for name, count in owners[owner].items() if name != "suspended" and count})
-        if mine.get(owner) != theirs:
-            said.append(f"owner {owner}: {mine.get(owner)}, squeue {theirs}")
+    said += _owners(ask, owners, "squeue")
     for state, ids in names.items():
         found = {row["job_id"] for row in ask("search", "--state", state, "--limit", "1000")}
         if found != ids:
@@ -104,14 +97,7 @@ def differences_from_condor_q(pool: HTCondor, database: URL) -> list[str]:
             names[word].add(f"{schedd}#{cluster}.{proc}")
             if word == "held":
                 held[f"{schedd}#{cluster}.{proc}"] = reason
-    mine = {
-        row["owner"]: Counter({name: row[name] for name in ("running", "pending", "held", "cpus") if row[name]})
-        for row in ask("top", "owners")
-    }
-    for owner in mine.keys() | owners.keys():
-        theirs = Counter({name: count for name, count in owners[owner].items() if name != "suspended" and count})
-        if mine.get(owner) != theirs:
-            said.append(f"owner {owner}: {mine.get(owner)}, condor_q {theirs}")
+    said += _owners(ask, owners, "condor_q")
     for state, ids in names.items():
         rows = ask("search", "--state", state, "--limit", "1000")
         found = {f"{row['queue']}#{row['job_id'].rpartition('#')[2]}" for row in rows}
@@ -128,6 +114,20 @@ def differences_from_condor_q(pool: HTCondor, database: URL) -> list[str]:
     for row in ask("workers"):
         if row["state"] in ("idle", "partial", "full") and row["cpus_used"] != used[row["worker"]]:
             said.append(f"{row['worker']}: {row['cpus_used']} CPUs used, condor_status {used[row['worker']]}")
+    return said
+
+
+def _owners(ask: Any, owners: dict[str, Counter[str]], tool: str) -> list[str]:
+    """Compare each owner's jobs by state, and the CPUs they hold, with what a scheduler's tool says."""
+    mine = {
+        row["owner"]: Counter({name: row[name] for name in ("running", "pending", "held", "cpus") if row[name]})
+        for row in ask("top", "owners")
+    }
+    said = []
+    for owner in mine.keys() | owners.keys():
+        theirs = Counter({name: count for name, count in owners[owner].items() if name != "suspended" and count})
+        if mine.get(owner) != theirs:
+            said.append(f"owner {owner}: {mine.get(owner)}, {tool} {theirs}")
     return said
 
 

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -124,16 +123,6 @@ def finish(start: Any, plan: Plan, database: URL, seconds: float = 60) -> list[s
         time.sleep(1)
     last.stop(signal.SIGTERM)
     return found
-
-
-@pytest.fixture
-def started(tmp_path: Path) -> Iterator[list[Process]]:
-    processes: list[Process] = []
-    yield processes
-    for each in processes:
-        if each.process.poll() is None:
-            each.stop(signal.SIGKILL)
-        each.close()
 
 
 def test_killed_at_every_commit(database: URL, tmp_path: Path, started: list[Process]) -> None:

@@ -7,11 +7,9 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import URL, func, select
@@ -102,16 +100,6 @@ def test_counters_that_are_not_read_any_more_are_not_shown_as_fresh() -> None:
     assert "bbq_jobs_submitted_total{" in page.text().decode()
     clock[0] = NOW + timedelta(seconds=181)
     assert "bbq_jobs_submitted_total" not in page.text().decode()
-
-
-@pytest.fixture
-def started() -> Iterator[list[Process]]:
-    processes: list[Process] = []
-    yield processes
-    for each in processes:
-        if each.process.poll() is None:
-            each.stop(signal.SIGKILL)
-        each.close()
 
 
 Series = dict[tuple[str, tuple[tuple[str, str], ...]], float]

@@ -275,7 +275,7 @@ def test_work_goes_on_where_it_was_interrupted(history: History, source: Source)
     feeds = accounting_feeds(source, [])
     work = backfill(history, "local", source, feeds, SINCE, UNTIL)
     assert next(work).until == SINCE + timedelta(hours=1)
-    work.close()  # type: ignore[attr-defined]
+    work.close()  # type: ignore[attr-defined]  # it is a generator, of which its type says less
     parts = list(backfill(history, "local", source, feeds, SINCE, UNTIL))
     # a second hour; little ended in it, so the next window is longer
     assert [part.until - part.since for part in parts] == [timedelta(hours=1), timedelta(hours=2)]

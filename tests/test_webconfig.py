@@ -139,6 +139,8 @@ def test_it_is_read_again_when_it_changes(serve: object, folder: Path, caplog: p
         (TLS.replace("}", ", client_auth_type: Sometimes}"), "client_auth_type 'Sometimes': expected NoClientCert"),
         (TLS.replace("}", ", client_auth_type: RequireAndVerifyClientCert}"), "needs a client_ca_file"),
         (TLS.replace("}", ", min_version: TLS10}"), "min_version 'TLS10': expected TLS12, TLS13"),
+        (TLS.replace("server.crt", "5"), "Expected a path, read 5"),
+        ("basic_auth_users: {alice: $2b$04$secret, bob: [", "web.yml:1: "),
         ("- a", "expected keys and values"),
         ("a: [", "web.yml"),
     ],
