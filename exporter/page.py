@@ -58,7 +58,7 @@ class MetricsPage:
         for cluster in clusters:
             # a reading that has become too old is withdrawn by whoever asks first
             if cluster not in self._written or self._written[cluster].fresh != self._board.fresh(cluster):
-                self._write_all(cluster)
+                self.write(cluster)
         with self._lock:
             written = [self._written[cluster] for cluster in clusters]
         own = list(self_metrics(self._board, self._history, self._recorder))
@@ -112,11 +112,6 @@ class MetricsPage:
             log.warning("metrics are left out for having too many series", extra={"families": ", ".join(dropped)})
             self._dropped = dropped
         return dropped, series
-
-    def _write_all(self, cluster: str) -> None:
-        with self._lock:
-            self._written.pop(cluster, None)
-        self.write(cluster)
 
     def write(self, cluster: str, part: Part | None = None) -> None:
         """Write a cluster's samples anew, of the families that are made of a part: it has changed.

@@ -45,7 +45,9 @@ def totals(counts: Iterable[Count], owners: int, now: datetime) -> Totals:
         if labels is None:
             continue  # of a newer BBQ that has written here
         collapsed = "owner" in labels and count.owner not in named
-        if not collapsed and now - count.last_at > SHOWN_FOR:
+        # a histogram stays whole: without a bucket that nothing falls into any more, its count would fall
+        leaves = "owner" in labels or "worker" in labels
+        if leaves and not collapsed and now - count.last_at > SHOWN_FOR:
             continue
         key = tuple(OTHER_OWNERS if label == "owner" and collapsed else getattr(count, label) for label in labels)
         found[count.counter][key] += count.highest

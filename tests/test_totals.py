@@ -55,6 +55,15 @@ def test_what_has_not_moved_for_long_is_left_out_but_not_of_sums() -> None:
     assert totals(counts, 9, NOW).counters["jobs_submitted"] == {("q", "here"): 4, ("q", "late"): 5}
 
 
+def test_a_histogram_stays_whole_though_nothing_falls_into_a_bucket_any_more() -> None:
+    long_ago = NOW - timedelta(days=31)
+    counts = [
+        Count("job_wait_seconds", "q", "", "", "", at_most, 5, long_ago, last)
+        for at_most, last in ((10, NOW), (60, long_ago))
+    ]
+    assert totals(counts, 2, NOW).counters["job_wait_seconds"] == {("q", 10): 5, ("q", 60): 5}
+
+
 def test_a_counter_of_a_newer_release_is_passed_over() -> None:
     assert "teleported" not in totals([count("a", 1, NOW, counter="teleported")], 2, NOW).counters
 
