@@ -3,6 +3,8 @@
 import os
 import shutil
 import subprocess
+import threading
+import time
 from collections import Counter, defaultdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -320,3 +322,28 @@ def test_beyond_the_limit_whole_families_are_left_out_and_named(caplog: pytest.L
         assert sum(len(each) for name, each in limited.items()) == limited["bbq_series"][()]
         assert not set(dropped) & set(limited) and len(limited["bbq_jobs"]) == 50
     assert "left out for having too many series" in caplog.text
+
+
+def test_many_may_ask_while_a_reading_becomes_too_old() -> None:
+    clock = [NOW]
+    _, page = board_of(*(job(number) for number in range(30)), workers=[], clock=lambda: clock[0])
+    errors: list[Exception] = []
+    over = threading.Event()
+
+    def ask() -> None:
+        while not over.is_set():
+            try:
+                page.text()
+            except Exception as error:
+                errors.append(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for number in range(100):
+        clock[0] = NOW + timedelta(seconds=181 * (number % 2))
+        time.sleep(0.005)
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert errors == []
