@@ -1,7 +1,8 @@
 """`/metrics/slurm`: gauges under the names of the widely used older Slurm exporter, for dashboards that stand on them.
 
-Off by default (`web: {slurm_names: true}`). The numbers are BBQ's own; what BBQ does not know (fair shares, jobs that
-have ended and linger in squeue, depths of cycles) is left out, not 0. Units are that exporter's: MB, microseconds.
+Off by default (`web: {slurm_names: true}`). The numbers are BBQ's own; what is not known (fair shares where the
+cluster's `fair_shares` is off, figures that this sdiag does not print) is left out, not 0. Units are that exporter's:
+MB, microseconds. Ended jobs that linger in squeue are those of the history that ended in the last five minutes.
 Where BBQ reads several Slurm clusters, each series has a `cluster` label.
 """
 
@@ -11,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from prometheus_client.core import GaugeMetricFamily
 
 from exporter.board import Board, ClusterView
-from history.records import HOLDING, State, Waiting, Worker, WorkerFlag, WorkerState
+from history.records import HOLDING, Outcome, State, Waiting, Worker, WorkerFlag, WorkerState
 
 _MB = 1 << 20
 _MICRO = 1e6
@@ -26,6 +27,14 @@ _QUEUE = {
     State.SUSPENDED: "suspended",
     State.FINISHING: "completing",
 }
+_ENDED = (
+    Outcome.COMPLETED,
+    Outcome.CANCELLED,
+    Outcome.FAILED,
+    Outcome.TIMEOUT,
+    Outcome.PREEMPTED,
+    Outcome.NODE_FAIL,
+)
 _CYCLES = {"main": "", "backfill": "backfill_"}
 
 
@@ -59,11 +68,21 @@ def _figures(view: ClusterView) -> Figures:
             ("threads", health.threads),
             ("queue_size", health.queue_lengths.get("agent")),
             ("dbd_queue_size", health.queue_lengths.get("dbd_agent")),
+            ("cycle_per_minute", health.cycles_per_minute.get("main")),
+            ("backfill_depth_mean", health.cycle_depths.get("backfill")),
+            ("backfilled_jobs_since_start_total", health.backfilled.get("jobs")),
+            ("backfilled_jobs_since_cycle_total", health.backfilled.get("jobs_counted")),
+            ("backfilled_heterogeneous_total", health.backfilled.get("het_components")),
             *((f"{prefix}last_cycle", _micro(health.cycle_seconds, kind)) for kind, prefix in _CYCLES.items()),
             *((f"{prefix}mean_cycle", _micro(health.cycle_mean_seconds, kind)) for kind, prefix in _CYCLES.items()),
         ):
             if value is not None:
                 found[f"slurm_scheduler_{name}"][()] = value
+        for account, share in health.fair_shares.items():
+            found["slurm_account_fairshare"][(("account", account),)] = share
+    if view.totals is not None and view.totals.ended_lately is not None:
+        for outcome in _ENDED:
+            found[f"slurm_queue_{outcome.value}"][()] = view.totals.ended_lately.get(outcome.value, 0)
     return found
 
 
@@ -75,7 +94,11 @@ def _jobs(view: ClusterView, found: Figures) -> None:
     for name in dict.fromkeys(_QUEUE.values()):
         found[f"slurm_queue_{name}"][()] = 0
     found["slurm_queue_pending_dependency"][()] = 0
+    found["slurm_queue_configuring"][()] = 0
     for tally in view.tallies:
+        configuring = tally.native["CONFIGURING"]
+        found["slurm_queue_configuring"][()] += configuring
+        found["slurm_queue_running"][()] -= configuring
         for (owner, account, _, queue, word), amount in tally.jobs.items():
             state = State(word)
             if state in _QUEUE:

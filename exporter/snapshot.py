@@ -98,6 +98,14 @@ class SchedulerReading(msgspec.Struct, frozen=True, kw_only=True):
     """Calls since the scheduler began to count, by kind."""
     call_seconds: Mapping[str, float] = {}
     """Time they took together."""
+    cycle_depths: Mapping[str, float] = {}
+    """How many jobs a cycle looks at on average, by its kind."""
+    cycles_per_minute: Mapping[str, float] = {}
+    backfilled: Mapping[str, float] = {}
+    """Jobs that backfill started: `jobs` since the scheduler started, `jobs_counted` since it began to count, and
+    `het_components` of heterogeneous jobs."""
+    fair_shares: Mapping[str, float] = {}
+    """The fair-share factor of each account, 0 to 1: what it has used of late against what it is entitled to."""
     unknown: tuple[UnknownValue, ...] = ()
     calls: int = 1
 

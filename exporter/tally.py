@@ -37,6 +37,8 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
     """Submit time, epoch seconds, of the oldest job of a queue that could start."""
     on_worker: Counter[str]
     """Jobs that hold a part of a worker."""
+    native: Counter[str] = Counter()
+    """Jobs by the scheduler's own word for their state."""
 
 
 def tally(reading: JobsReading) -> Tally:
@@ -45,11 +47,13 @@ def tally(reading: JobsReading) -> Tally:
     pending: Counter[tuple[str, str]] = Counter()
     oldest: dict[str, float] = {}
     on_worker: Counter[str] = Counter()
+    native: Counter[str] = Counter()
     for job in reading.jobs:
         state = job.state
         if job.routed_to is not None or state is State.ENDED:
             continue
         queue = job.queue or ""
+        native[job.native_state or ""] += 1
         amount = jobs[job.owner, job.account or "", job.vo or "", queue, state.value]
         if state in HOLDING and job.runs:
             run = job.runs[-1]
@@ -70,4 +74,4 @@ def tally(reading: JobsReading) -> Tally:
         amount = jobs[unmade.owner, unmade.account or "", unmade.vo or "", queue, State.PENDING.value]
         amount.add(unmade.count, unmade.requested_cpus, unmade.requested_gpus, unmade.requested_memory_bytes)
         pending[queue, unmade.waiting.value] += unmade.count
-    return Tally(jobs=dict(jobs), pending=pending, oldest=oldest, on_worker=on_worker)
+    return Tally(jobs=dict(jobs), pending=pending, oldest=oldest, on_worker=on_worker, native=native)

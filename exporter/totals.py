@@ -16,6 +16,8 @@ from history.store import History
 OTHER_OWNERS = "(other)"
 SHOWN_FOR = timedelta(days=30)
 """A counter that has not moved for so long is left out until it does; its value is kept."""
+LATELY = timedelta(seconds=300)
+"""How long Slurm's squeue goes on showing a job that has ended (MinJobAge, unless a site says otherwise)."""
 log = logging.getLogger(__name__)
 
 _LABELS = {counter.name: counter.labels for counter in COUNTERS}
@@ -29,6 +31,8 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     read_at: datetime
     counters: Mapping[str, Mapping[Labels, int]]
     """Values by counter and labels."""
+    ended_lately: Mapping[str, int] | None = None
+    """Jobs that ended in the last LATELY by outcome, where that is asked for."""
 
 
 def totals(counts: Iterable[Count], owners: int, now: datetime) -> Totals:
@@ -73,12 +77,14 @@ class TotalsReader:
         *,
         owners: int,
         interval_seconds: float,
+        lately: bool = False,
     ) -> None:
         self._history = history
         self._clusters = clusters
         self._show = show
         self._owners = owners
         self._interval_seconds = interval_seconds
+        self._lately = lately
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name="totals", daemon=True)
 
@@ -96,7 +102,10 @@ class TotalsReader:
         """Read and show the counters once. Raises SQLAlchemyError, HistoryError."""
         for cluster in self._clusters:
             now = datetime.now(UTC)
-            self._show(cluster, totals(self._history.counts(cluster), self._owners, now))
+            read = totals(self._history.counts(cluster), self._owners, now)
+            if self._lately:
+                read = msgspec.structs.replace(read, ended_lately=self._history.ended_since(cluster, now - LATELY))
+            self._show(cluster, read)
 
     def _work(self) -> None:
         while not self._stop.is_set():

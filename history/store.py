@@ -6,14 +6,14 @@ different are written. Saving the same page again, or an older one later, change
 
 import logging
 import threading
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, Engine, Table, select, text, update
+from sqlalchemy import Connection, Engine, Table, func, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from history import months, schema
@@ -24,7 +24,7 @@ from history.database import is_away
 from history.merge import left
 from history.pages import save_page
 from history.periods import save_periods, save_seen, worker_settings
-from history.records import Job, Queue, State, Worker
+from history.records import Job, Outcome, Queue, State, Worker
 from history.rows import stored_jobs
 from history.upgrade import upgrade
 from history.writer import Writer
@@ -279,6 +279,18 @@ class History:
         with self.reading() as connection:
             rows = connection.execute(select(*columns).where(schema.counters.c.cluster == cluster))
             return [Count(*row) for row in rows]
+
+    def ended_since(self, cluster: str, since: datetime) -> Counter[str]:
+        """Count the jobs of a cluster that ended since a moment, by outcome. Raises SQLAlchemyError, HistoryError."""
+        self.prepare()
+        jobs = schema.jobs.c
+        with self.reading() as connection:
+            rows = connection.execute(
+                select(jobs.outcome, func.count())
+                .where(jobs.ended_at >= since, jobs.cluster == cluster, jobs.routed_to.is_(None))
+                .group_by(jobs.outcome)
+            )
+            return Counter({outcome or Outcome.UNKNOWN.value: count for outcome, count in rows})
 
     def pruned_before(self, connection: Connection, cluster: str) -> datetime | None:
         """Give the moment before which what ended is no longer kept."""

@@ -98,15 +98,15 @@ CASES: dict[str, Case] = {
     ),
     "QueueStuck": Case(
         {'bbq_pending_jobs{cluster="c",queue="q",reason="priority"}': "9x90", 'bbq_queue_cpus{cluster="c",queue="q"}': "100x90",
-         'bbq_queue_cpus_allocated{cluster="c",queue="q"}': "50x90", 'bbq_queue_cpus_unusable{cluster="c",queue="q"}': "10x90",
+         'bbq_queue_cpus_allocated{cluster="c",queue="q"}': "50x90", 'bbq_queue_cpus_unusable{cluster="c",queue="q",reason="down"}': "10x90",
          'bbq_jobs_started_total{cluster="c",queue="q",owner="a"}': "7x90"},
         60, _Q_LABELS,
         # what waits depends on others, or no CPU is free
         {'bbq_pending_jobs{cluster="c",queue="q",reason="dependency"}': "9x90", 'bbq_queue_cpus{cluster="c",queue="q"}': "100x90",
-         'bbq_queue_cpus_allocated{cluster="c",queue="q"}': "50x90", 'bbq_queue_cpus_unusable{cluster="c",queue="q"}': "10x90",
+         'bbq_queue_cpus_allocated{cluster="c",queue="q"}': "50x90", 'bbq_queue_cpus_unusable{cluster="c",queue="q",reason="down"}': "10x90",
          'bbq_jobs_started_total{cluster="c",queue="q",owner="a"}': "7x90",
          'bbq_pending_jobs{cluster="c",queue="full",reason="resources"}': "9x90", 'bbq_queue_cpus{cluster="c",queue="full"}': "100x90",
-         'bbq_queue_cpus_allocated{cluster="c",queue="full"}': "100x90", 'bbq_queue_cpus_unusable{cluster="c",queue="full"}': "0x90",
+         'bbq_queue_cpus_allocated{cluster="c",queue="full"}': "100x90", 'bbq_queue_cpus_unusable{cluster="c",queue="full",reason="down"}': "0x90",
          'bbq_jobs_started_total{cluster="c",queue="full",owner="a"}': "7x90"},
     ),
     "StartsStopped": Case(

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -24,7 +25,9 @@ from exporter.sources.htcondor import Settings as HTCondor
 from exporter.sources.htcondor import Source as HTCondorSource
 from exporter.sources.slurm import Settings as Slurm
 from exporter.sources.slurm import Source as SlurmSource
-from history.records import Gpus, Job, State, Waiting, Worker, WorkerFlag, WorkerState
+from exporter.totals import TotalsReader, totals
+from history.records import Gpus, Job, Outcome, State, Waiting, Worker, WorkerFlag, WorkerState
+from history.store import History
 from tests.conftest import missing
 from tests.replay import commands, pool
 
@@ -88,9 +91,17 @@ OLDER = (
     "slurm_partition_cpus_total", "slurm_partition_jobs_pending", "slurm_queue_pending",
     "slurm_queue_pending_dependency", "slurm_queue_running", "slurm_queue_suspended", "slurm_queue_completing",
     "slurm_scheduler_threads", "slurm_scheduler_queue_size", "slurm_scheduler_dbd_queue_size",
-    "slurm_scheduler_last_cycle", "slurm_scheduler_mean_cycle",
+    "slurm_scheduler_last_cycle", "slurm_scheduler_mean_cycle", "slurm_queue_configuring", "slurm_queue_completed",
+    "slurm_queue_cancelled", "slurm_queue_failed", "slurm_queue_timeout", "slurm_queue_preempted",
+    "slurm_queue_node_fail", "slurm_scheduler_backfilled_jobs_since_start_total",
+    "slurm_scheduler_backfilled_jobs_since_cycle_total", "slurm_scheduler_backfilled_heterogeneous_total",
 )  # fmt: skip
-"""Names of the older exporter that a dashboard finds; those of backfill come with the first backfill cycle."""
+"""Names of the older exporter that a dashboard finds."""
+LATER = {
+    "slurm_scheduler_cycle_per_minute", "slurm_scheduler_backfill_last_cycle", "slurm_scheduler_backfill_mean_cycle",
+    "slurm_scheduler_backfill_depth_mean", "slurm_account_fairshare",
+}  # fmt: skip
+"""The rest of them: with the first cycle of backfill, with a whole minute, and where fair shares are read."""
 
 
 def test_the_page_of_the_older_slurm_exporter(tmp_path: Path) -> None:
@@ -99,9 +110,13 @@ def test_the_page_of_the_older_slurm_exporter(tmp_path: Path) -> None:
         board.add_cluster("slurm", "slurm", 1e9)
         settings = Slurm(name="slurm", scheduler="slurm", commands=commands(tmp_path / version, version))
         read(board, "slurm", SlurmSource(settings))
+        ended = {"completed": 3, "out_of_memory": 1}
+        own_counters = totals([], 200, datetime.now(UTC))
+        board.count("slurm", msgspec.structs.replace(own_counters, ended_lately=ended))
         page = MetricsPage(board, None, 50_000).slurm_text().decode()
         found = samples(page)
-        assert set(OLDER) <= set(found) and not {name for name in found if "backfill" not in name} - set(OLDER)
+        assert set(OLDER) <= set(found) <= set(OLDER) | LATER
+        assert found["slurm_queue_completed"][()] == 3 and found["slurm_queue_failed"][()] == 0
         own = samples(MetricsPage(board, None, 50_000).text().decode())
         jobs = {
             state: sum(value for labels, value in own["bbq_jobs"].items() if ("state", state) in labels)
@@ -109,7 +124,7 @@ def test_the_page_of_the_older_slurm_exporter(tmp_path: Path) -> None:
         }
         assert found["slurm_queue_pending"][()] == jobs["pending"] + jobs["held"]
         assert (
-            found["slurm_queue_running"][()]
+            found["slurm_queue_running"][()] + found["slurm_queue_configuring"][()]
             == jobs["running"]
             == sum(found["slurm_user_jobs_running"].values()) - jobs["finishing"]
         )
@@ -117,6 +132,23 @@ def test_the_page_of_the_older_slurm_exporter(tmp_path: Path) -> None:
         parts = [found[f"slurm_cpus_{part}"][()] for part in ("alloc", "idle", "other")]
         assert sum(parts) == found["slurm_cpus_total"][()]
         assert sum(found[name][()] for name in OLDER if name.startswith("slurm_nodes_")) == len(own["bbq_worker_cpus"])
+
+
+def test_ended_jobs_are_counted_for_the_older_page_for_as_long_as_squeue_shows_them(history: History) -> None:
+    board = Board()
+    board.add_cluster("slurm", "slurm", 1e9)
+    now = datetime.now(UTC).replace(microsecond=0)
+    outcomes = [Outcome.COMPLETED, Outcome.FAILED, Outcome.FAILED]
+    jobs = [
+        job(9, native_id=f"{number}", state=State.ENDED, waiting=None, outcome=outcome, accounted=True,
+            submitted_at=now - timedelta(hours=2), ended_at=now - timedelta(seconds=age))
+        for number, (outcome, age) in enumerate(zip(outcomes, (10, 20, 400), strict=True))
+    ]  # fmt: skip
+    history.save_jobs("slurm", "accounting", jobs, seen_at=now)
+    TotalsReader(history, ["slurm"], board.count, owners=9, interval_seconds=60, lately=True).read()
+    found = samples(MetricsPage(board, history, 50_000).slurm_text().decode())
+    assert found["slurm_queue_completed"][()] == 1 and found["slurm_queue_failed"][()] == 1
+    assert found["slurm_queue_timeout"][()] == 0 and "slurm_queue_pending" not in found
 
 
 @pytest.mark.promtool
@@ -163,7 +195,8 @@ def test_labels_are_those_of_the_contract() -> None:
         **dict.fromkeys(("bbq_worker_gpus", "bbq_worker_gpus_allocated"), ("worker", "model")),
         "bbq_worker_state_since_timestamp_seconds": ("worker",),
         "bbq_worker_reason_info": ("worker", "reason"),
-        **dict.fromkeys(("bbq_queue_cpus", "bbq_queue_cpus_allocated", "bbq_queue_cpus_unusable"), ("queue",)),
+        **dict.fromkeys(("bbq_queue_cpus", "bbq_queue_cpus_allocated"), ("queue",)),
+        "bbq_queue_cpus_unusable": ("queue", "reason"),
         **dict.fromkeys(
             ("bbq_jobs_submitted_total", "bbq_jobs_started_total", "bbq_cpu_seconds_total", "bbq_gpu_seconds_total",
              "bbq_cpu_seconds_wasted_total"),
@@ -173,9 +206,11 @@ def test_labels_are_those_of_the_contract() -> None:
         "bbq_worker_runs_ended_total": ("worker", "outcome"),
         **dict.fromkeys(
             ("bbq_scheduler_cycle_seconds", "bbq_scheduler_cycle_mean_seconds",
-             "bbq_scheduler_cycle_end_timestamp_seconds"),
+             "bbq_scheduler_cycle_end_timestamp_seconds", "bbq_scheduler_cycle_depth_mean"),
             ("cycle",),
         ),
+        "bbq_scheduler_backfilled_jobs_total": (),
+        "bbq_scheduler_fair_share_ratio": ("account",),
         "bbq_scheduler_queue_length": ("queue",),
         "bbq_scheduler_threads": (),
         **dict.fromkeys(("bbq_scheduler_rpcs_total", "bbq_scheduler_rpc_seconds_total"), ("rpc",)),
@@ -284,7 +319,10 @@ def test_what_a_worker_does_not_say_has_no_series() -> None:
     found = samples(board_of(workers=workers)[1].text().decode())
     assert {dict(labels)["worker"] for labels in found["bbq_worker_cpus"]} == {"n2", "n3"}
     assert len(found["bbq_worker_state"]) == 3 and len(found["bbq_worker_flag"]) == 2
-    assert found["bbq_queue_cpus_unusable"][(("cluster", "c"), ("queue", "q"))] == 14
+    unusable = {dict(labels)["reason"]: value for labels, value in found["bbq_queue_cpus_unusable"].items()}
+    assert unusable == {
+        "maintenance": 8, "memory": 6, **dict.fromkeys(("down", "draining", "powered_down", "reserved"), 0)
+    }  # fmt: skip
     assert "bbq_worker_gpus_allocated" not in found
     assert (("cluster", "c"), ("reason", 'a "b"\nc'), ("worker", "n2")) in found["bbq_worker_reason_info"]
 

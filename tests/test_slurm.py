@@ -18,6 +18,7 @@ from exporter.sources import (
     NotAllowed,
     _slurm_accounting,
     _slurm_diag,
+    _slurm_shares,
 )
 from exporter.sources._slurm_jobs import FIELDS, JobsParser
 from exporter.sources.slurm import Accounting, Settings, Source, Vo
@@ -438,3 +439,23 @@ def test_the_scheduler_tells_of_itself(played: Source) -> None:
 def test_what_is_no_answer_of_sdiag_is_refused() -> None:
     with pytest.raises(AnswerUnreadable, match="no thread count"):
         _slurm_diag.reading(b"slurm_load_ctl_conf error: nothing", NOW)
+
+
+FAIR_SHARES = b"root|0.500000|\n root|1.000000|root\n bio|0.250000|\n  bio|1.000000|bob\n physics|inf|\n"
+"""Of 24.11 with PriorityFlags=NO_FAIR_TREE; without, accounts have none."""
+
+
+def test_fair_shares_are_those_of_accounts() -> None:
+    assert _slurm_shares.fair_shares(FAIR_SHARES) == {"root": 0.5, "bio": 0.25}
+    assert _slurm_shares.fair_shares(b"root||\n bio||\n  bio|1.000000|monitor\n") == {}
+    with pytest.raises(AnswerUnreadable, match="sshare"):
+        _slurm_shares.fair_shares(b"Slurm accounting storage is disabled\n")
+
+
+def test_fair_shares_are_read_where_they_are_wanted(tmp_path: Path) -> None:
+    folder = commands(tmp_path, "24.11")
+    (tmp_path / "said").write_bytes(FAIR_SHARES)
+    script(folder, "sshare", f"exec cat {tmp_path}/said")
+    plain, wanted = (source(folder, fair_shares=want).read_scheduler(SCHEDULER) for want in (False, True))
+    assert plain.fair_shares == {} and plain.calls == 1
+    assert wanted.fair_shares == {"root": 0.5, "bio": 0.25} and wanted.calls == 2

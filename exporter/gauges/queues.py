@@ -2,12 +2,31 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from enum import StrEnum
 
 from exporter.board import ClusterView, Part
 from exporter.gauges import Family, Sample
 from history.records import Worker, WorkerFlag, WorkerState
 
-_OUT = frozenset({WorkerFlag.DRAINING, WorkerFlag.MAINTENANCE, WorkerFlag.NOT_RESPONDING, WorkerFlag.POWERED_DOWN})
+
+class Unusable(StrEnum):
+    """Why free CPUs are of no use to who waits; of several reasons, the first here (maintenance is on purpose)."""
+
+    MAINTENANCE = "maintenance"
+    DOWN = "down"
+    DRAINING = "draining"
+    POWERED_DOWN = "powered_down"
+    RESERVED = "reserved"
+    MEMORY = "memory"
+
+
+_FLAGS = {
+    WorkerFlag.NOT_RESPONDING: Unusable.DOWN,
+    WorkerFlag.MAINTENANCE: Unusable.MAINTENANCE,
+    WorkerFlag.DRAINING: Unusable.DRAINING,
+    WorkerFlag.POWERED_DOWN: Unusable.POWERED_DOWN,
+    WorkerFlag.RESERVED: Unusable.RESERVED,
+}
 
 
 def _sum(amount: Callable[[Worker], float]) -> Callable[[ClusterView], Iterable[Sample]]:
@@ -21,16 +40,30 @@ def _sum(amount: Callable[[Worker], float]) -> Callable[[ClusterView], Iterable[
     return samples
 
 
-def _unusable(worker: Worker) -> float:
-    """Give the free CPUs that no job can have: the worker takes none, or has no memory left."""
-    free = (worker.cpus or 0) - (worker.cpus_allocated or 0)
-    takes_none = worker.state in (WorkerState.DOWN, WorkerState.UNKNOWN) or not _OUT.isdisjoint(worker.flags)
-    no_memory = (
+def _why_unusable(worker: Worker) -> Unusable | None:
+    """Give why no job can have a worker's free CPUs; None where one can."""
+    why = {_FLAGS[flag] for flag in worker.flags if flag in _FLAGS}
+    if worker.state in (WorkerState.DOWN, WorkerState.UNKNOWN):
+        why.add(Unusable.DOWN)
+    if (
         worker.memory_bytes is not None
         and worker.memory_allocated_bytes is not None
         and worker.memory_allocated_bytes >= worker.memory_bytes
-    )
-    return free if takes_none or no_memory else 0.0
+    ):
+        why.add(Unusable.MEMORY)
+    return next((each for each in Unusable if each in why), None)
+
+
+def _unusable(view: ClusterView) -> Iterable[Sample]:
+    found: dict[tuple[str, str], float] = {}
+    for worker in [] if view.workers is None else view.workers.workers:
+        why = _why_unusable(worker)
+        for queue in worker.queues:
+            for each in Unusable:
+                found.setdefault((queue, each.value), 0.0)
+            if why is not None:
+                found[queue, why.value] += (worker.cpus or 0.0) - (worker.cpus_allocated or 0.0)
+    return found.items()
 
 
 _PARTS = frozenset({Part.WORKERS})
@@ -52,9 +85,9 @@ FAMILIES = (
     ),
     Family(
         name="bbq_queue_cpus_unusable",
-        help="Free CPUs of a queue that no job can have: the worker is down or draining, or its memory is all taken.",
-        labels=("queue",),
+        help="Free CPUs of a queue that no job can have, by why: the worker's state, or its memory is all taken.",
+        labels=("queue", "reason"),
         parts=_PARTS,
-        samples=_sum(_unusable),
+        samples=_unusable,
     ),
 )

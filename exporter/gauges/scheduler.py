@@ -23,6 +23,11 @@ def _threads(view: ClusterView) -> Iterator[Sample]:
         yield (), view.scheduler.threads
 
 
+def _backfilled(view: ClusterView) -> Iterator[Sample]:
+    if view.scheduler is not None and "jobs" in view.scheduler.backfilled:
+        yield (), view.scheduler.backfilled["jobs"]
+
+
 def _family(
     name: str, label: str, figures: Callable[[SchedulerReading], Mapping[str, float]], about: str, kind: str = "gauge"
 ) -> Family:
@@ -73,6 +78,26 @@ FAMILIES = (
         lambda reading: reading.call_seconds,
         "Time that slurmctld has spent on calls, by message type; set back at midnight UTC.",
         "counter",
+    ),
+    _family(
+        "bbq_scheduler_cycle_depth_mean",
+        "cycle",
+        lambda reading: reading.cycle_depths,
+        "Jobs that a scheduling cycle looks at, on average since the scheduler began to count.",
+    ),
+    _family(
+        "bbq_scheduler_fair_share_ratio",
+        "account",
+        lambda reading: reading.fair_shares,
+        "Slurm's fair-share factor of an account, where it has one: 1 has used nothing of late, 0.5 just its share.",
+    ),
+    Family(
+        name="bbq_scheduler_backfilled_jobs_total",
+        help="Jobs that backfill has started since slurmctld started.",
+        labels=(),
+        samples=_backfilled,
+        kind="counter",
+        parts=_PARTS,
     ),
     Family(
         name="bbq_scheduler_threads",

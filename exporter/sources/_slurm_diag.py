@@ -13,6 +13,12 @@ from exporter.sources import AnswerUnreadable
 _CALL = re.compile(r"\s+(\S+)\s+\(\s*\d+\)\s+count:(\d+)\s+ave_time:\d+\s+total_time:(\d+)")
 _SECTIONS = {"Main schedule statistics": "main", "Backfilling stats": "backfill"}
 _QUEUES = {"Agent queue size": "agent", "DBD Agent queue size": "dbd_agent"}
+_DEPTHS = {"main": "Mean depth cycle", "backfill": "Depth Mean"}
+_BACKFILLED = {
+    "jobs": "Total backfilled jobs (since last slurm start)",
+    "jobs_counted": "Total backfilled jobs (since last stats cycle start)",
+    "het_components": "Total backfilled heterogeneous job components",
+}
 _MICRO = 1e-6
 
 
@@ -43,7 +49,15 @@ def reading(answer: bytes, taken_at: datetime) -> SchedulerReading:
         threads=float(facts["", "Server thread count"]),
         calls_answered=calls,
         call_seconds=seconds,
+        cycle_depths=_numbers(facts, {kind: (kind, label) for kind, label in _DEPTHS.items() if _has_run(facts, kind)}),
+        cycles_per_minute=_numbers(facts, {"main": ("main", "Cycles per minute")}),
+        backfilled=_numbers(facts, {name: ("backfill", label) for name, label in _BACKFILLED.items()}),
     )
+
+
+def _numbers(facts: dict[tuple[str, str], str], wanted: dict[str, tuple[str, str]]) -> dict[str, float]:
+    """Give those figures that are there."""
+    return {name: float(facts[key]) for name, key in wanted.items() if facts.get(key, "").isdigit()}
 
 
 def _facts(text: str) -> Iterator[tuple[tuple[str, str], str]]:

@@ -1,7 +1,7 @@
 """A Slurm cluster, read through its own commands (squeue, scontrol, sacct of 22.05 to 26.05).
 
 Calls: one squeue a jobs poll; two short scontrol a workers poll; one sacct an accounting poll; one sdiag a scheduler
-poll.
+poll, and one sshare where fair shares are wanted.
 """
 
 import hashlib
@@ -25,6 +25,7 @@ from exporter.sources import (
     _slurm_diag,
     _slurm_jobs,
     _slurm_nodes,
+    _slurm_shares,
 )
 from exporter.sources._command import find, run
 from history.records import Job
@@ -61,6 +62,8 @@ class Settings(Cluster, frozen=True, kw_only=True, forbid_unknown_fields=True):
     commands: Path | None = None
     accounting: Accounting = Accounting()
     vo: Vo = Vo()
+    fair_shares: bool = False
+    """Whether the accounts' fair-share factors are read (one sshare a poll)."""
 
 
 class Source:
@@ -113,7 +116,12 @@ class Source:
 
     def read_scheduler(self, feed: Feed) -> SchedulerReading:
         """Read slurmctld's own figures."""
-        return _slurm_diag.reading(self._run("sdiag"), _now())
+        taken_at = _now()
+        reading = _slurm_diag.reading(self._run("sdiag"), taken_at)
+        if not self._settings.fair_shares:
+            return reading
+        shares = _slurm_shares.fair_shares(self._run("sshare", *_slurm_shares.ARGUMENTS))
+        return msgspec.structs.replace(reading, fair_shares=shares, calls=2)
 
     def read_accounting(self, feed: Feed, watermark: str | None, now: datetime) -> AccountingPage:
         """Read what ended since the watermark (epoch seconds), and what may have come late."""

@@ -7,7 +7,7 @@ from tests.clusters.chroot import HOME, Chroot, wait_for
 
 PACKAGES = ("slurm-wlm", "slurmdbd", "munge", "mariadb-server", "procps")
 NODES = tuple(f"n{number}" for number in range(1, 7))
-COMMANDS = ("squeue", "scontrol", "sacct", "sinfo", "sdiag", "sbatch", "scancel", "sacctmgr", "srun")
+COMMANDS = ("squeue", "scontrol", "sacct", "sinfo", "sdiag", "sshare", "sbatch", "scancel", "sacctmgr", "srun")
 _PORTS = {"bookworm": 17, "trixie": 18, "sid": 19}
 _SOCKET = "/run/bbq-db/sock"
 
