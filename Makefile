@@ -1,10 +1,14 @@
 # Two commands on a fresh machine: `make demo` and `make test`. Python 3.11 or newer is all they ask for.
 PYTHON ?= python3
 
-.PHONY: demo test packages clean
+.PHONY: demo site test packages clean
 
 demo: .venv/installed
 	.venv/bin/bbq-exporter --demo
+
+# The demo with Debian's PostgreSQL and Prometheus, for a Grafana: see grafana/README.md.
+site: packages .venv/installed
+	.venv/bin/python -m grafana.site
 
 test: packages .venv/tested
 	.venv/bin/python -m pytest

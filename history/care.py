@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+READER_SECONDS = 60
+"""The longest that a statement of a role that only reads may take: a dashboard must not burden the database."""
 _CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True}
 
 
@@ -150,7 +152,8 @@ def stats(database: str | None, output: str) -> None:
 def grant_read(database: str | None, role: str) -> None:
     """Let a PostgreSQL role read the history and write nothing: for Grafana, and for people with bbq.
 
-    The role must exist (CREATE ROLE grafana LOGIN PASSWORD ...). Months that are made later are included.
+    The role must exist (CREATE ROLE grafana LOGIN PASSWORD ...). Months that are made later are included. A statement of
+    its may take a minute.
 
     \b
     Examples:
@@ -168,6 +171,7 @@ def grant_read(database: str | None, role: str) -> None:
                 "GRANT SELECT ON ALL TABLES IN SCHEMA public TO {}",
                 "ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO {}",
                 "ALTER ROLE {} SET default_transaction_read_only = on",
+                f"ALTER ROLE {{}} SET statement_timeout = '{READER_SECONDS}s'",
             ):
                 connection.exec_driver_sql(statement.format(name).replace("%", "%%"))
     click.echo(f"{role} may read the history, and write nothing")

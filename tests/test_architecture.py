@@ -38,6 +38,10 @@ def test_history_never_imports_the_exporter() -> None:
     assert {name for name in using("exporter") if name.startswith("history/")} == set()
 
 
+def test_nothing_needs_the_dashboards() -> None:
+    assert using("grafana") == set()
+
+
 def test_sources_know_neither_sql_nor_prometheus() -> None:
     for package in (
         "sqlalchemy",

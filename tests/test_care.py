@@ -278,6 +278,7 @@ def test_a_role_may_read_and_not_write(old: History, database: URL) -> None:
         reader = create_engine(database.set(username=role))
         with reader.connect() as connection:
             assert connection.scalar(text("SELECT count(*) FROM jobs")) == 124
+            assert connection.scalar(text("SHOW statement_timeout")) == "1min"
             with pytest.raises(DBAPIError, match=r"read-only transaction|permission denied"):
                 connection.execute(text("DELETE FROM jobs"))
         with reader.connect() as connection:

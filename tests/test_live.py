@@ -1,12 +1,14 @@
 """BBQ against real Slurm and real HTCondor: whatever they know, it shows and remembers, exactly once."""
 
 import os
+import shutil
 import signal
+import subprocess
 import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +22,15 @@ from exporter.config import Cluster, load
 from exporter.sources import open_source
 from history.audit import Audit
 from history.database import open_database
-from history.schema import jobs, run_workers, runs
+from history.schema import OPEN_SPAN, jobs, run_workers, runs
 from history.store import History
 from history.verify import Findings
 from tests.clusters import workloads
 from tests.clusters.chroot import wait_for
 from tests.clusters.htcondor import HTCondor
 from tests.clusters.slurm import Slurm
-from tests.conftest import Process, free_port
+from tests.conftest import Process, free_port, missing
+from tests.grafana_asks import Grafana, dashboards, wrong_shapes
 from tests.now import differences_from_condor_q, differences_from_squeue
 
 pytestmark = [pytest.mark.slurm, pytest.mark.htcondor]
@@ -435,8 +438,55 @@ def _verify_damage_and_mend(configuration: Path, database: URL, since: int) -> N
     history._engine.dispose()
 
 
+def _wrong_on_dashboards(folder: Path, database: URL) -> list[str]:
+    """Ask for every panel of every dashboard of what real schedulers tell, and give what is wrong with the answers."""
+    program = shutil.which("prometheus")
+    if program is None:
+        missing("no prometheus: apt-get install prometheus")
+    port = free_port()
+    (folder / "prometheus.yml").write_text(
+        "scrape_configs: [{job_name: bbq, honor_labels: true, scrape_interval: 1s, "
+        f"static_configs: [{{targets: ['127.0.0.1:{PORT}']}}]}}]\n"
+    )
+    command = [
+        str(program), f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/series",
+        f"--web.listen-address=127.0.0.1:{port}",
+    ]  # fmt: skip
+    engine = open_database(database)
+    with (folder / "prometheus.log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+        try:
+            time.sleep(15)
+            with engine.connect() as connection:
+                owner, place = (
+                    connection.execute(select(column).where(runs.c.span == OPEN_SPAN).limit(1)).scalar_one()
+                    for column in (runs.c.owner, run_workers.c.worker)
+                )
+                job = connection.execute(select(runs.c.cluster, runs.c.native_id).limit(1)).one()
+            chosen = {
+                "bbq-owner": {"owner": owner},
+                "bbq-worker": {"worker": place},
+                "bbq-job": {"cluster": job.cluster, "job": job.native_id},
+            }
+            found = []
+            for uid, board in dashboards().items():
+                grafana = Grafana(
+                    board, f"http://127.0.0.1:{port}", engine, begin=datetime.now(UTC) - timedelta(hours=1),
+                    scrape_seconds=1, chosen=chosen.get(uid, {}),
+                )  # fmt: skip
+                found += wrong_shapes(board, grafana)
+            return found
+        finally:
+            process.terminate()
+            engine.dispose()
+
+
 def test_gauges_count_what_the_schedulers_count(
-    slurm: Slurm, pool: HTCondor | None, configuration: Path, exporter: Callable[..., Process], database: URL
+    slurm: Slurm,
+    pool: HTCondor | None,
+    configuration: Path,
+    exporter: Callable[..., Process],
+    database: URL,
+    tmp_path: Path,
 ) -> None:
     try:
         _both(*_on_slurm(pool, lambda: workloads.slurm_staying(slurm), workloads.htcondor_staying))
@@ -461,6 +511,8 @@ def test_gauges_count_what_the_schedulers_count(
         assert _settled(lambda: differences_from_squeue(slurm, database)) == []
         if pool is not None:
             assert _settled(lambda: differences_from_condor_q(pool, database)) == []
+        if database.get_backend_name() == "postgresql":
+            assert _wrong_on_dashboards(tmp_path, database) == []
         assert "Traceback" not in process.text()
     finally:
         _both(*_on_slurm(pool, lambda: workloads.slurm_clear(slurm), workloads.htcondor_clear))

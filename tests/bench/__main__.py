@@ -1,4 +1,4 @@
-"""`python -m tests.bench load|ask|ingest|scrape --database URL`: see README.md of this folder."""
+"""`python -m tests.bench load|ask|boards|ingest|scrape --database URL`: see README.md of this folder."""
 
 import argparse
 import sys
@@ -6,6 +6,7 @@ import time
 
 from history.database import open_database, parse_url
 from tests.bench.ask import ask, table
+from tests.bench.boards import boards, boards_table
 from tests.bench.ingest import ingest
 from tests.bench.load import load
 from tests.bench.scrape import scrape
@@ -21,6 +22,7 @@ def main() -> None:
     loading.add_argument("--jobs", type=int, default=10_000_000)
     loading.add_argument("--seconds", type=float, help="stop with the month in hand after so long (PostgreSQL)")
     commands.add_parser("ask", help="time every question and look at its plans")
+    commands.add_parser("boards", help="time every panel of the dashboards (PostgreSQL)")
     storing = commands.add_parser("ingest", help="store ended jobs beside those that are there")
     storing.add_argument("--jobs", type=int, default=50_000)
     storing.add_argument("--cluster", choices=("grid", "local"), default="local")
@@ -43,6 +45,8 @@ def main() -> None:
         load(engine, Year(asked.jobs), say, asked.seconds)
     elif asked.command == "ask":
         print(table(ask(engine, asked.database)))
+    elif asked.command == "boards":
+        print(boards_table(boards(engine)))
     else:
         print(f"{ingest(engine, asked.jobs, asked.cluster):,.0f} ended jobs a second")
     engine.dispose()

@@ -1,0 +1,1 @@
+"""Dashboards for Grafana, made by Python: `python -m grafana.build` writes dashboards/*.json from boards/*.py."""

@@ -1,0 +1,191 @@
+"""The GPUs: how many of each model, who has them, who waits for them, and who had them."""
+
+from grafana import variables
+from grafana.links import label, to
+from grafana.look import board_of, graph, mappings, number, ranking, renamed, step, table
+from grafana.prometheus import HOLDING, MAP, OUT, what_it_is
+from grafana.queries import CLUSTER, Json, now, now_table, over_time, rows
+from grafana.sql import among, used
+
+_C = f'{{{CLUSTER},model=~"$model"}}'
+_PAST = "In the time range (of the history)"
+_PLANNED = f'bbq_worker_flag{{{CLUSTER},flag=~"maintenance|powered_down|reserved"}}'
+_FREE = (
+    f"(bbq_worker_gpus{_C} - bbq_worker_gpus_allocated{_C})"
+    f" unless on (cluster, worker) ({OUT}) unless on (cluster, worker) {_PLANNED}"
+)
+_NOT_FREE = (
+    f"(bbq_worker_gpus{_C} - bbq_worker_gpus_allocated{_C})"
+    f" and on (cluster, worker) (({OUT}) or on (cluster, worker) {_PLANNED})"
+)
+
+
+def board() -> Json:
+    """Give the board."""
+    return board_of(
+        "gpus",
+        "BBQ GPUs",
+        "GPUs by model: how many, in use, free, unusable; who has them and who waits.",
+        [
+            variables.datasource(),
+            variables.history(),
+            variables.clusters(),
+            variables.several_of_prometheus(
+                "model", "Model", "Which models; MIG slices and shards are models of their own.",
+                f"label_values(bbq_worker_gpus{{{CLUSTER}}}, model)",
+            ),
+        ],
+        [
+            ("Now", 4, ((_all(), 4), (_used(), 4), (_free(), 4), (_unusable(), 4), (_wanted(), 4), (_idle(), 4))),
+            ("Now", 8, ((_models(), 12), (_has(), 6), (_waits(), 6))),
+            ("Over time", 8, ((_over_time(), 12), (_owners(), 12))),
+            ("Now", 9, ((_workers(), 24),)),
+            (_PAST, 10, ((_ranked(), 24),)),
+        ],
+    )  # fmt: skip
+
+
+def _all() -> Json:
+    return number("GPUs", "All there are.", now(f"sum(bbq_worker_gpus{_C})"), empty="None")
+
+
+def _used() -> Json:
+    return number("In use", "GPUs that jobs hold.", now(f"sum(bbq_worker_gpus_allocated{_C})"), empty="None")
+
+
+def _free() -> Json:
+    return number(
+        "Free",
+        "Not held by a job, on workers that take jobs.",
+        now(f"sum({_FREE}) or 0 * sum(bbq_worker_gpus{_C})"),
+        empty="None",
+    )
+
+
+def _unusable() -> Json:
+    return number(
+        "Unusable",
+        "Not held by a job, but the worker is down, draining, reserved, in maintenance or powered down.",
+        now(f"sum({_NOT_FREE}) or 0 * sum(bbq_worker_gpus{_C})"),
+        empty="None",
+        levels=((None, "green"), (1, "orange")),
+    )
+
+
+def _wanted() -> Json:
+    return number(
+        "Wanted",
+        "GPUs that pending jobs ask for, of whichever model.",
+        now(f'sum(bbq_jobs_gpus{{{CLUSTER},state="pending"}}) or 0 * count(bbq_jobs{{{CLUSTER}}})'),
+        empty="No queue has been read",
+        leads=("These jobs", to("jobs", state="pending", resource="gpu", when="any")),
+    )
+
+
+def _idle() -> Json:
+    return number(
+        "Free while jobs wait",
+        "Free GPUs while jobs wait for GPUs: they may want another model, or more CPUs or memory beside it.",
+        now(
+            f'(sum({_FREE}) and (sum(bbq_jobs_gpus{{{CLUSTER},state="pending"}}) > 0)) or 0 * sum(bbq_worker_gpus{_C})'
+        ),
+        empty="None",
+        levels=((None, "green"), (1, "orange")),
+    )
+
+
+def _models() -> Json:
+    asked = {
+        "GPUs": f"sum by (cluster, model) (bbq_worker_gpus{_C})",
+        "used": f"sum by (cluster, model) (bbq_worker_gpus_allocated{_C})",
+        "free": f"sum by (cluster, model) ({_FREE})",
+        "unusable": f"sum by (cluster, model) ({_NOT_FREE})",
+        "GPUs in use": f"sum by (cluster, model) (bbq_worker_gpus_allocated{_C}) / sum by (cluster, model) (bbq_worker_gpus{_C})",
+        "workers": f"count by (cluster, model) (bbq_worker_gpus{_C})",
+    }
+    names = {f"Value #{chr(ord('A') + place)}": name for place, name in enumerate(asked)}
+    return table(
+        "How many of each model?",
+        "As of the newest reading.",
+        *(now_table(expression) for expression in asked.values()),
+        empty="There are no GPUs",
+        columns=("cluster", "model", *asked),
+        steps=(step("merge"), renamed({"cluster": "cluster", "model": "model", **names})),
+        sort=("GPUs", True),
+    )
+
+
+def _has() -> Json:
+    return ranking(
+        "Who has them?",
+        "Owners by GPUs that their jobs hold, of whichever model.",
+        now(f"sort_desc(topk(12, sum by (owner) (bbq_jobs_gpus{{{CLUSTER},{HOLDING}}}) > 0))", "{{owner}}"),
+        empty="Nobody",
+        leads=("Their jobs with GPUs", to("jobs", owner=label("owner"), resource="gpu", state="running", when="any")),
+    )
+
+
+def _waits() -> Json:
+    return ranking(
+        "Who waits for them?",
+        "Owners by GPUs that their pending jobs ask for.",
+        now(f'sort_desc(topk(12, sum by (owner) (bbq_jobs_gpus{{{CLUSTER},state="pending"}}) > 0))', "{{owner}}"),
+        empty="Nobody",
+        leads=("Their pending jobs", to("jobs", owner=label("owner"), resource="gpu", state="pending", when="any")),
+    )
+
+
+def _over_time() -> Json:
+    return graph(
+        "In use by model",
+        "GPUs that jobs hold; the line is what there is.",
+        over_time(f"sum by (model) (bbq_worker_gpus_allocated{_C})", "{{model}}"),
+        over_time(f"sum(bbq_worker_gpus{_C})", "capacity"),
+        empty="There were no GPUs",
+        stacked=True,
+        lines=("capacity",),
+    )
+
+
+def _owners() -> Json:
+    by_owner = f"sum by (owner) (bbq_jobs_gpus{{{CLUSTER},{HOLDING}}}"
+    return graph(
+        "In use by owner",
+        "The ten with the most at the end of the time range.",
+        over_time(f"{by_owner}) and on (owner) topk(10, {by_owner} @ end()))", "{{owner}}"),
+        empty="Nobody had any",
+        stacked=True,
+        leads=("This owner", to("owner", owner=label("owner"))),
+    )
+
+
+def _workers() -> Json:
+    return table(
+        "The workers that have GPUs",
+        "Each with its models, and what it is.",
+        now_table(f"sum by (cluster, worker, model) (bbq_worker_gpus{_C})"),
+        now_table(f"sum by (cluster, worker, model) (bbq_worker_gpus_allocated{_C})"),
+        now_table(f"sum by (cluster, worker, model) (bbq_worker_gpus{_C} * 0 + on (cluster, worker) group_left () {what_it_is()})"),
+        empty="There are no GPUs",
+        columns=("cluster", "worker", "model", "GPUs", "used", "is"),
+        steps=(
+            step("merge"),
+            renamed({"cluster": "cluster", "worker": "worker", "model": "model", "Value #A": "GPUs", "Value #B": "used", "Value #C": "is"}),
+        ),
+        more={"is": {"mappings": mappings(MAP), "custom.displayMode": "color-text"}},
+        sort=("worker", False),
+    )  # fmt: skip
+
+
+def _ranked() -> Json:
+    return table(
+        "Who has had them?",
+        "GPU hours in the time range, of runs that have ended and of those that still run.",
+        rows(
+            used("owner", among("cluster"))
+            + """SELECT name AS owner, gpu_seconds / 3600 AS "GPU hours", cpu_seconds / 3600 AS "CPU hours"
+FROM used WHERE gpu_seconds > 0 ORDER BY gpu_seconds DESC, 1 LIMIT 100"""
+        ),
+        empty="Nobody had any in this time",
+        columns=("owner", "GPU hours", "CPU hours"),
+    )

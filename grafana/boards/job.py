@@ -1,0 +1,223 @@
+"""One job: its life as a timeline, what it asked for and used, its runs, pauses and kin."""
+
+from grafana import variables
+from grafana.links import LIFE, field, life, to
+from grafana.look import board_of, facts, link, table, timeline
+from grafana.queries import Json, rows
+
+_JOB = """WITH asked AS (
+  SELECT coalesce(nullif(translate('$job', '~!', '#+'), ''), (
+    SELECT native_id FROM jobs WHERE cluster = '$cluster' ORDER BY submitted_at DESC, native_id DESC LIMIT 1)) AS id
+), job AS MATERIALIZED (
+  SELECT native_id, submitted_at, cluster, owner, account, vo, queue, name, state, native_state, outcome, reason, waiting,
+    eligible_at, first_started_at, ended_at, exit_code, exit_signal, requested_cpus, requested_gpus,
+    requested_memory_bytes, used_memory_bytes, requested_wall_seconds, used_cpu_seconds, array_parent, het_parent,
+    dag_parent, routed_from, routed_to, accounted, seen_at, details
+  FROM asked JOIN jobs ON cluster = '$cluster' AND native_id = ANY (
+    ARRAY[id, id || '.0'] || ARRAY(SELECT queue || '#' || id FROM queues WHERE cluster = '$cluster')
+    || ARRAY(SELECT queue || '#' || id || '.0' FROM queues WHERE cluster = '$cluster'))
+  WHERE '$submitted' = '' OR extract(epoch FROM submitted_at)::bigint::text = '$submitted'
+  ORDER BY submitted_at DESC LIMIT 1
+)"""
+_MINE = "(native_id, submitted_at, cluster) = (SELECT native_id, submitted_at, cluster FROM job)"
+
+
+def board() -> Json:
+    """Give the board."""
+    return board_of(
+        "job",
+        "BBQ Job",
+        "One job, from its submission to its end.",
+        [
+            variables.history(),
+            variables.one_cluster_of_history(),
+            variables.text("job", "Job", "Its id; the newest job when nothing is written."),
+            variables.text("submitted", "Submitted", "When it was submitted, in epoch seconds: ids are given again. The newest when nothing is written."),
+        ],
+        [
+            (None, 4, ((_words(), 12), (_figures(), 12))),
+            (None, 7, ((_life(), 24),)),
+            (None, 8, ((_runs(), 24),)),
+            (None, 14, ((_facts(), 12), (_details(), 12))),
+            (None, 7, ((_pauses(), 12), (_kin(), 12))),
+        ],
+        since="now-7d",
+    )  # fmt: skip
+
+
+def _words() -> Json:
+    panel = facts(
+        "Which job?",
+        "What it is and how it is now.",
+        rows(f"{_JOB}\nSELECT native_id AS id, state, outcome, owner, queue FROM job"),
+        empty="There is no such job in this cluster's history",
+        columns=("id", "state", "outcome", "owner", "queue"),
+    )
+    panel["options"]["colorMode"] = "value"
+    return panel
+
+
+def _figures() -> Json:
+    panel = facts(
+        "How did it do?",
+        "Waited until its first start; ran in all its runs together; of what it asked for, what it used (its newest run).",
+        rows(
+            f"""{_JOB}, its_runs AS (
+  SELECT runs.number, runs.cpus, runs.memory_bytes, runs.used_cpu_seconds, runs.used_memory_bytes,
+    extract(epoch FROM coalesce(runs.ended_at, now()) - runs.started_at) AS seconds, runs.ended_at
+  FROM runs WHERE {_MINE}
+)
+SELECT
+  (SELECT extract(epoch FROM coalesce(first_started_at, ended_at, now()) - submitted_at) FROM job) AS waited,
+  (SELECT sum(seconds) FROM its_runs) AS ran,
+  (SELECT used_cpu_seconds / nullif(cpus * seconds, 0) FROM its_runs WHERE ended_at IS NOT NULL
+   ORDER BY number DESC LIMIT 1) AS "CPU efficiency",
+  (SELECT used_memory_bytes / nullif(memory_bytes::float8, 0) FROM its_runs ORDER BY number DESC LIMIT 1) AS "memory efficiency",
+  (SELECT count(*) FROM its_runs) AS runs
+FROM job"""
+        ),
+        empty="There is no such job",
+        columns=("waited", "ran", "CPU efficiency", "memory efficiency", "runs"),
+    )
+    panel["options"]["colorMode"] = "value"
+    return panel
+
+
+def _life() -> Json:
+    return timeline(
+        "Its life",
+        "What it was at each moment of the time range, and where. A job that has ended is nothing any more.",
+        rows(
+            f"""{_JOB}, mine AS (
+  SELECT number, started_at, ended_at FROM runs WHERE {_MINE}
+), paused AS (
+  SELECT kind, started_at, ended_at FROM job_pauses WHERE {_MINE}
+), moments AS (
+  SELECT submitted_at AS moment FROM job UNION SELECT ended_at FROM job
+  UNION SELECT started_at FROM mine UNION SELECT ended_at FROM mine
+  UNION SELECT started_at FROM paused UNION SELECT ended_at FROM paused
+)
+SELECT moment AS time,
+  CASE WHEN moment >= job.ended_at THEN NULL
+    WHEN mine.number IS NOT NULL THEN CASE WHEN EXISTS ({_paused("suspended")}) THEN 'suspended' ELSE 'running' END
+    WHEN EXISTS ({_paused("held")}) THEN 'held' ELSE 'pending' END AS state,
+  (SELECT string_agg(worker, ', ' ORDER BY worker) FROM run_workers
+   WHERE {_MINE} AND run_workers.number = mine.number) AS worker,
+  'run ' || mine.number AS run
+FROM moments CROSS JOIN job
+  LEFT JOIN mine ON mine.started_at <= moment AND (mine.ended_at IS NULL OR mine.ended_at > moment)
+WHERE moment IS NOT NULL AND moment >= submitted_at
+ORDER BY moment"""
+        ),
+        empty="There is no such job",
+    )
+
+
+def _paused(kind: str) -> str:
+    return (
+        f"SELECT FROM paused WHERE kind = '{kind}' AND paused.started_at <= moment"
+        " AND (paused.ended_at IS NULL OR paused.ended_at > moment)"
+    )
+
+
+def _runs() -> Json:
+    return table(
+        "Its runs",
+        "Each start of it: a requeue, a preemption or a failed worker gives another.",
+        rows(
+            f"""{_JOB}
+SELECT number AS run, started_at AS started, ended_at AS ended,
+  extract(epoch FROM coalesce(ended_at, now()) - started_at)::float8 AS ran, outcome, exit_code AS "exit code",
+  exit_signal AS "signal", cpus AS "CPUs", gpus AS "GPUs", memory_bytes AS memory, used_memory_bytes AS "peak memory",
+  used_memory_bytes / nullif(memory_bytes::float8, 0) AS "memory efficiency",
+  used_cpu_seconds / nullif(cpus * extract(epoch FROM ended_at - started_at), 0) AS "CPU efficiency",
+  (SELECT string_agg(worker, ',' ORDER BY worker) FROM run_workers
+   WHERE {_MINE} AND run_workers.number = runs.number) AS worker
+FROM runs WHERE {_MINE}
+ORDER BY number"""
+        ),
+        empty="It has not started",
+        columns=(
+            "run", "started", "ended", "ran", "outcome", "exit code", "signal", "CPUs", "GPUs", "memory", "peak memory",
+            "memory efficiency", "CPU efficiency", "worker",
+        ),
+        more={"worker": {"links": [link("This worker", to("worker", clusters="${cluster:percentencode}", worker=field("worker")))]}},
+    )  # fmt: skip
+
+
+def _facts() -> Json:
+    names = (
+        "owner", "account", "vo", "queue", "name", "state", "native_state", "outcome", "reason", "waiting", "submitted_at",
+        "eligible_at", "first_started_at", "ended_at", "exit_code", "exit_signal", "requested_cpus", "requested_gpus",
+        "array_parent", "het_parent", "dag_parent", "routed_from", "routed_to", "accounted", "seen_at",
+    )  # fmt: skip
+    sized = {
+        "requested_memory_bytes": "pg_size_pretty(requested_memory_bytes)",
+        "used_memory_bytes": "pg_size_pretty(used_memory_bytes)",
+        "requested_wall_seconds": "make_interval(secs => requested_wall_seconds)::text",
+        "used_cpu_seconds": "make_interval(secs => used_cpu_seconds)::text",
+    }
+    pairs = [*((name, f"{name}::text") for name in names), *sized.items()]
+    values = ",\n  ".join(f"({place}, '{name.replace('_', ' ')}', {text})" for place, (name, text) in enumerate(pairs))
+    return table(
+        "What is known of it",
+        "What its scheduler said; what it did not say is left out.",
+        rows(
+            f"{_JOB}\nSELECT what, value FROM job CROSS JOIN LATERAL (VALUES\n  {values}\n) AS facts (place, what, value)\n"
+            "WHERE value IS NOT NULL ORDER BY place"
+        ),
+        empty="There is no such job",
+        columns=("what", "value"),
+    )
+
+
+def _details() -> Json:
+    return table(
+        "What else its scheduler said",
+        "As it was said, in the scheduler's own words.",
+        rows(
+            f"""{_JOB}
+SELECT key AS what, value FROM job CROSS JOIN LATERAL jsonb_each_text(
+  CASE jsonb_typeof(details) WHEN 'object' THEN details ELSE '{{}}' END) ORDER BY key"""
+        ),
+        empty="Nothing",
+        columns=("what", "value"),
+    )
+
+
+def _pauses() -> Json:
+    return table(
+        "Pauses",
+        "When it was held or suspended, and when it waited again after a run.",
+        rows(
+            f"""{_JOB}
+SELECT CASE kind WHEN 'requeued' THEN 'waited again' ELSE kind END AS pause, started_at AS started, ended_at AS ended,
+  extract(epoch FROM coalesce(ended_at, now()) - started_at)::float8 AS "for", reason
+FROM job_pauses WHERE {_MINE} ORDER BY started_at"""
+        ),
+        empty="None",
+        columns=("pause", "started", "ended", "for", "reason"),
+    )
+
+
+def _kin() -> Json:
+    return table(
+        "Its kin",
+        "Other tasks of its array, components of it, its DAG, and jobs that it was routed from or to: at most 200.",
+        rows(
+            f"""{_JOB}
+SELECT jobs.cluster, jobs.native_id AS job,
+  CASE WHEN jobs.array_parent = job.array_parent THEN 'task of the same array'
+    WHEN jobs.het_parent = job.het_parent THEN 'component of the same job'
+    WHEN jobs.native_id = job.dag_parent THEN 'its DAG' ELSE 'routed from or to' END AS kin,
+  jobs.state, jobs.outcome, {life("jobs")}
+FROM job JOIN jobs ON jobs.cluster = job.cluster AND jobs.native_id <> job.native_id AND (
+  jobs.array_parent = job.array_parent AND jobs.native_id > job.array_parent AND jobs.native_id < job.array_parent || '`'
+  OR jobs.het_parent = job.het_parent AND jobs.native_id > job.het_parent AND jobs.native_id < job.het_parent || '`'
+  OR jobs.native_id IN (job.dag_parent, job.routed_from, job.routed_to,
+    job.queue || '#' || job.routed_from, job.queue || '#' || job.routed_to))
+ORDER BY jobs.submitted_at DESC, jobs.native_id LIMIT 200"""
+        ),
+        empty="None",
+        columns=("cluster", "job", "kin", "state", "outcome", *LIFE),
+    )

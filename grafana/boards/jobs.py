@@ -1,0 +1,177 @@
+"""Job search: every filter of `bbq search` as a variable, and the jobs, each a click away."""
+
+from grafana import variables
+from grafana.links import LIFE, life
+from grafana.look import board_of, table, words
+from grafana.queries import Json, rows
+from grafana.sql import FROM, LATELY, NOW_OR_TO, among, open_at, open_between
+from history.words import OUTCOMES, STATES
+
+_WHEN = (
+    ("submitted in the time range", "submitted"),
+    ("ended in the time range", "ended"),
+    ("running in the time range (in its last 31 days)", "running"),
+    ("running at its end", "running_at"),
+    ("at any time", "any"),
+)
+
+HELP = """
+**When** says what the time range above is about. **Name** takes `*` and `?`. **Resource** is as in `bbq search`: what a job
+asked for (`gpu`, `gpu:a100`, `cpus>=8`, `memory>64G`, `gpus>=2`, `wall>1d`, `licence=x`, `feature=x`, `qos=x`,
+`reservation=x`) or used (`used-memory<8G`, `used-cpu>1h`, `runs>1`), several with spaces between. **Job** takes ids, with
+commas between. A search at any time goes through all of the history: choose something besides.
+"""
+
+
+def board() -> Json:
+    """Give the board."""
+    return board_of(
+        "jobs",
+        "BBQ Job search",
+        "Every filter combines with every other; the newest jobs first.",
+        [
+            variables.history(),
+            variables.clusters_of_history(),
+            variables.choice("when", "When", "What the time range is about.", _WHEN),
+            *(
+                variables.several_of_history(name, label, about, f"SELECT DISTINCT {name} FROM arrivals_daily "
+                                             f"WHERE {name} <> '' AND day >= ($__timeFrom())::timestamptz::date - 31 ORDER BY 1")
+                for name, label, about in (
+                    ("owner", "Owner", "Whose jobs."), ("account", "Account", "The account they are charged to."),
+                    ("vo", "VO", "Their virtual organisation."), ("queue", "Queue", "Partition or schedd."),
+                )
+            ),
+            variables.several_of_history("worker", "Worker", "A worker that they ran on.", "SELECT DISTINCT worker FROM workers ORDER BY 1"),
+            variables.choice("state", "State", "The state they are in.", [(each, each) for each in STATES], several=True),
+            variables.choice("outcome", "Outcome", "How they ended.", [(each, each) for each in OUTCOMES], several=True),
+            variables.text("name", "Name", "Their name; * and ? stand for anything."),
+            variables.text("resource", "Resource", "What they asked for or used: gpu cpus>=8 memory>64G used-memory<8G."),
+            variables.text("exit_code", "Exit code", "Their exit code, or a dash for none."),
+            variables.text("routed_from", "Routed from", "The job that they were routed from; any: whichever."),
+            variables.text("job", "Job", "Ids, with commas between."),
+        ],
+        [
+            (None, 3, ((words(HELP), 24),)),
+            (None, 22, ((_found(), 24),)),
+        ],
+    )  # fmt: skip
+
+
+def _found() -> Json:
+    return table(
+        "Which jobs?",
+        "The newest 500 by submission that fit all of the choices above.",
+        rows(f"{_WANTED}\nSELECT {_COLUMNS}\nFROM (\n{_KEYS}\n) AS found JOIN jobs USING (native_id, submitted_at, cluster)\n"
+             "ORDER BY submitted_at DESC, native_id DESC LIMIT 500"),
+        empty="No job fits all of this",
+        columns=(
+            "cluster", "job", "owner", "account", "vo", "queue", "state", "outcome", "submitted", "started", "ended",
+            "waited", "CPUs", "GPUs", "memory", "peak memory", "exit code", "signal", "worker", "name", "reason", *LIFE,
+        ),
+    )  # fmt: skip
+
+
+_COLUMNS = f"""cluster, native_id AS job, owner, account, vo, queue, state, outcome, submitted_at AS submitted,
+  first_started_at AS started, ended_at AS ended, extract(epoch FROM first_started_at - submitted_at)::bigint AS waited,
+  requested_cpus AS "CPUs", requested_gpus AS "GPUs", requested_memory_bytes AS memory, used_memory_bytes AS "peak memory",
+  exit_code AS "exit code", exit_signal AS "signal",
+  (SELECT string_agg(there.worker, ',' ORDER BY there.worker) FROM run_workers AS there
+   WHERE there.native_id = jobs.native_id AND there.submitted_at = jobs.submitted_at AND there.cluster = jobs.cluster
+     AND there.number = jobs.run_count) AS worker,
+  name, reason,
+  {life()}"""
+
+_UNITS = """CASE upper(unit) WHEN '' THEN 1
+    WHEN 'K' THEN 1024 WHEN 'G' THEN 1073741824 WHEN 'T' THEN 1099511627776 WHEN 'P' THEN 1125899906842624
+    WHEN 'S' THEN 1 WHEN 'H' THEN 3600 WHEN 'D' THEN 86400 WHEN 'W' THEN 604800 WHEN 'MIN' THEN 60
+    WHEN 'M' THEN CASE WHEN name IN ('memory', 'used-memory') THEN 1048576 ELSE 60 END END"""
+"""What a unit stands for: m is a minute of a time, and a mebibyte of a size."""
+
+_WANTED = f"""WITH parsed AS (
+  SELECT said[1] AS name, said[2] AS sign, said[3] AS text,
+    regexp_match(said[3], '^([0-9]+(?:[.][0-9]+)?) *([A-Za-z]*)$') AS number
+  FROM regexp_split_to_table(trim('$resource'), '\\s+') AS each,
+    regexp_match(each, '^([a-z-]+)(<=|>=|!=|=|<|>|:)?(.*)$') AS said
+  WHERE each <> ''
+), wanted AS MATERIALIZED (
+  SELECT name, sign, text, amount * {_UNITS} AS value
+  FROM (SELECT name, sign, text, number[1]::float8 AS amount,
+          regexp_replace(number[2], '(?i)(?<=[KMGTP])I?B$', '') AS unit FROM parsed) AS amounts
+)"""
+
+_MEASURED = """CASE wanted.name WHEN 'cpus' THEN requested_cpus WHEN 'memory' THEN requested_memory_bytes
+      WHEN 'gpus' THEN requested_gpus WHEN 'gpu' THEN requested_gpus WHEN 'wall' THEN requested_wall_seconds
+      WHEN 'used-cpu' THEN used_cpu_seconds WHEN 'used-memory' THEN used_memory_bytes WHEN 'runs' THEN run_count END"""
+
+_FITS = """NOT EXISTS (SELECT FROM wanted WHERE NOT coalesce(CASE
+    WHEN name IN ('gpu', 'gpus') AND sign IS NULL THEN requested_gpus > 0
+    WHEN name = 'gpu' THEN requested_gpus > 0
+      AND EXISTS (SELECT FROM jsonb_object_keys(CASE jsonb_typeof(details -> 'gpu_models') WHEN 'object' THEN details -> 'gpu_models' ELSE '{}' END) AS model
+                  WHERE lower(model) = lower(text))
+    WHEN name IN ('licence', 'license', 'feature', 'qos', 'reservation') THEN (sign = '!=') <> coalesce(
+      lower(text) = ANY (regexp_split_to_array(lower(details ->> CASE name WHEN 'qos' THEN 'qos' WHEN 'reservation'
+        THEN 'reservation' WHEN 'feature' THEN 'features' ELSE 'licences' END), '[,:&|@]')), false)
+    ELSE CASE sign WHEN '<' THEN measured < value WHEN '<=' THEN measured <= value WHEN '>' THEN measured > value
+      WHEN '>=' THEN measured >= value WHEN '=' THEN measured = value WHEN '!=' THEN measured <> value END END, false))"""
+
+_FITS = _FITS.replace("measured", f"({_MEASURED})")
+
+
+def _like(column: str, variable: str) -> str:
+    """Give the condition that a column fits a pattern with * and ?."""
+    return (
+        f"('{variable}' = '' OR {column} LIKE replace(replace(replace(replace(replace('{variable}', '\\', '\\\\'),"
+        " '%', '\\%'), '_', '\\_'), '*', '%'), '?', '_'))"
+    )
+
+
+_FILTERS = "\n  AND ".join((
+    among("cluster", "owner", "account", "vo", "queue", "state", "outcome", table="jobs"),
+    f"('$when' <> 'submitted' OR jobs.submitted_at >= {FROM} AND jobs.submitted_at < {NOW_OR_TO})",
+    f"('$when' <> 'ended' OR jobs.ended_at >= {FROM} AND jobs.ended_at < {NOW_OR_TO})",
+    "('*' IN ($state) OR 'ended' IN ($state) OR jobs.ended_at IS NULL)",
+    _like("jobs.name", "$name"),
+    "('$exit_code' = '' OR jobs.exit_code::text = '$exit_code' OR '$exit_code' = '-' AND jobs.exit_code IS NULL)",
+    "('$routed_from' = '' OR '$routed_from' = 'any' AND jobs.routed_from IS NOT NULL\n"
+    "    OR jobs.routed_from IN ('$routed_from', '$routed_from.0'))",
+    "('$job' = '' OR jobs.native_id = ANY (string_to_array(replace(translate('$job', '~!', '#+'), ' ', ''), ',')))",
+    _FITS,
+))  # fmt: skip
+
+
+def _open(table: str) -> str:
+    """Give the condition that a run was open when it has to be."""
+    return (
+        f"('$when' <> 'running' OR {open_between(table, LATELY, NOW_OR_TO)})\n"
+        f"    AND ('$when' <> 'running_at' OR {open_at(table, NOW_OR_TO)})"
+    )
+
+
+_NEWEST = "ORDER BY submitted_at DESC, native_id DESC LIMIT"
+_RUNNING = "'$when' IN ('running', 'running_at')"
+
+
+def _among_jobs(which: str) -> str:
+    """Give the newest jobs that fit; none, and at no cost, where `which` is not true of what is chosen."""
+    return f"(SELECT native_id, submitted_at, cluster FROM jobs\nWHERE {which}\n  AND {_FILTERS}\n{_NEWEST} 500)"
+
+
+def _among_runs(which: str, table: str, conditions: str) -> str:
+    """Give the newest jobs that fit and have a run that does, looking at runs first: those of a time are few."""
+    key = "native_id, submitted_at, cluster"
+    same = " AND ".join(f"jobs.{name} = ran.{name}" for name in key.split(", "))
+    return f"""(SELECT {key} FROM (
+  SELECT DISTINCT {key} FROM {table} WHERE {which} AND {conditions}
+  {_NEWEST} 100000) AS ran
+WHERE (SELECT count(*) FROM jobs WHERE {same}
+  AND {_FILTERS}) > 0
+{_NEWEST} 500)"""
+
+
+_KEYS = "\nUNION ALL\n".join((
+    _among_jobs(f"'*' IN ($worker) AND NOT {_RUNNING}"),
+    _among_runs(
+        f"'*' IN ($worker) AND {_RUNNING}", "runs", f"{among('cluster', 'owner', 'account', 'vo', 'queue')} AND {_open('runs')}"
+    ),
+    _among_runs("NOT '*' IN ($worker)", "run_workers", f"{among('cluster', 'worker')} AND {_open('run_workers')}"),
+))  # fmt: skip

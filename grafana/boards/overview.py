@@ -1,0 +1,240 @@
+"""Each cluster on one screen: what is wrong, who has it, who waits, what is broken. Of Prometheus alone."""
+
+from pathlib import Path
+
+import yaml
+
+from grafana import variables
+from grafana.links import field, label, to
+from grafana.look import ORANGE, RED, board_of, graph, mappings, number, ranking, renamed, step, table, tiles
+from grafana.prometheus import FAILED, HOLDING, MAP, OUT, what_it_is
+from grafana.queries import CLUSTER, Json, now, now_table, over_time
+
+RULES = Path(__file__).parent.parent.parent / "rules" / "alerts.yml"
+_C = f"{{{CLUSTER}}}"
+
+
+def _alerts() -> str:
+    groups = yaml.safe_load(RULES.read_text())["groups"]
+    return "|".join(rule["alert"] for group in groups for rule in group["rules"])
+
+
+def board() -> Json:
+    """Give the board."""
+    return board_of(
+        "overview",
+        "BBQ Overview",
+        "Capacity, use and queue of each cluster; who has it, who waits, what fails, what is broken.",
+        [variables.datasource(), variables.clusters()],
+        [
+            (None, 5, ((_wrong(), 12), (_unread(), 3), (_oldest(), 3), (_behind(), 3), (_workers_out(), 3))),
+            (None, 5, ((_clusters(), 24),)),
+            (None, 8, ((_cpus(), 12), (_jobs(), 12))),
+            (None, 9, ((_who_has(), 8), (_who_waits(), 8), (_why(), 8))),
+            (None, 9, ((_failures(), 11), (_broken(), 13))),
+            (None, 10, ((_map(), 24),)),
+        ],
+    )
+
+
+def _wrong() -> Json:
+    return table(
+        "What is wrong?",
+        "Alerts of rules/ that fire now; rules/README.md says what to do about each.",
+        now_table(
+            'count by (alertname, severity, cluster) (ALERTS{alertstate="firing",cluster=~"$cluster|",'
+            f'alertname=~"{_alerts()}"}})'
+        ),
+        empty="Nothing that BBQ's alerts know of",
+        columns=("alert", "severity", "cluster", "times"),
+        steps=(renamed({"alertname": "alert", "severity": "severity", "cluster": "cluster", "Value": "times"}),),
+        more={"severity": {"mappings": [
+            {"type": "value", "options": {
+                "page": {"text": "page", "color": RED, "index": 0}, "ticket": {"text": "ticket", "color": ORANGE, "index": 1},
+                "info": {"text": "info", "color": "text", "index": 2}}},
+        ]}, "times": {"custom.width": 80}},
+    )  # fmt: skip
+
+
+def _unread() -> Json:
+    return number(
+        "Sources not read",
+        "Schedds, queues and accounting whose newest poll failed.",
+        now(f"count(bbq_source_up{_C} == 0) or 0 * count(bbq_source_up{_C})"),
+        empty="BBQ is not scraped",
+        levels=((None, "green"), (1, RED)),
+        leads=("BBQ itself", to("self")),
+    )
+
+
+def _oldest() -> Json:
+    return number(
+        "Oldest reading",
+        "Age of the source that was not read for longest.",
+        now(f"max(time() - bbq_source_last_success_timestamp_seconds{_C})"),
+        empty="Nothing has been read",
+        unit="s",
+        levels=((None, "green"), (300, ORANGE), (900, RED)),
+        leads=("BBQ itself", to("self")),
+    )
+
+
+def _behind() -> Json:
+    return number(
+        "History behind",
+        "Age of the moment up to which everything that ended is stored.",
+        now(f"max(bbq_history_lag_seconds{_C})"),
+        empty="Nothing is stored yet",
+        unit="s",
+        levels=((None, "green"), (900, ORANGE), (3600, RED)),
+        leads=("BBQ itself", to("self")),
+    )
+
+
+def _workers_out() -> Json:
+    return number(
+        "Workers out",
+        "Workers that are down, drained or do not respond; those in maintenance or powered down are not counted.",
+        now(f"count({OUT}) or 0 * count(bbq_worker_cpus{_C})"),
+        empty="No worker has been read",
+        levels=((None, "green"), (1, ORANGE)),
+    )
+
+
+def _clusters() -> Json:
+    asked = {
+        "CPUs": f"sum by (cluster) (bbq_worker_cpus{_C})",
+        "CPUs in use": f"sum by (cluster) (bbq_worker_cpus_allocated{_C}) / sum by (cluster) (bbq_worker_cpus{_C})",
+        "GPUs": f"sum by (cluster) (bbq_worker_gpus{_C})",
+        "GPUs in use": f"sum by (cluster) (bbq_worker_gpus_allocated{_C}) / sum by (cluster) (bbq_worker_gpus{_C})",
+        **{
+            state: f'sum by (cluster) (bbq_jobs{{{CLUSTER},state="{state}"}})'
+            for state in ("running", "pending", "held")
+        },
+        "owners": f"count by (cluster) (count by (cluster, owner) (bbq_jobs{_C}))",
+        "workers": f"count by (cluster) (bbq_worker_cpus{_C})",
+        "workers out": f"count by (cluster) ({OUT})",
+    }
+    names = {f"Value #{chr(ord('A') + place)}": name for place, name in enumerate(asked)}
+    by_state = {
+        state: {"links": [{"title": f"Jobs that are {state}", "url": to("jobs", clusters=field("cluster"), state=state, when="any"),
+                           "targetBlank": False}]}
+        for state in ("running", "pending", "held")
+    }  # fmt: skip
+    return table(
+        "What has each cluster, and what is used of it?",
+        "As of the newest reading. Owners are those with jobs in the queues.",
+        *(now_table(expression) for expression in asked.values()),
+        empty="No cluster has been read",
+        columns=("cluster", *asked),
+        steps=(step("merge"), renamed({"cluster": "cluster", **names})),
+        more=by_state,
+    )
+
+
+def _cpus() -> Json:
+    return graph(
+        "CPUs in use",
+        "CPUs that jobs hold, and how many there are, of workers that are down too.",
+        over_time(f"sum by (cluster) (bbq_worker_cpus_allocated{_C})", "{{cluster}}"),
+        over_time(f"sum(bbq_worker_cpus{_C})", "capacity"),
+        empty="No worker has been read",
+        stacked=True,
+        lines=("capacity",),
+        leads=("This cluster", to("overview", clusters=label("cluster"))),
+    )
+
+
+def _jobs() -> Json:
+    states = ("running", "finishing", "suspended", "pending", "held")
+    return graph(
+        "Jobs by state",
+        "A task of an array is a job, and so is an HTCondor job that is not made yet.",
+        *(over_time(f'sum(bbq_jobs{{{CLUSTER},state="{state}"}})', state) for state in states),
+        empty="No queue has been read",
+        stacked=True,
+        words=states,
+        leads=("These jobs", to("jobs", state="${__field.name:percentencode}", when="any")),
+    )
+
+
+def _who_has() -> Json:
+    return ranking(
+        "Who has it?",
+        "Owners by the CPUs that their jobs hold now.",
+        now(f"sort_desc(topk(12, sum by (owner) (bbq_jobs_cpus{{{CLUSTER},{HOLDING}}}) > 0))", "{{owner}}"),
+        empty="Nothing runs",
+        leads=("This owner", to("owner", owner=label("owner"))),
+    )
+
+
+def _who_waits() -> Json:
+    return ranking(
+        "Who waits?",
+        "Owners by their pending jobs.",
+        now(f'sort_desc(topk(12, sum by (owner) (bbq_jobs{{{CLUSTER},state="pending"}}) > 0))', "{{owner}}"),
+        empty="Nobody waits",
+        leads=("Their pending jobs", to("jobs", owner=label("owner"), state="pending", when="any")),
+    )
+
+
+def _why() -> Json:
+    return ranking(
+        "Why do they wait?",
+        "Pending jobs by what they wait for, as their scheduler says.",
+        now(f"sort_desc(sum by (reason) (bbq_pending_jobs{_C}) > 0)", "{{reason}}"),
+        empty="Nobody waits",
+        leads=("By queue", to("queues")),
+    )
+
+
+def _failures() -> Json:
+    outcomes = ("failed", "timeout", "out_of_memory", "node_fail")
+    return graph(
+        "What fails, an hour?",
+        "Jobs that did not end well, as accounting tells; neither cancelled nor preempted ones.",
+        over_time(
+            f"3600 * sum by (outcome) (rate(bbq_jobs_ended_total{{{CLUSTER},{FAILED}}}[$__rate_interval]))",
+            "{{outcome}}",
+        ),
+        empty="Nothing has failed",
+        stacked=True,
+        words=outcomes,
+        leads=("These jobs", to("jobs", outcome=label("outcome"), when="ended")),
+    )
+
+
+def _broken() -> Json:
+    return table(
+        "Broken workers",
+        "Workers that are down, drained or do not respond, since when and why.",
+        now_table(f"{what_it_is()} and on (cluster, worker) ({OUT})"),
+        now_table(
+            f"1000 * max by (cluster, worker) (bbq_worker_state_since_timestamp_seconds{_C}) and on (cluster, worker) ({OUT})"
+        ),
+        now_table(f"max by (cluster, worker, reason) (bbq_worker_reason_info{_C}) and on (cluster, worker) ({OUT})"),
+        empty="All workers take jobs",
+        columns=("cluster", "worker", "is", "since", "reason"),
+        steps=(
+            step("merge"),
+            renamed(
+                {"cluster": "cluster", "worker": "worker", "Value #A": "is", "Value #B": "since", "reason": "reason"},
+                without=("Time", "Value #C"),
+            ),
+        ),
+        more={"is": {"mappings": mappings(MAP), "custom.displayMode": "color-text"}},
+        sort=("since", True),
+    )
+
+
+def _map() -> Json:
+    return tiles(
+        "All workers",
+        "A tile each, by name. Green is idle, blue in use (dark: full), yellow reserved, orange draining, red down or not "
+        "responding, purple unknown, grey planned: in maintenance or powered down.",
+        now_table(what_it_is()),
+        empty="No worker has been read",
+        words=MAP,
+        leads=("This worker", to("worker", clusters=field("cluster"), worker=field("worker"))),
+        by="worker",
+    )

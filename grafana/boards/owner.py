@@ -1,0 +1,224 @@
+"""Everything about one owner: what is in the queues now, what was used, how it ended, the jobs."""
+
+from grafana import variables
+from grafana.links import LIFE, field, label, life, to
+from grafana.look import board_of, facts, graph, leads, number, table
+from grafana.prometheus import HOLDING
+from grafana.queries import CLUSTER, Json, now, over_time, rows, series
+from grafana.sql import COUNTED, DAY, FROM, LATELY, NO_FAILURE, NOW_OR_TO, TOUCHED_DAYS, among, used
+from history.words import FAILURES
+
+_OWNER = 'owner="$owner"'
+_MINE = f"{among('cluster')} AND owner = '$owner'"
+_STATES = ("running", "finishing", "suspended", "pending", "held")
+_PAST = "In the time range (of the history)"
+
+
+def board() -> Json:
+    """Give the board."""
+    return board_of(
+        "owner",
+        "BBQ Owner",
+        "One owner: jobs in the queues, what was used, how it ended.",
+        [
+            variables.datasource(),
+            variables.history(),
+            variables.clusters(),
+            variables.one_of_prometheus(
+                "owner", "Owner", "Whose jobs; of those that had any in the time range.",
+                f"label_values(bbq_jobs{{{CLUSTER}}}, owner)",
+            ),
+        ],
+        [
+            ("Now", 4, (*((_count(state), 4) for state in ("running", "pending", "held")), (_cpus(), 4), (_gpus(), 4), (_share(), 4))),
+            ("Now", 8, ((_jobs(), 12), (_cpus_by_queue(), 12))),
+            (_PAST, 4, ((_sums(), 24),)),
+            (_PAST, 8, ((_days(), 12), (_queues(), 12))),
+            (_PAST, 8, ((_failures(), 12), (_waiting(), 12))),
+            (_PAST, 10, ((_last(), 24),)),
+        ],
+    )  # fmt: skip
+
+
+def _count(state: str) -> Json:
+    return number(
+        state.capitalize(),
+        f"Jobs that are {state} now.",
+        now(f'sum(bbq_jobs{{{CLUSTER},{_OWNER},state="{state}"}}) or 0 * count(bbq_jobs{{{CLUSTER}}})'),
+        empty="No queue has been read",
+        leads=("These jobs", to("jobs", owner="${owner:percentencode}", state=state, when="any")),
+    )
+
+
+def _cpus() -> Json:
+    return number(
+        "CPUs",
+        "CPUs that their jobs hold now.",
+        now(f"sum(bbq_jobs_cpus{{{CLUSTER},{_OWNER},{HOLDING}}}) or 0 * count(bbq_jobs{{{CLUSTER}}})"),
+        empty="No queue has been read",
+    )
+
+
+def _gpus() -> Json:
+    return number(
+        "GPUs",
+        "GPUs that their jobs hold now.",
+        now(f"sum(bbq_jobs_gpus{{{CLUSTER},{_OWNER},{HOLDING}}}) or 0 * count(bbq_jobs{{{CLUSTER}}})"),
+        empty="No queue has been read",
+    )
+
+
+def _share() -> Json:
+    return number(
+        "Share of the CPUs in use",
+        "Of all CPUs that jobs of the chosen clusters hold now.",
+        now(
+            f"(sum(bbq_jobs_cpus{{{CLUSTER},{_OWNER},{HOLDING}}}) or 0 * count(bbq_jobs{{{CLUSTER}}}))"
+            f" / sum(bbq_jobs_cpus{{{CLUSTER},{HOLDING}}})"
+        ),
+        empty="Nothing runs",
+        unit="percentunit",
+    )
+
+
+def _jobs() -> Json:
+    return graph(
+        "Jobs by state",
+        "A task of an array is a job.",
+        *(over_time(f'sum(bbq_jobs{{{CLUSTER},{_OWNER},state="{state}"}})', state) for state in _STATES),
+        empty="No jobs in this time",
+        stacked=True,
+        words=_STATES,
+        leads=(
+            "These jobs",
+            to("jobs", owner="${owner:percentencode}", state="${__field.name:percentencode}", when="any"),
+        ),
+    )
+
+
+def _cpus_by_queue() -> Json:
+    return graph(
+        "CPUs by queue",
+        "CPUs that their jobs hold.",
+        over_time(f"sum by (queue) (bbq_jobs_cpus{{{CLUSTER},{_OWNER},{HOLDING}}})", "{{queue}}"),
+        empty="Nothing ran in this time",
+        stacked=True,
+        leads=("This queue", to("queues", queue=label("queue"))),
+    )
+
+
+_FACTS = ("jobs", "failed", "failed share", "CPU hours", "GPU hours", "CPU efficiency", "mean wait")
+
+
+def _sums() -> Json:
+    return facts(
+        "What was used?",
+        "Held by runs in the time range, also by those that still run; jobs, failures and waits are of those that ended in "
+        "it. CPU efficiency is of the runs of which it is known what they used.",
+        rows(
+            used("owner", _MINE)
+            + """SELECT sum(jobs) AS jobs, sum(failed) AS failed, sum(failed) / nullif(sum(jobs), 0) AS "failed share",
+  sum(cpu_seconds) / 3600 AS "CPU hours", sum(gpu_seconds) / 3600 AS "GPU hours",
+  sum(used_cpu_seconds) / nullif(sum(measured_cpu_seconds), 0) AS "CPU efficiency",
+  sum(wait_seconds) / nullif(sum(waits), 0) AS "mean wait"
+FROM used"""
+        ),
+        empty="Nothing in this time",
+        columns=_FACTS,
+    )
+
+
+def _days() -> Json:
+    return graph(
+        "CPU hours day by day",
+        "Days of UTC, each as a whole, by how the jobs ended.",
+        series(
+            f"""SELECT {DAY} AS time, coalesce(nullif(outcome, ''), 'not told yet') AS outcome,
+  sum(cpu_seconds) / 3600.0 AS value
+FROM usage_daily WHERE {TOUCHED_DAYS} AND {_MINE}
+GROUP BY 1, 2 ORDER BY 1, 2"""
+        ),
+        empty="Nothing has ended in these days",
+        stacked=True,
+        bars=True,
+        words=("completed", "failed", "cancelled", "timeout", "out_of_memory", "node_fail", "preempted", "unknown"),
+    )
+
+
+def _queues() -> Json:
+    these = {"owner": "${owner:percentencode}", "queue": field("queue")}
+    return table(
+        "By queue",
+        "The same sums, queue by queue.",
+        rows(
+            used("queue", _MINE)
+            + """SELECT name AS queue, jobs, failed, cpu_seconds / 3600 AS "CPU hours", gpu_seconds / 3600 AS "GPU hours",
+  used_cpu_seconds / nullif(measured_cpu_seconds, 0) AS "CPU efficiency", wait_seconds / nullif(waits, 0) AS "mean wait"
+FROM used ORDER BY cpu_seconds DESC, 1"""
+        ),
+        empty="Nothing in this time",
+        columns=("queue", "jobs", "failed", "CPU hours", "GPU hours", "CPU efficiency", "mean wait"),
+        more={
+            "jobs": leads("Those that ended", to("jobs", **these, when="ended")),
+            "failed": leads("Those that failed", to("jobs", **these, when="ended", outcome=FAILURES)),
+        },
+    )  # fmt: skip
+
+
+def _failures() -> Json:
+    return table(
+        "How did jobs end that failed?",
+        "By outcome and exit code, the most frequent first: of those that ended in the time range (in its last 31 days).",
+        rows(
+            f"""SELECT outcome, exit_code AS "exit code", exit_signal AS "signal", count(*) AS jobs, max(ended_at) AS "newest"
+FROM jobs
+WHERE {_MINE} AND ended_at >= {LATELY} AND ended_at < {NOW_OR_TO} AND {COUNTED}
+  AND outcome NOT IN {NO_FAILURE}
+GROUP BY 1, 2, 3 ORDER BY 4 DESC, 1, 2, 3 LIMIT 50"""
+        ),
+        empty="None of their jobs failed in this time",
+        columns=("outcome", "exit code", "signal", "jobs", "newest"),
+        more={
+            "jobs": leads(
+                "These jobs",
+                to(
+                    "jobs", owner="${owner:percentencode}", outcome=field("outcome"), exit_code=field("exit code"),
+                    when="ended",
+                ),
+            )
+        },
+    )  # fmt: skip
+
+
+def _waiting() -> Json:
+    return table(
+        "Why do they wait?",
+        "Pending and held jobs, as they are now, by what their scheduler says.",
+        rows(
+            f"""SELECT queue, state, reason, count(*) AS jobs, min(submitted_at) AS "oldest"
+FROM jobs WHERE {_MINE} AND ended_at IS NULL AND state IN ('pending', 'held') AND {COUNTED}
+GROUP BY 1, 2, 3 ORDER BY 4 DESC, 1, 2, 3 LIMIT 50"""
+        ),
+        empty="None of their jobs wait",
+        columns=("queue", "state", "reason", "jobs", "oldest"),
+    )
+
+
+def _last() -> Json:
+    return table(
+        "The newest jobs",
+        "Those submitted last, in the time range.",
+        rows(
+            f"""SELECT cluster, native_id AS job, queue, state, outcome, submitted_at AS submitted,
+  first_started_at AS started, ended_at AS ended, requested_cpus AS "CPUs", requested_memory_bytes AS memory,
+  used_memory_bytes AS "peak memory", exit_code AS "exit code", name,
+  {life()}
+FROM jobs WHERE {_MINE} AND submitted_at BETWEEN {FROM} AND {NOW_OR_TO}
+ORDER BY submitted_at DESC, native_id DESC LIMIT 100"""
+        ),
+        empty="No job was submitted in this time",
+        columns=(
+            "cluster", "job", "queue", "state", "outcome", "submitted", "started", "ended", "CPUs", "memory",
+            "peak memory", "exit code", "name", *LIFE,
+        ),
+    )  # fmt: skip

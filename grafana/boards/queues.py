@@ -1,0 +1,198 @@
+"""The queues: capacity, what of it nobody can use, who waits for how long and why, and settings in the past."""
+
+from grafana import variables
+from grafana.links import field, label, to
+from grafana.look import board_of, graph, link, renamed, step, table
+from grafana.prometheus import HOLDING
+from grafana.queries import CLUSTER, Json, now_table, over_time, rows
+from grafana.sql import COUNTED, FROM, NOW_OR_TO, TO, WHOLE_DAYS, among, first_started
+from history.rollup import LONGER
+
+_C = f'{{{CLUSTER},queue=~"$queue"}}'
+_PAST = "In the time range (of the history)"
+_STATES = ("running", "finishing", "suspended", "pending", "held")
+
+
+def board() -> Json:
+    """Give the board."""
+    return board_of(
+        "queues",
+        "BBQ Queues",
+        "Slurm's partitions and HTCondor's schedds: capacity, use, waits, and settings in the past.",
+        [
+            variables.datasource(),
+            variables.history(),
+            variables.clusters(),
+            variables.several_of_prometheus(
+                "queue", "Queue", "Which queues.", f"label_values(bbq_jobs{{{CLUSTER}}}, queue)"
+            ),
+        ],
+        [
+            ("Now", 9, ((_queues(), 24),)),
+            ("Over time", 8, ((_jobs(), 12), (_why(), 12))),
+            ("Over time", 8, ((_cpus(), 12), (_owners(), 12))),
+            ("Over time", 8, ((_waits(), 12), (_flow(), 12))),
+            (_PAST, 9, ((_waited(), 12), (_settings(), 12))),
+        ],
+    )  # fmt: skip
+
+
+def _queues() -> Json:
+    by = "by (cluster, queue)"
+    hours = f"sum by (cluster, queue, le) (rate(bbq_job_wait_seconds_bucket{_C}[1h]))"
+    asked = {
+        "CPUs": f"sum {by} (bbq_queue_cpus{_C})",
+        "CPUs in use": f"sum {by} (bbq_queue_cpus_allocated{_C}) / sum {by} (bbq_queue_cpus{_C})",
+        "unusable": f"sum {by} (bbq_queue_cpus_unusable{_C})",
+        **{state: f'sum {by} (bbq_jobs{{{_C[1:-1]},state="{state}"}})' for state in ("running", "pending", "held")},
+        "owners": f"count {by} (count by (cluster, queue, owner) (bbq_jobs{_C}))",
+        "oldest pending": f"1000 * min {by} (bbq_pending_oldest_submit_timestamp_seconds{_C})",
+        "p50": f"histogram_quantile(0.5, {hours})",
+        "p90": f"histogram_quantile(0.9, {hours})",
+    }
+    names = {f"Value #{chr(ord('A') + place)}": name for place, name in enumerate(asked)}
+    leads = {
+        state: {"links": [link(f"Jobs that are {state}", to("jobs", clusters=field("cluster"), queue=field("queue"), state=state, when="any"))]}
+        for state in ("running", "pending", "held")
+    }  # fmt: skip
+    return table(
+        "What is in each queue?",
+        "CPUs are those of the queue's workers (a worker of two queues counts in both; HTCondor's schedds have none of their "
+        "own). Unusable: free, but the worker is out, reserved, or its memory is all taken. p50 and p90: waits of the jobs "
+        "that started in the last hour, estimated from a histogram.",
+        *(now_table(expression) for expression in asked.values()),
+        empty="No queue has been read",
+        columns=("cluster", "queue", *asked),
+        steps=(step("merge"), renamed({"cluster": "cluster", "queue": "queue", **names})),
+        more=leads,
+        sort=("pending", True),
+    )
+
+
+def _jobs() -> Json:
+    return graph(
+        "Jobs by state",
+        "Of the chosen queues together.",
+        *(over_time(f'sum(bbq_jobs{{{_C[1:-1]},state="{state}"}})', state) for state in _STATES),
+        empty="No queue was read in this time",
+        stacked=True,
+        words=_STATES,
+        leads=("These jobs", to("jobs", keep=("queue",), state="${__field.name:percentencode}", when="any")),
+    )
+
+
+def _why() -> Json:
+    return graph(
+        "Why do they wait?",
+        "Pending jobs by what they wait for, as their scheduler says.",
+        over_time(f"sum by (reason) (bbq_pending_jobs{_C}) > 0", "{{reason}}"),
+        empty="Nobody waited in this time",
+        stacked=True,
+    )
+
+
+def _cpus() -> Json:
+    return graph(
+        "CPUs: in use, and free but unusable",
+        "By why no job can have them. The line is what there is.",
+        over_time(f"sum(bbq_queue_cpus_allocated{_C})", "in use"),
+        over_time(f"sum by (reason) (bbq_queue_cpus_unusable{_C}) > 0", "{{reason}}"),
+        over_time(f"sum(bbq_queue_cpus{_C})", "capacity"),
+        empty="These queues have no CPUs of their own",
+        stacked=True,
+        words=("in use", "down", "draining", "maintenance", "powered_down", "reserved", "memory"),
+        lines=("capacity",),
+    )
+
+
+def _owners() -> Json:
+    by_owner = f"sum by (owner) (bbq_jobs_cpus{{{_C[1:-1]},{HOLDING}}}"
+    return graph(
+        "Who has them?",
+        "CPUs by owner: the ten with the most at the end of the time range.",
+        over_time(f"{by_owner}) and on (owner) topk(10, {by_owner} @ end()))", "{{owner}}"),
+        empty="Nothing ran in this time",
+        stacked=True,
+        leads=("This owner", to("owner", owner=label("owner"))),
+    )
+
+
+def _waits() -> Json:
+    rate = f"sum by (le) (rate(bbq_job_wait_seconds_bucket{_C}[1h]))"
+    return graph(
+        "How long had jobs waited that started?",
+        "In the hour before each moment, estimated from a histogram.",
+        *(over_time(f"histogram_quantile({part / 100}, {rate})", f"p{part}") for part in (50, 90, 99)),
+        empty="No job started in this time",
+        unit="s",
+    )
+
+
+def _flow() -> Json:
+    return graph(
+        "Jobs submitted, started and ended, an hour",
+        "Where more are submitted than end, the queue grows.",
+        *(
+            over_time(f"3600 * sum(rate(bbq_jobs_{what}_total{_C}[$__rate_interval]))", what)
+            for what in ("submitted", "started", "ended")
+        ),
+        empty="Nothing happened in this time",
+    )
+
+
+def _waited() -> Json:
+    percentiles = ", ".join(
+        f"percentile_disc({part / 100}) WITHIN GROUP (ORDER BY waited) AS p{part}" for part in (50, 90, 99)
+    )
+    bounds = ", ".join(
+        f"min(at_most) FILTER (WHERE so_far >= {part / 100} * total) AS p{part}" for part in (50, 90, 99)
+    )
+    long = f"{TO} - {FROM} > interval '31 days'"
+    return table(
+        "Waits until the first start",
+        "Of the jobs that started in the time range, exactly (nearest rank). Of more than 31 days: of whole days of UTC, and "
+        "each percentile as the bound below which it lies (10 s, 1 min, 5 min, 15 min, 1 h, 4 h, 12 h, 1 d, 3 d, 7 d).",
+        rows(
+            f"""SELECT cluster, queue, count(*) AS jobs, {percentiles}, avg(waited)::float8 AS "mean wait", max(waited) AS longest
+FROM (
+  SELECT cluster, queue, greatest(extract(epoch FROM first_started_at - submitted_at)::bigint, 0) AS waited
+  FROM jobs WHERE NOT {long} AND {among("cluster")} AND {_queue()} AND {COUNTED} AND {first_started(FROM, NOW_OR_TO)}
+) AS started
+GROUP BY 1, 2
+UNION ALL
+SELECT cluster, nullif(queue, ''), max(total), {bounds}, max(seconds / total), NULL
+FROM (
+  SELECT cluster, queue, nullif(at_most_seconds, {LONGER}) AS at_most,
+    sum(sum(jobs)) OVER (PARTITION BY cluster, queue ORDER BY at_most_seconds) AS so_far,
+    sum(sum(jobs)) OVER (PARTITION BY cluster, queue)::float8 AS total,
+    sum(sum(seconds)) OVER (PARTITION BY cluster, queue)::float8 AS seconds
+  FROM durations_daily WHERE {long} AND kind = 'wait' AND {among("cluster")} AND {_queue()} AND {WHOLE_DAYS}
+  GROUP BY cluster, queue, at_most_seconds
+) AS summed WHERE total > 0
+GROUP BY 1, 2
+ORDER BY 3 DESC, 1, 2"""
+        ),
+        empty="No job started in this time",
+        columns=("cluster", "queue", "jobs", "p50", "p90", "p99", "mean wait", "longest"),
+    )
+
+
+def _queue() -> str:
+    """Give the condition of the chosen queues: the variable is one of Prometheus, where All is a pattern."""
+    return "coalesce(queue, '') ~ '^${queue:regex}$'"
+
+
+def _settings() -> Json:
+    return table(
+        "Settings, and when they changed",
+        "Periods in which nothing of a queue changed, the newest first.",
+        rows(
+            f"""SELECT cluster, queue, started_at AS "from then", ended_at AS "until then", state, settings::text AS settings
+FROM queue_settings
+WHERE {among("cluster")} AND {_queue()} AND started_at < {NOW_OR_TO} AND (ended_at IS NULL OR ended_at > {FROM})
+ORDER BY started_at DESC, cluster, queue LIMIT 200"""
+        ),
+        empty="These queues were not read in this time",
+        columns=("cluster", "queue", "from then", "until then", "state", "settings"),
+        more={"settings": {"custom.width": 500}},
+    )

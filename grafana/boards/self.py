@@ -1,0 +1,240 @@
+"""BBQ itself, and the schedulers' own health: what is read, how long it takes, what is stored. Of Prometheus alone."""
+
+from grafana import variables
+from grafana.look import ORANGE, RED, board_of, graph, number, renamed, step, table
+from grafana.queries import CLUSTER, Json, now, now_table, over_time
+
+_C = f"{{{CLUSTER}}}"
+_RATE = "[$__rate_interval]"
+
+
+def board() -> Json:
+    """Give the board."""
+    return board_of(
+        "self",
+        "BBQ itself",
+        "Is everything read and stored, and how do the schedulers do?",
+        [variables.datasource(), variables.clusters()],
+        [
+            ("Sources", 9, ((_sources(), 24),)),
+            ("Sources", 8, ((_durations(), 12), (_calls(), 6), (_errors(), 6))),
+            ("History", 4, ((_up(), 4), (_missing(), 4), (_verified(), 4), (_spooled(), 4), (_aside(), 4), (_unknown(), 4))),
+            ("History", 8, ((_lag(), 12), (_rows(), 12))),
+            ("Schedulers", 8, ((_cycles(), 8), (_busy(), 8), (_queues(), 8))),
+            ("This exporter", 8, ((_series(), 9), (_rpcs(), 9), (_dropped(), 6))),
+        ],
+    )  # fmt: skip
+
+
+def _sources() -> Json:
+    by = "by (cluster, source)"
+    asked = {
+        "read": f"min {by} (bbq_source_up{_C})",
+        "age": f"time() - max {by} (bbq_source_last_success_timestamp_seconds{_C})",
+        "every": f"max {by} (bbq_source_interval_seconds{_C})",
+        "took": f"max {by} (bbq_source_poll_duration_seconds{_C})",
+        "failed polls": f"sum {by} (bbq_source_errors_total{_C})",
+        "calls": f"sum {by} (bbq_source_calls_total{_C})",
+    }
+    names = {f"Value #{chr(ord('A') + place)}": name for place, name in enumerate(asked)}
+    words = [
+        {
+            "type": "value",
+            "options": {
+                "0": {"text": "failed", "color": RED, "index": 0},
+                "1": {"text": "well", "color": "green", "index": 1},
+            },
+        }
+    ]
+    return table(
+        "Is everything read?",
+        "A line a source: whether its newest poll was well, how old what is shown is, how often it is read and how long "
+        "that took; polls that failed and calls to the scheduler since this exporter started.",
+        *(now_table(expression) for expression in asked.values()),
+        empty="BBQ is not scraped",
+        columns=("cluster", "source", *asked),
+        steps=(step("merge"), renamed({"cluster": "cluster", "source": "source", **names})),
+        more={"read": {"mappings": words, "custom.displayMode": "color-text"}, "failed polls": {"decimals": 0}, "calls": {"decimals": 0}},
+        sort=("age", True),
+    )  # fmt: skip
+
+
+def _durations() -> Json:
+    return graph(
+        "How long does reading take?",
+        "The newest poll of each source. Above half of its interval, BBQ asks less often.",
+        over_time(f"bbq_source_poll_duration_seconds{_C}", "{{cluster}} {{source}}"),
+        empty="BBQ was not scraped in this time",
+        unit="s",
+    )
+
+
+def _calls() -> Json:
+    return graph(
+        "Calls to schedulers, a minute",
+        "All that BBQ asks of them.",
+        over_time(f"60 * sum by (cluster) (rate(bbq_source_calls_total{_C}{_RATE}))", "{{cluster}}"),
+        empty="BBQ was not scraped in this time",
+    )
+
+
+def _errors() -> Json:
+    return graph(
+        "Polls that failed, an hour",
+        "By what went wrong.",
+        over_time(f"3600 * sum by (reason) (rate(bbq_source_errors_total{_C}{_RATE})) > 0", "{{reason}}"),
+        empty="No poll failed in this time",
+    )
+
+
+def _up() -> Json:
+    return number(
+        "Database",
+        "Whether the newest write succeeded; while it does not, what is read waits in the spool.",
+        now("min(bbq_history_up)"),
+        empty="BBQ is not scraped",
+        unit="none",
+        words={"0": ("away", RED), "1": ("well", "green")},
+    )
+
+
+def _missing() -> Json:
+    return number(
+        "Jobs missing",
+        "That accounting has and the history has not, as the newest verification found; bbq-exporter recollect mends it.",
+        now(f"sum(bbq_history_missing_jobs{_C})"),
+        empty="Not verified yet",
+        levels=((None, "green"), (1, RED)),
+    )
+
+
+def _verified() -> Json:
+    return number(
+        "Last verified",
+        "Each night the day before is compared with accounting: the cluster for which that was longest ago.",
+        now(f"1000 * min(bbq_history_last_verified_timestamp_seconds{_C})"),
+        empty="Not verified yet",
+        unit="dateTimeFromNow",
+    )
+
+
+def _spooled() -> Json:
+    return number(
+        "Spool",
+        "Part of the spool that is full.",
+        now("max(bbq_history_spool_bytes / bbq_history_spool_limit_bytes)"),
+        empty="There is no spool",
+        unit="percentunit",
+        levels=((None, "green"), (0.2, ORANGE), (0.5, RED)),
+    )
+
+
+def _aside() -> Json:
+    return number(
+        "Rows set aside",
+        "That could not be understood or stored, in the time range; they are kept raw in set_aside.",
+        now(f"sum(increase(bbq_history_set_aside_rows_total{_C}[$__range])) or vector(0)"),
+        empty="BBQ is not scraped",
+        levels=((None, "green"), (1, ORANGE)),
+    )
+
+
+def _unknown() -> Json:
+    return number(
+        "Unknown words",
+        "Of a scheduler's that this BBQ does not know, in the time range; the log names them.",
+        now(f"sum(increase(bbq_unknown_values_total{_C}[$__range])) or vector(0)"),
+        empty="BBQ is not scraped",
+        levels=((None, "green"), (1, ORANGE)),
+    )
+
+
+def _lag() -> Json:
+    return graph(
+        "How far is the history behind?",
+        "Age of the moment up to which everything that ended is stored.",
+        over_time(f"bbq_history_lag_seconds{_C}", "{{cluster}}"),
+        empty="Nothing was stored in this time",
+        unit="s",
+    )
+
+
+def _rows() -> Json:
+    return graph(
+        "Rows written, a second",
+        "Inserted, replaced or deleted, by table.",
+        over_time(f"sum by (table) (rate(bbq_history_rows_written_total{_RATE}))", "{{table}}"),
+        empty="Nothing was written in this time",
+        unit="short",
+        stacked=True,
+    )
+
+
+def _cycles() -> Json:
+    return graph(
+        "How long do scheduling cycles take?",
+        "Main and backfill of slurmctld, negotiation of HTCondor: the newest.",
+        over_time(f"bbq_scheduler_cycle_seconds{_C}", "{{cluster}} {{cycle}}"),
+        empty="No scheduler has told of a cycle",
+        unit="s",
+    )
+
+
+def _busy() -> Json:
+    return graph(
+        "How busy are they?",
+        "HTCondor's daemons, as parts of their time; slurmctld's threads, as parts of the 256 there are.",
+        over_time(f"bbq_scheduler_duty_cycle_ratio{_C}", "{{cluster}} {{daemon}}"),
+        over_time(f"bbq_scheduler_threads{_C} / 256", "{{cluster}} slurmctld"),
+        empty="No scheduler has told",
+        unit="percentunit",
+    )
+
+
+def _queues() -> Json:
+    return graph(
+        "Messages that slurmctld has not sent yet",
+        "To nodes (agent) and to slurmdbd (dbd_agent): when that grows, accounting is behind.",
+        over_time(f"bbq_scheduler_queue_length{_C}", "{{cluster}} {{queue}}"),
+        empty="No slurmctld has told",
+    )
+
+
+def _series() -> Json:
+    return graph(
+        "Series on the metrics page",
+        "And how many the configuration allows.",
+        over_time("sum(bbq_series)", "series"),
+        over_time("sum(bbq_series_limit)", "allowed"),
+        over_time(f"sum(bbq_owners_collapsed{_C})", "owners in (other)"),
+        empty="BBQ was not scraped in this time",
+        lines=("allowed",),
+    )
+
+
+def _rpcs() -> Json:
+    return graph(
+        "What slurmctld spends its time on",
+        "Part of a processor, by message type: the eight that took most at the end of the time range.",
+        over_time(
+            f"sum by (rpc) (rate(bbq_scheduler_rpc_seconds_total{_C}{_RATE}))"
+            f" and on (rpc) topk(8, sum by (rpc) (rate(bbq_scheduler_rpc_seconds_total{_C}{_RATE} @ end())))",
+            "{{rpc}}",
+        ),
+        empty="No slurmctld has told",
+        unit="percentunit",
+        stacked=True,
+    )
+
+
+def _dropped() -> Json:
+    return table(
+        "Metrics left out",
+        "For the page has more series than limits.series.",
+        now_table("max by (family) (bbq_family_dropped == 1)"),
+        empty="None",
+        columns=("family",),
+        steps=(
+            step("organize", excludeByName={"Time": True, "Value": True}, renameByName={}, indexByName={"family": 0}),
+        ),
+    )

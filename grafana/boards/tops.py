@@ -1,0 +1,139 @@
+"""Who has the most: owners, accounts, VOs or queues, by any measure, now and over the time range."""
+
+from grafana import variables
+from grafana.links import field, label, to
+from grafana.look import board_of, graph, leads, ranking, table
+from grafana.queries import CLUSTER, Json, now, over_time, rows, series
+from grafana.sql import DAY, NO_FAILURE, TOUCHED_DAYS, among, used
+from history.words import FAILURES
+
+_NOW = "sum by ($thing) ($measure{" + CLUSTER + ',state=~"$state"})'
+_THING = ("Jobs of the one that is clicked", to("jobs", **{"$thing": label("$thing")}, when="any"))
+_STATES = ("running", "pending", "held", "suspended", "finishing")
+_BY = {
+    "cpu_seconds": "CPU hours", "gpu_seconds": "GPU hours", "wall_seconds": "wall hours", "jobs": "jobs ended",
+    "failed": "jobs failed", "wait_seconds": "hours waited",
+}  # fmt: skip
+_WHERE = among("cluster")
+
+
+def board() -> Json:
+    """Give the board."""
+    return board_of(
+        "tops",
+        "BBQ Tops",
+        "Who has the most: now of the metrics, over the time range of the history.",
+        [
+            variables.datasource(),
+            variables.history(),
+            variables.clusters(),
+            variables.choice(
+                "thing", "Rank", "What is ranked.",
+                [("owners", "owner"), ("accounts", "account"), ("VOs", "vo"), ("queues", "queue")],
+            ),
+            variables.choice(
+                "measure", "Now by", "By what, of the jobs in the queues.",
+                [("CPUs", "bbq_jobs_cpus"), ("jobs", "bbq_jobs"), ("GPUs", "bbq_jobs_gpus"), ("memory", "bbq_jobs_memory_bytes")],
+            ),
+            variables.choice(
+                "state", "State", "Of the jobs in which states, now.", [(each, each) for each in _STATES],
+                several=True, every=variables.ALL_OF_PROMETHEUS,
+            ),
+            variables.choice(
+                "by", "Over time by", "By what, of what was used in the time range.",
+                [(text, value) for value, text in _BY.items()],
+            ),
+        ],
+        [
+            ("Now", 11, ((_now(), 9), (_lately(), 15))),
+            ("In the time range (of the history)", 14, ((_ranked(), 24),)),
+            ("In the time range (of the history)", 10, ((_longest(), 9), (_days(), 15))),
+        ],
+    )  # fmt: skip
+
+
+def _now() -> Json:
+    return ranking(
+        "Who has the most now?",
+        "Of the jobs in the queues, in the chosen states. Owners beyond limits.owners are (other).",
+        now(f"sort_desc(topk(20, {_NOW}) > 0)", "{{$thing}}"),
+        empty="Nothing is in these states",
+        leads=_THING,
+    )
+
+
+def _lately() -> Json:
+    return graph(
+        "How has that changed?",
+        "The ten that have the most at the end of the time range.",
+        over_time(
+            f'{_NOW} and on ($thing) topk(10, sum by ($thing) ($measure{{{CLUSTER},state=~"$state"}} @ end()))',
+            "{{$thing}}",
+        ),
+        empty="Nothing was in these states",
+        stacked=True,
+        leads=_THING,
+    )
+
+
+def _ranked() -> Json:
+    of_thing = {"$thing": field("$thing")}
+    return table(
+        "Who has used the most?",
+        "What was held in the time range by runs, also by those that still run; jobs, failures and waits are of the jobs "
+        "that ended in it. CPU efficiency is of the runs of which it is known what they used.",
+        rows(
+            used("$thing", _WHERE)
+            + """SELECT name AS "$thing", jobs, failed, failed / nullif(jobs, 0) AS "failed share",
+  cpu_seconds / 3600 AS "CPU hours", gpu_seconds / 3600 AS "GPU hours", wall_seconds / 3600 AS "wall hours",
+  used_cpu_seconds / nullif(measured_cpu_seconds, 0) AS "CPU efficiency", wait_seconds / nullif(waits, 0) AS "mean wait"
+FROM used ORDER BY $by DESC, 1 LIMIT 100"""
+        ),
+        empty="Nothing was used in this time",
+        columns=(
+            "owner", "account", "vo", "queue", "jobs", "failed", "failed share", "CPU hours", "GPU hours", "wall hours",
+            "CPU efficiency", "mean wait",
+        ),
+        more={
+            "jobs": leads("Those that ended", to("jobs", **of_thing, when="ended")),
+            "failed": leads("Those that failed", to("jobs", **of_thing, when="ended", outcome=FAILURES)),
+        },
+    )  # fmt: skip
+
+
+def _longest() -> Json:
+    return ranking(
+        "The first twenty",
+        "The same in bars, in hours, or in jobs.",
+        rows(
+            used("$thing", _WHERE)
+            + """SELECT name, CASE WHEN '$by' IN ('jobs', 'failed') THEN $by ELSE $by / 3600 END AS value
+FROM used WHERE name IS NOT NULL AND $by > 0 ORDER BY 2 DESC, 1 LIMIT 20"""
+        ),
+        empty="Nothing was used in this time",
+        rows=True,
+        leads=("Jobs of the one that is clicked", to("jobs", **{"$thing": field("name")}, when="ended")),
+    )
+
+
+def _days() -> Json:
+    measure = "CASE WHEN '$by' IN ('jobs', 'failed') THEN sum(measure) ELSE sum(measure) / 3600.0 END"
+    return graph(
+        "Day by day",
+        "Days of UTC, each as a whole, what has ended: the ten with the most, and everybody else as (other).",
+        series(
+            f"""WITH daily AS (
+  SELECT day, $thing AS name, sum(CASE '$by' WHEN 'failed' THEN CASE WHEN outcome NOT IN {NO_FAILURE} THEN jobs END
+    {" ".join(f"WHEN '{each}' THEN {each}" for each in _BY if each != "failed")} END) AS measure
+  FROM usage_daily WHERE {TOUCHED_DAYS} AND {_WHERE}
+  GROUP BY 1, 2
+), first AS (SELECT name FROM daily GROUP BY 1 ORDER BY sum(measure) DESC NULLS LAST, 1 LIMIT 10)
+SELECT {DAY} AS time,
+  CASE WHEN name IN (SELECT name FROM first) THEN coalesce(nullif(name, ''), '(none)') ELSE '(other)' END AS name,
+  {measure} AS value
+FROM daily GROUP BY 1, 2 ORDER BY 1, 2"""
+        ),
+        empty="Nothing has ended in these days",
+        stacked=True,
+        bars=True,
+    )

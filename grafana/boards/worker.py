@@ -1,0 +1,272 @@
+"""One worker: how it is, who was on it run by run, what failed there, and its states in the past."""
+
+from grafana import variables
+from grafana.links import LIFE, label, life, to
+from grafana.look import board_of, graph, number, step, table, timeline
+from grafana.prometheus import MAP, what_it_is
+from grafana.queries import CLUSTER, Json, now, now_table, over_time, rows, series
+from grafana.sql import DAY, FROM, LATELY, NOW_OR_TO, TO, TOUCHED_DAYS, among, open_between
+
+_WORKER = 'worker="$worker"'
+_C = f"{{{CLUSTER},{_WORKER}}}"
+_PAST = "In the time range (of the history)"
+_RUNS = 60
+"""How many runs are drawn one by one."""
+
+
+def board() -> Json:
+    """Give the board."""
+    return board_of(
+        "worker",
+        "BBQ Worker",
+        "One worker: how it is and was, who was on it, what failed there.",
+        [
+            variables.datasource(),
+            variables.history(),
+            variables.clusters(),
+            variables.one_of_prometheus(
+                "worker", "Worker", "Which worker.", f"label_values(bbq_worker_state{{{CLUSTER}}}, worker)"
+            ),
+        ],
+        [
+            ("Now", 4, ((_is(), 4), (_since(), 4), (_cpus(), 4), (_memory(), 4), (_gpus(), 4), (_jobs(), 4))),
+            ("Now", 3, ((_reason(), 24),)),
+            ("Over time", 8, ((_cpus_over_time(), 12), (_memory_over_time(), 12))),
+            (_PAST, 9, ((_who(), 24),)),
+            (_PAST, 16, ((_run_by_run(), 24),)),
+            (_PAST, 11, ((_runs(), 24),)),
+            (_PAST, 8, ((_outcomes(), 8), (_states(), 16))),
+        ],
+    )
+
+
+def _is() -> Json:
+    return number(
+        "It is",
+        "Its state, or what is planned or wrong.",
+        now(what_it_is(f",{_WORKER}"), "{{worker}}"),
+        empty="Not read now",
+        unit="none",
+        words=MAP,
+    )
+
+
+def _since() -> Json:
+    return number(
+        "Since",
+        "Since when, where the scheduler says so.",
+        now(f"1000 * max(bbq_worker_state_since_timestamp_seconds{_C})"),
+        empty="Not said",
+        unit="dateTimeFromNow",
+    )
+
+
+def _cpus() -> Json:
+    return number(
+        "CPUs in use",
+        "Part of its CPUs that jobs hold.",
+        now(f"sum(bbq_worker_cpus_allocated{_C}) / sum(bbq_worker_cpus{_C})"),
+        empty="Not said",
+        unit="percentunit",
+    )
+
+
+def _memory() -> Json:
+    return number(
+        "Memory in use",
+        "Part of its memory that jobs hold.",
+        now(f"sum(bbq_worker_memory_allocated_bytes{_C}) / sum(bbq_worker_memory_bytes{_C})"),
+        empty="Not said",
+        unit="percentunit",
+    )
+
+
+def _gpus() -> Json:
+    return number(
+        "GPUs in use",
+        "GPUs that jobs hold, of how many by model: on the GPUs board.",
+        now(f"sum(bbq_worker_gpus_allocated{_C})"),
+        empty="None",
+        leads=("The GPUs", to("gpus")),
+    )
+
+
+def _jobs() -> Json:
+    return number(
+        "Jobs",
+        "Jobs that hold a part of it now.",
+        now(f"sum(bbq_worker_jobs{_C})"),
+        empty="Not read now",
+        leads=("These jobs", to("jobs", worker="${worker:percentencode}", state="running", when="any")),
+    )
+
+
+def _reason() -> Json:
+    return table(
+        "Why?",
+        "What who drained it, or the scheduler, wrote.",
+        now_table(f"max by (cluster, reason) (bbq_worker_reason_info{_C})"),
+        empty="No reason is given",
+        columns=("cluster", "reason"),
+        steps=(
+            step(
+                "organize",
+                excludeByName={"Time": True, "Value": True},
+                renameByName={},
+                indexByName={"cluster": 0, "reason": 1},
+            ),
+        ),
+        more={"reason": {"custom.width": 1200}},
+    )
+
+
+def _cpus_over_time() -> Json:
+    return graph(
+        "CPUs",
+        "CPUs that jobs hold, and how many there are.",
+        over_time(f"sum(bbq_worker_cpus_allocated{_C})", "in use"),
+        over_time(f"sum(bbq_worker_cpus{_C})", "capacity"),
+        empty="Not read in this time",
+        stacked=True,
+        words=("in use",),
+        lines=("capacity",),
+    )
+
+
+def _memory_over_time() -> Json:
+    return graph(
+        "Memory",
+        "Memory that jobs hold, and how much there is for them.",
+        over_time(f"sum(bbq_worker_memory_allocated_bytes{_C})", "in use"),
+        over_time(f"sum(bbq_worker_memory_bytes{_C})", "capacity"),
+        empty="Not read in this time",
+        unit="bytes",
+        stacked=True,
+        words=("in use",),
+        lines=("capacity",),
+    )
+
+
+_ON_IT = f"""{among("cluster", table="run_workers")} AND run_workers.worker = '$worker'
+  AND {open_between("run_workers", LATELY, NOW_OR_TO)}"""
+_JOIN = "run_workers JOIN runs USING (native_id, submitted_at, cluster, number)"
+
+
+def _who() -> Json:
+    return graph(
+        "Who was on it?",
+        "CPUs by owner at 300 moments of the time range (of its last 31 days). A run of which it is not known what it holds on each of its "
+        "workers counts as one CPU.",
+        series(
+            f"""WITH there AS (
+  SELECT runs.owner, coalesce(run_workers.cpus, 1) AS cpus, ({TO} - {LATELY}) / 300 AS step,
+    greatest(run_workers.started_at - {LATELY}, interval '0') AS begins, run_workers.ended_at - {LATELY} AS ends
+  FROM {_JOIN}
+  WHERE {_ON_IT}
+), changes AS (
+  SELECT owner, ceil(extract(epoch FROM begins) / extract(epoch FROM step)) AS place, cpus FROM there
+  UNION ALL
+  SELECT owner, ceil(extract(epoch FROM ends) / extract(epoch FROM step)), -cpus FROM there WHERE ends IS NOT NULL
+)
+SELECT {LATELY} + place * ({TO} - {LATELY}) / 300 AS time, owner,
+  sum(coalesce(sum(cpus), 0)) OVER (PARTITION BY owner ORDER BY place) AS value
+FROM generate_series(0, 300) AS place CROSS JOIN (SELECT DISTINCT owner FROM there) AS owners
+  LEFT JOIN changes USING (owner, place)
+GROUP BY owner, place HAVING {LATELY} + place * ({TO} - {LATELY}) / 300 <= now()
+ORDER BY place, owner"""
+        ),
+        empty="Nobody was on it in this time",
+        stacked=True,
+        leads=("This owner", to("owner", owner=label("owner"))),
+    )
+
+
+def _run_by_run() -> Json:
+    return timeline(
+        "Run by run",
+        f"The newest {_RUNS} runs that were on it in the time range (in its last 31 days): whose they were, from start to end.",
+        rows(
+            f"""WITH there AS (
+  SELECT runs.owner, run_workers.native_id, run_workers.number, run_workers.started_at, run_workers.ended_at,
+    run_workers.native_id || CASE WHEN run_workers.number > 1 THEN ' run ' || run_workers.number ELSE '' END AS run
+  FROM {_JOIN}
+  WHERE {_ON_IT}
+  ORDER BY run_workers.started_at DESC, run_workers.native_id DESC LIMIT {_RUNS}
+)
+SELECT time, run, "Value" FROM (
+  SELECT greatest(started_at, {LATELY}) AS time, run, owner AS "Value" FROM there
+  UNION ALL
+  SELECT least(ended_at, {NOW_OR_TO}), run, NULL FROM there WHERE ended_at IS NOT NULL
+) AS changes ORDER BY time, run"""
+        ),
+        empty="Nothing ran on it in this time",
+        steps=(step("partitionByValues", fields=["run"]),),
+        coloured=False,
+    )
+
+
+def _runs() -> Json:
+    return table(
+        "What ran on it?",
+        "The newest 500 runs that were on it in the time range (in its last 31 days).",
+        rows(
+            f"""SELECT run_workers.cluster, run_workers.native_id AS job, run_workers.number AS run, runs.owner, runs.queue,
+  run_workers.started_at AS started, run_workers.ended_at AS ended, runs.outcome, runs.exit_code AS "exit code",
+  run_workers.cpus AS "CPUs", run_workers.gpus AS "GPUs", run_workers.memory_bytes AS memory,
+  runs.used_memory_bytes AS "peak memory",
+  runs.used_cpu_seconds / nullif(runs.cpus * extract(epoch FROM runs.ended_at - runs.started_at), 0) AS "CPU efficiency",
+  {life("run_workers")}
+FROM {_JOIN}
+WHERE {_ON_IT}
+ORDER BY run_workers.started_at DESC, run_workers.native_id DESC LIMIT 500"""
+        ),
+        empty="Nothing ran on it in this time",
+        columns=(
+            "cluster", "job", "run", "owner", "queue", "started", "ended", "outcome", "exit code", "CPUs", "GPUs",
+            "memory", "peak memory", "CPU efficiency", *LIFE,
+        ),
+    )  # fmt: skip
+
+
+def _outcomes() -> Json:
+    return graph(
+        "How runs ended on it, day by day",
+        "Days of UTC, each as a whole; accounting has not told yet of those without an outcome.",
+        series(
+            f"""SELECT {DAY} AS time, coalesce(nullif(outcome, ''), 'not told yet') AS outcome,
+  sum(runs) AS value
+FROM workers_daily WHERE {TOUCHED_DAYS} AND {among("cluster")} AND worker = '$worker'
+GROUP BY 1, 2 ORDER BY 1, 2"""
+        ),
+        empty="No run ended on it in these days",
+        stacked=True,
+        bars=True,
+        words=("completed", "failed", "cancelled", "timeout", "out_of_memory", "node_fail", "preempted", "unknown"),
+    )
+
+
+def _states() -> Json:
+    return table(
+        "How it was",
+        "Periods in which nothing of it changed, the newest first: state, flags, reason, and what it had.",
+        rows(
+            f"""SELECT cluster, started_at AS "from then", ended_at AS "until then", state, nullif(flags, '') AS flags, reason,
+  cpus AS "CPUs", memory_bytes AS memory, native_state AS "scheduler's word"
+FROM worker_states
+WHERE {among("cluster")} AND worker = '$worker' AND started_at < {NOW_OR_TO}
+  AND (ended_at IS NULL OR ended_at > {FROM})
+ORDER BY started_at DESC LIMIT 200"""
+        ),
+        empty="It was not read in this time",
+        columns=(
+            "cluster",
+            "from then",
+            "until then",
+            "state",
+            "flags",
+            "reason",
+            "CPUs",
+            "memory",
+            "scheduler's word",
+        ),
+    )

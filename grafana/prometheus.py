@@ -1,0 +1,39 @@
+"""PromQL that several boards share."""
+
+from grafana.queries import CLUSTER
+
+MAP: dict[str, tuple[str, str]] = {
+    "1": ("idle", "green"),
+    "2": ("partial", "light-blue"),
+    "3": ("full", "blue"),
+    "4": ("reserved", "yellow"),
+    "5": ("draining", "orange"),
+    "6": ("unknown", "purple"),
+    "7": ("not responding", "dark-red"),
+    "8": ("down", "red"),
+    "9": ("powered down", "#404040"),
+    "10": ("maintenance", "#808080"),
+}
+"""What a worker is, as a number that Grafana can colour: of several words the last, for what is planned is no fault."""
+_FLAGS = ("reserved", "draining", "not responding", "powered down", "maintenance")
+
+
+def what_it_is(selector: str = "") -> str:
+    """Give the expression of each worker's number in MAP, by cluster and worker."""
+    parts = []
+    for number, (word, _) in MAP.items():
+        kind, name = ("flag", word.replace(" ", "_")) if word in _FLAGS else ("state", word)
+        parts.append(f'{number} * bbq_worker_{kind}{{{CLUSTER}{selector},{kind}="{name}"}}')
+    return f"max by (cluster, worker) ({' or '.join(parts)})"
+
+
+PLANNED = f'bbq_worker_flag{{{CLUSTER},flag=~"maintenance|powered_down"}}'
+OUT = (
+    f'count by (cluster, worker) (bbq_worker_state{{{CLUSTER},state=~"down|unknown"}}'
+    f' or bbq_worker_flag{{{CLUSTER},flag=~"draining|not_responding"}})'
+    f" unless on (cluster, worker) {PLANNED}"
+)
+"""A series for each worker that takes no jobs and should."""
+HOLDING = 'state=~"running|finishing|suspended"'
+"""The matcher of jobs that hold a part of a worker."""
+FAILED = 'outcome=~"failed|timeout|out_of_memory|node_fail"'

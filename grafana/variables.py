@@ -1,0 +1,118 @@
+"""The choices at the top of a board: data sources, clusters, and what it is about."""
+
+from collections.abc import Sequence
+
+from grafana.queries import HISTORY, PROMETHEUS, Json
+
+ALL_OF_PROMETHEUS = ".*"
+ALL_OF_HISTORY = "'*'"
+"""What All stands for: Grafana writes it as it is; `grafana.sql.among` knows it."""
+
+_ON_LOAD, _ON_TIME = 1, 2
+
+
+def datasource() -> Json:
+    """Choose the Prometheus."""
+    return _source("datasource", "Prometheus", "prometheus", "Where BBQ's metrics are.", "bbq-prometheus")
+
+
+def history() -> Json:
+    """Choose the PostgreSQL."""
+    return _source("history", "History", "postgres", "Where BBQ's history is.", "bbq-history")
+
+
+def _source(name: str, label: str, kind: str, about: str, uid: str) -> Json:
+    return {
+        "name": name, "type": "datasource", "label": label, "description": about, "query": kind, "regex": "",
+        "hide": 0, "multi": False, "includeAll": False, "refresh": _ON_LOAD, "options": [],
+        "current": {"selected": False, "text": uid, "value": uid},
+    }  # fmt: skip
+
+
+def clusters() -> Json:
+    """Choose clusters, of Prometheus: all when nothing is chosen."""
+    return _several("cluster", "Cluster", "Which clusters.", _of_prometheus("label_values(bbq_source_up, cluster)"))
+
+
+def clusters_of_history() -> Json:
+    """Choose clusters, of the history."""
+    return _several("cluster", "Cluster", "Which clusters.", _of_history("SELECT cluster FROM clusters ORDER BY 1"))
+
+
+def one_cluster_of_history() -> Json:
+    """Choose one cluster, of the history."""
+    return _one("cluster", "Cluster", "Which cluster.", _of_history("SELECT cluster FROM clusters ORDER BY 1"))
+
+
+def several_of_prometheus(name: str, label: str, about: str, query: str) -> Json:
+    """Choose some values of a label, all when nothing is chosen."""
+    return _several(name, label, about, _of_prometheus(query), every=ALL_OF_PROMETHEUS)
+
+
+def one_of_prometheus(name: str, label: str, about: str, query: str) -> Json:
+    """Choose one value of a label."""
+    return _one(name, label, about, _of_prometheus(query))
+
+
+def several_of_history(name: str, label: str, about: str, query: str) -> Json:
+    """Choose some values that a query of the history gives, all when nothing is chosen."""
+    return _several(name, label, about, _of_history(query), every=ALL_OF_HISTORY)
+
+
+def _of_prometheus(query: str) -> Json:
+    return {
+        "type": "query", "datasource": PROMETHEUS, "definition": query, "refresh": _ON_TIME, "sort": 1, "regex": "",
+        "query": {"query": query, "refId": "StandardVariableQuery"},
+    }  # fmt: skip
+
+
+def _of_history(query: str) -> Json:
+    return {
+        "type": "query", "datasource": HISTORY, "definition": query, "refresh": _ON_TIME, "sort": 0, "regex": "",
+        "query": query,
+    }  # fmt: skip
+
+
+def _several(name: str, label: str, about: str, asked: Json, every: str | None = None) -> Json:
+    return {
+        "name": name, "label": label, "description": about, **asked, "hide": 0, "multi": True, "includeAll": True,
+        "allValue": every, "options": [], "current": {"selected": True, "text": ["All"], "value": ["$__all"]},
+    }  # fmt: skip
+
+
+def _one(name: str, label: str, about: str, asked: Json) -> Json:
+    return {
+        "name": name, "label": label, "description": about, **asked, "hide": 0, "multi": False, "includeAll": False,
+        "allValue": None, "options": [], "current": {},
+    }  # fmt: skip
+
+
+def choice(
+    name: str,
+    label: str,
+    about: str,
+    options: Sequence[tuple[str, str]],
+    *,
+    several: bool = False,
+    every: str = ALL_OF_HISTORY,
+) -> Json:
+    """Choose among (text, value); the first is chosen at first, or with `several` all are (written as `every`)."""
+    listed = [{"text": text, "value": value, "selected": False} for text, value in options]
+    query = ",".join(value if text == value else f"{text} : {value}" for text, value in options)
+    variable: Json = {
+        "name": name, "type": "custom", "label": label, "description": about, "query": query, "hide": 0,
+        "multi": several, "includeAll": several, "allValue": every if several else None, "options": listed,
+    }  # fmt: skip
+    if several:
+        return {**variable, "current": {"selected": True, "text": ["All"], "value": ["$__all"]}}
+    listed[0]["selected"] = True
+    return {**variable, "current": {"selected": True, "text": options[0][0], "value": options[0][1]}}
+
+
+def text(name: str, label: str, about: str, value: str = "") -> Json:
+    """Write something."""
+    chosen = {"selected": True, "text": value, "value": value}
+    return {
+        "name": name, "type": "textbox", "label": label, "description": about, "query": value, "hide": 0,
+        "options": [chosen], "current": chosen,
+    }  # fmt: skip
