@@ -458,8 +458,8 @@ def _wrong_on_dashboards(folder: Path, database: URL) -> list[str]:
             time.sleep(15)
             with engine.connect() as connection:
                 owner, place = (
-                    connection.execute(select(column).where(runs.c.span == OPEN_SPAN).limit(1)).scalar_one()
-                    for column in (runs.c.owner, run_workers.c.worker)
+                    connection.execute(select(column).where(table.c.span == OPEN_SPAN).limit(1)).scalar_one()
+                    for table, column in ((runs, runs.c.owner), (run_workers, run_workers.c.worker))
                 )
                 job = connection.execute(select(runs.c.cluster, runs.c.native_id).limit(1)).one()
             chosen = {
