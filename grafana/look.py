@@ -41,6 +41,10 @@ _WORDS = ("state", "outcome", "suspicion", "severity")
 WIDTHS: Mapping[str, int] = {"job": 220, "reason": 320, "name": 200, "what": 190}
 
 
+HIDDEN: Json = {"custom.hidden": True, "custom.hideFrom": {"viz": True, "legend": False, "tooltip": False}}
+"""Of a column that is there for its links only: what older Grafanas call it, and what newer ones do."""
+
+
 def mappings(words: Mapping[str, tuple[str, str]]) -> list[Json]:
     """Give value mappings: what each value is called, and its colour."""
     options = {
@@ -62,7 +66,7 @@ def column(name: str) -> Json:
     if name in _WORDS:
         shown |= {"mappings": COLOURED_WORDS, "custom.displayMode": "color-text"}
     if name in LIFE:
-        shown["custom.hidden"] = True
+        shown |= HIDDEN
     if name in WIDTHS:
         shown["custom.width"] = WIDTHS[name]
     if name in COLUMNS:
@@ -164,7 +168,14 @@ def graph(
     defaults: Json = {"unit": unit, "min": 0, "color": {"mode": "palette-classic"}, "custom": custom}
     if most is not None:
         defaults["max"] = most
-    if leads is not None:
+    overrides = [
+        *(by_name(word, {"color": _fixed(COLOURS[word])}) for word in words),
+        *(by_name(name, line) for name in lines),
+    ]
+    if leads is not None and lines:  # a line is of everything: it leads nowhere
+        others = {"id": "byRegexp", "options": f"/^(?!(?:{'|'.join(lines)})$).*$/"}
+        overrides.append({"matcher": others, "properties": [{"id": "links", "value": [link(*leads)]}]})
+    elif leads is not None:
         defaults["links"] = [link(*leads)]
     return _panel(
         "timeseries",
@@ -182,10 +193,7 @@ def graph(
             },
             "tooltip": {"mode": "multi", "sort": "desc"},
         },
-        overrides=[
-            *(by_name(word, {"color": _fixed(COLOURS[word])}) for word in words),
-            *(by_name(name, line) for name in lines),
-        ],
+        overrides=overrides,
         steps=steps,
     )
 
@@ -346,7 +354,7 @@ def timeline(
     """Make bars along time, a row a series; known words have their colours."""
     defaults: Json = {
         "color": {"mode": "palette-classic"},
-        "custom": {"fillOpacity": 80, "lineWidth": 0, "spanNulls": False},
+        "custom": {"fillOpacity": 80, "lineWidth": 0},
     }
     if coloured:
         defaults["mappings"] = COLOURED_WORDS

@@ -23,6 +23,10 @@ NO_FAILURE = f"({', '.join(repr(each) for each in NOT_FAILED)})"
 COUNTED = "routed_to IS NULL"
 """Of a job: that it is not bookkeeping for its routed copy."""
 
+NONE = "(none)"
+"""How an account, VO or queue is called where there is none."""
+_NOT_ALWAYS = ("account", "vo", "queue")
+
 _CLASSES = (range(10), (10, 11), (12, 13), (14, 15), (16, 17), (18, 19), (20, 21, 22), range(23, TOP_SPAN + 1))
 """Span classes that are looked for together: those up to a quarter of an hour, and then two at a time."""
 
@@ -30,12 +34,13 @@ _CLASSES = (range(10), (10, 11), (12, 13), (14, 15), (16, 17), (18, 19), (20, 21
 def among(*names: str, table: str = "") -> str:
     """Give the condition that columns are among the values chosen of the variables of the same names.
 
-    `'*'` is the value of All: it also takes rows in which a column is not said.
+    `'*'` is the value of All, NONE that of what is not said.
     """
     dot = f"{table}." if table else ""
+    columns = {name: f"coalesce({dot}{name}, '{NONE}')" if name in _NOT_ALWAYS else f"{dot}{name}" for name in names}
     return " AND ".join(
-        f"{dot}cluster IN ($cluster)" if name == "cluster" else f"('*' IN (${name}) OR {dot}{name} IN (${name}))"
-        for name in names
+        f"{dot}cluster IN ($cluster)" if name == "cluster" else f"('*' IN (${name}) OR {column} IN (${name}))"
+        for name, column in columns.items()
     )
 
 

@@ -152,8 +152,8 @@ def stats(database: str | None, output: str) -> None:
 def grant_read(database: str | None, role: str) -> None:
     """Let a PostgreSQL role read the history and write nothing: for Grafana, and for people with bbq.
 
-    The role must exist (CREATE ROLE grafana LOGIN PASSWORD ...). Months that are made later are included. A statement of
-    its may take a minute.
+    The role must exist (CREATE ROLE grafana LOGIN PASSWORD ...). Months that are made later are included. A statement
+    of its may take a minute.
 
     \b
     Examples:

@@ -22,6 +22,9 @@ _JOB = """WITH asked AS (
 _MINE = "(native_id, submitted_at, cluster) = (SELECT native_id, submitted_at, cluster FROM job)"
 
 
+_THERE = f"FROM run_workers WHERE {_MINE} AND run_workers.number = runs.number"
+
+
 def board() -> Json:
     """Give the board."""
     return board_of(
@@ -131,15 +134,14 @@ SELECT number AS run, started_at AS started, ended_at AS ended,
   exit_signal AS "signal", cpus AS "CPUs", gpus AS "GPUs", memory_bytes AS memory, used_memory_bytes AS "peak memory",
   used_memory_bytes / nullif(memory_bytes::float8, 0) AS "memory efficiency",
   used_cpu_seconds / nullif(cpus * extract(epoch FROM ended_at - started_at), 0) AS "CPU efficiency",
-  (SELECT string_agg(worker, ',' ORDER BY worker) FROM run_workers
-   WHERE {_MINE} AND run_workers.number = runs.number) AS worker
+  (SELECT min(worker) {_THERE}) AS worker, (SELECT nullif(greatest(count(*) - 1, 0), 0) {_THERE}) AS "and more"
 FROM runs WHERE {_MINE}
 ORDER BY number"""
         ),
         empty="It has not started",
         columns=(
             "run", "started", "ended", "ran", "outcome", "exit code", "signal", "CPUs", "GPUs", "memory", "peak memory",
-            "memory efficiency", "CPU efficiency", "worker",
+            "memory efficiency", "CPU efficiency", "worker", "and more",
         ),
         more={"worker": {"links": [link("This worker", to("worker", clusters="${cluster:percentencode}", worker=field("worker")))]}},
     )  # fmt: skip

@@ -4,7 +4,7 @@ from grafana import variables
 from grafana.links import LIFE, life
 from grafana.look import board_of, table, words
 from grafana.queries import Json, rows
-from grafana.sql import FROM, LATELY, NOW_OR_TO, among, open_at, open_between
+from grafana.sql import FROM, LATELY, NONE, NOW_OR_TO, among, open_at, open_between
 from history.words import OUTCOMES, STATES
 
 _WHEN = (
@@ -34,8 +34,8 @@ def board() -> Json:
             variables.clusters_of_history(),
             variables.choice("when", "When", "What the time range is about.", _WHEN),
             *(
-                variables.several_of_history(name, label, about, f"SELECT DISTINCT {name} FROM arrivals_daily "
-                                             f"WHERE {name} <> '' AND day >= ($__timeFrom())::timestamptz::date - 31 ORDER BY 1")
+                variables.several_of_history(name, label, about, f"SELECT DISTINCT coalesce(nullif({name}, ''), '{NONE}') FROM arrivals_daily "
+                                             f"WHERE day >= ($__timeFrom())::timestamptz::date - 31 ORDER BY 1")
                 for name, label, about in (
                     ("owner", "Owner", "Whose jobs."), ("account", "Account", "The account they are charged to."),
                     ("vo", "VO", "Their virtual organisation."), ("queue", "Queue", "Partition or schedd."),
@@ -66,18 +66,21 @@ def _found() -> Json:
         empty="No job fits all of this",
         columns=(
             "cluster", "job", "owner", "account", "vo", "queue", "state", "outcome", "submitted", "started", "ended",
-            "waited", "CPUs", "GPUs", "memory", "peak memory", "exit code", "signal", "worker", "name", "reason", *LIFE,
+            "waited", "CPUs", "GPUs", "memory", "peak memory", "exit code", "signal", "worker", "and more", "name", "reason", *LIFE,
         ),
     )  # fmt: skip
 
+
+_THERE = """FROM run_workers AS there
+   WHERE there.native_id = jobs.native_id AND there.submitted_at = jobs.submitted_at AND there.cluster = jobs.cluster
+     AND there.number = jobs.run_count"""
+"""The workers of a job's newest run: the first is named, and how many more there are."""
 
 _COLUMNS = f"""cluster, native_id AS job, owner, account, vo, queue, state, outcome, submitted_at AS submitted,
   first_started_at AS started, ended_at AS ended, extract(epoch FROM first_started_at - submitted_at)::bigint AS waited,
   requested_cpus AS "CPUs", requested_gpus AS "GPUs", requested_memory_bytes AS memory, used_memory_bytes AS "peak memory",
   exit_code AS "exit code", exit_signal AS "signal",
-  (SELECT string_agg(there.worker, ',' ORDER BY there.worker) FROM run_workers AS there
-   WHERE there.native_id = jobs.native_id AND there.submitted_at = jobs.submitted_at AND there.cluster = jobs.cluster
-     AND there.number = jobs.run_count) AS worker,
+  (SELECT min(there.worker) {_THERE}) AS worker, (SELECT nullif(greatest(count(*) - 1, 0), 0) {_THERE}) AS "and more",
   name, reason,
   {life()}"""
 

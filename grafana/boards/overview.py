@@ -150,11 +150,11 @@ def _jobs() -> Json:
     return graph(
         "Jobs by state",
         "A task of an array is a job, and so is an HTCondor job that is not made yet.",
-        *(over_time(f'sum(bbq_jobs{{{CLUSTER},state="{state}"}})', state) for state in states),
+        over_time(f"sum by (state) (bbq_jobs{_C})", "{{state}}"),
         empty="No queue has been read",
         stacked=True,
         words=states,
-        leads=("These jobs", to("jobs", state="${__field.name:percentencode}", when="any")),
+        leads=("These jobs", to("jobs", state=label("state"), when="any")),
     )
 
 

@@ -85,13 +85,13 @@ def _jobs() -> Json:
     return graph(
         "Jobs by state",
         "A task of an array is a job.",
-        *(over_time(f'sum(bbq_jobs{{{CLUSTER},{_OWNER},state="{state}"}})', state) for state in _STATES),
+        over_time(f"sum by (state) (bbq_jobs{{{CLUSTER},{_OWNER}}})", "{{state}}"),
         empty="No jobs in this time",
         stacked=True,
         words=_STATES,
         leads=(
             "These jobs",
-            to("jobs", owner="${owner:percentencode}", state="${__field.name:percentencode}", when="any"),
+            to("jobs", owner="${owner:percentencode}", state=label("state"), when="any"),
         ),
     )
 

@@ -47,8 +47,8 @@ def _queues() -> Json:
         **{state: f'sum {by} (bbq_jobs{{{_C[1:-1]},state="{state}"}})' for state in ("running", "pending", "held")},
         "owners": f"count {by} (count by (cluster, queue, owner) (bbq_jobs{_C}))",
         "oldest pending": f"1000 * min {by} (bbq_pending_oldest_submit_timestamp_seconds{_C})",
-        "p50": f"histogram_quantile(0.5, {hours})",
-        "p90": f"histogram_quantile(0.9, {hours})",
+        "p50": f"histogram_quantile(0.5, {hours}) >= 0",
+        "p90": f"histogram_quantile(0.9, {hours}) >= 0",
     }
     names = {f"Value #{chr(ord('A') + place)}": name for place, name in enumerate(asked)}
     leads = {
@@ -73,11 +73,11 @@ def _jobs() -> Json:
     return graph(
         "Jobs by state",
         "Of the chosen queues together.",
-        *(over_time(f'sum(bbq_jobs{{{_C[1:-1]},state="{state}"}})', state) for state in _STATES),
+        over_time(f"sum by (state) (bbq_jobs{_C})", "{{state}}"),
         empty="No queue was read in this time",
         stacked=True,
         words=_STATES,
-        leads=("These jobs", to("jobs", keep=("queue",), state="${__field.name:percentencode}", when="any")),
+        leads=("These jobs", to("jobs", keep=("queue",), state=label("state"), when="any")),
     )
 
 
@@ -122,7 +122,7 @@ def _waits() -> Json:
     return graph(
         "How long had jobs waited that started?",
         "In the hour before each moment, estimated from a histogram.",
-        *(over_time(f"histogram_quantile({part / 100}, {rate})", f"p{part}") for part in (50, 90, 99)),
+        *(over_time(f"histogram_quantile({part / 100}, {rate}) >= 0", f"p{part}") for part in (50, 90, 99)),
         empty="No job started in this time",
         unit="s",
     )

@@ -2,13 +2,15 @@
 
 from grafana import variables
 from grafana.links import field, label, to
-from grafana.look import board_of, graph, leads, ranking, table
+from grafana.look import HIDDEN, board_of, graph, leads, ranking, table
 from grafana.queries import CLUSTER, Json, now, over_time, rows, series
-from grafana.sql import DAY, NO_FAILURE, TOUCHED_DAYS, among, used
+from grafana.sql import DAY, NO_FAILURE, NONE, TOUCHED_DAYS, among, used
 from history.words import FAILURES
 
 _NOW = "sum by ($thing) ($measure{" + CLUSTER + ',state=~"$state"})'
-_THING = ("Jobs of the one that is clicked", to("jobs", **{"$thing": label("$thing")}, when="any"))
+_NAMED = f'label_replace(label_replace({{}}, "name", "$1", "$thing", "(.*)"), "name", "{NONE}", "name", "")'
+"""The same with its name as the label `name`, whatever it is, which links can have."""
+_THING = ("Jobs of the one that is clicked", to("jobs", **{"$thing": label("name")}, when="any"))
 _STATES = ("running", "pending", "held", "suspended", "finishing")
 _BY = {
     "cpu_seconds": "CPU hours", "gpu_seconds": "GPU hours", "wall_seconds": "wall hours", "jobs": "jobs ended",
@@ -56,7 +58,7 @@ def _now() -> Json:
     return ranking(
         "Who has the most now?",
         "Of the jobs in the queues, in the chosen states. Owners beyond limits.owners are (other).",
-        now(f"sort_desc(topk(20, {_NOW}) > 0)", "{{$thing}}"),
+        now(_NAMED.format(f"sort_desc(topk(20, {_NOW}) > 0)"), "{{name}}"),
         empty="Nothing is in these states",
         leads=_THING,
     )
@@ -67,8 +69,8 @@ def _lately() -> Json:
         "How has that changed?",
         "The ten that have the most at the end of the time range.",
         over_time(
-            f'{_NOW} and on ($thing) topk(10, sum by ($thing) ($measure{{{CLUSTER},state=~"$state"}} @ end()))',
-            "{{$thing}}",
+            _NAMED.format(f"{_NOW} and on ($thing) topk(10, {_NOW[:-1]} @ end()))"),
+            "{{name}}",
         ),
         empty="Nothing was in these states",
         stacked=True,
@@ -77,14 +79,14 @@ def _lately() -> Json:
 
 
 def _ranked() -> Json:
-    of_thing = {"$thing": field("$thing")}
+    of_thing = {"$thing": field("name")}
     return table(
         "Who has used the most?",
         "What was held in the time range by runs, also by those that still run; jobs, failures and waits are of the jobs "
         "that ended in it. CPU efficiency is of the runs of which it is known what they used.",
         rows(
             used("$thing", _WHERE)
-            + """SELECT name AS "$thing", jobs, failed, failed / nullif(jobs, 0) AS "failed share",
+            + """SELECT coalesce(name, '(none)') AS "$thing", coalesce(name, '(none)') AS name, jobs, failed, failed / nullif(jobs, 0) AS "failed share",
   cpu_seconds / 3600 AS "CPU hours", gpu_seconds / 3600 AS "GPU hours", wall_seconds / 3600 AS "wall hours",
   used_cpu_seconds / nullif(measured_cpu_seconds, 0) AS "CPU efficiency", wait_seconds / nullif(waits, 0) AS "mean wait"
 FROM used ORDER BY $by DESC, 1 LIMIT 100"""
@@ -92,11 +94,12 @@ FROM used ORDER BY $by DESC, 1 LIMIT 100"""
         empty="Nothing was used in this time",
         columns=(
             "owner", "account", "vo", "queue", "jobs", "failed", "failed share", "CPU hours", "GPU hours", "wall hours",
-            "CPU efficiency", "mean wait",
+            "CPU efficiency", "mean wait", "name",
         ),
         more={
             "jobs": leads("Those that ended", to("jobs", **of_thing, when="ended")),
             "failed": leads("Those that failed", to("jobs", **of_thing, when="ended", outcome=FAILURES)),
+            "name": HIDDEN,
         },
     )  # fmt: skip
 
@@ -129,7 +132,7 @@ def _days() -> Json:
   GROUP BY 1, 2
 ), first AS (SELECT name FROM daily GROUP BY 1 ORDER BY sum(measure) DESC NULLS LAST, 1 LIMIT 10)
 SELECT {DAY} AS time,
-  CASE WHEN name IN (SELECT name FROM first) THEN coalesce(nullif(name, ''), '(none)') ELSE '(other)' END AS name,
+  CASE WHEN name IN (SELECT name FROM first) THEN coalesce(nullif(name, ''), '{NONE}') ELSE '(other)' END AS name,
   {measure} AS value
 FROM daily GROUP BY 1, 2 ORDER BY 1, 2"""
         ),
