@@ -38,7 +38,12 @@ _UNITS: Mapping[str, Sequence[str]] = {
     "dateTimeFromNow": ("since", "oldest pending", "last read"),
 }  # fmt: skip
 _WORDS = ("state", "outcome", "suspicion", "severity")
-WIDTHS: Mapping[str, int] = {"job": 220, "reason": 320, "name": 200, "what": 190}
+WIDTHS: Mapping[str, int] = {
+    "cluster": 90, "job": 210, "owner": 120, "account": 140, "vo": 80, "queue": 160, "state": 90, "outcome": 110,
+    "worker": 190, "submitted": 160, "started": 160, "ended": 160, "newest": 160, "oldest": 160, "from then": 160,
+    "until then": 160, "CPUs": 80, "GPUs": 80, "exit code": 90, "signal": 70, "run": 60, "and more": 80, "is": 130,
+    "reason": 280, "name": 180, "what": 190, "alert": 190, "severity": 90, "model": 110,
+}  # fmt: skip
 
 
 HIDDEN: Json = {"custom.hidden": True, "custom.hideFrom": {"viz": True, "legend": False, "tooltip": False}}
@@ -63,6 +68,8 @@ def column(name: str) -> Json:
     shown: Json = {} if unit is None else {"unit": unit}
     if unit == "percentunit":
         shown |= {"decimals": 0, "min": 0, "max": 1, "custom.displayMode": "gradient-gauge"}
+    if unit == "locale":
+        shown["decimals"] = 1 if name.endswith("hours") else 0
     if name in _WORDS:
         shown |= {"mappings": COLOURED_WORDS, "custom.displayMode": "color-text"}
     if name in LIFE:
@@ -89,6 +96,11 @@ def by_name(name: str, properties: Mapping[str, object]) -> Json:
     """Give an override of one field."""
     listed = [{"id": each, "value": value} for each, value in properties.items()]
     return {"matcher": {"id": "byName", "options": name}, "properties": listed}
+
+
+def _not_said(shown: str) -> Json:
+    """Give how what is not said looks in an answer; the panel's own `noValue` is for no answer at all."""
+    return {"matcher": {"id": "byRegexp", "options": "/.*/"}, "properties": [{"id": "noValue", "value": shown}]}
 
 
 def step(name: str, **options: object) -> Json:
@@ -142,7 +154,7 @@ def graph(
     words: Sequence[str] = (),
     lines: Sequence[str] = (),
     leads: tuple[str, str] | None = None,
-    most: float | None = None,
+    narrow: bool = False,
     steps: Sequence[Json] = (),
 ) -> Json:
     """Make a picture of series over time.
@@ -151,6 +163,7 @@ def graph(
         words: names of series that have a colour of their own.
         lines: names of series that are lines above what is stacked, such as a capacity.
         leads: title and address of the link behind each series.
+        narrow: the names of the series stand below it.
     """
     custom: Json = {
         "drawStyle": "bars" if bars else "line",
@@ -166,8 +179,8 @@ def graph(
         "custom.lineStyle": {"fill": "dash", "dash": [8, 6]}, "color": _fixed(GREY),
     }  # fmt: skip
     defaults: Json = {"unit": unit, "min": 0, "color": {"mode": "palette-classic"}, "custom": custom}
-    if most is not None:
-        defaults["max"] = most
+    if unit == "locale":
+        defaults["decimals"] = 0
     overrides = [
         *(by_name(word, {"color": _fixed(COLOURS[word])}) for word in words),
         *(by_name(name, line) for name in lines),
@@ -186,10 +199,10 @@ def graph(
         defaults=defaults,
         options={
             "legend": {
-                "displayMode": "table",
-                "placement": "right",
+                "displayMode": "list" if narrow else "table",
+                "placement": "bottom" if narrow else "right",
                 "showLegend": True,
-                "calcs": ["lastNotNull", "max"],
+                "calcs": [] if narrow else ["lastNotNull", "max"],
             },
             "tooltip": {"mode": "multi", "sort": "desc"},
         },
@@ -244,7 +257,9 @@ def facts(title: str, about: str, query: Json, *, empty: str, columns: Sequence[
     """Make large numbers of the one row of an answer: one a column, with the unit that its name tells."""
     panel = number(title, about, query, empty=empty, unit="none", named=True)
     panel["options"]["reduceOptions"]["fields"] = "/.*/"
-    panel["fieldConfig"]["overrides"] = [_without_custom(name) for name in columns if column(name)]
+    panel["options"] |= {"colorMode": "value", "text": {"titleSize": 13, "valueSize": 22}}
+    overrides = [_without_custom(name) for name in columns]
+    panel["fieldConfig"]["overrides"] = [_not_said("-"), *(each for each in overrides if each["properties"])]
     return panel
 
 
@@ -282,6 +297,7 @@ def ranking(
     """Make bars, the longest first: one a series or, with `rows`, one a row of a table (a text, then a number)."""
     defaults: Json = {
         "unit": unit,
+        "decimals": 0,
         "min": 0,
         "color": {"mode": "continuous-BlPu"},
         "thresholds": _thresholds([(None, GREEN)]),
@@ -301,6 +317,7 @@ def ranking(
             "showUnfilled": True,
             "minVizHeight": 14,
             "minVizWidth": 0,
+            "text": {"titleSize": 13, "valueSize": 15},
             "reduceOptions": {
                 "calcs": ["lastNotNull"],
                 "fields": "",
@@ -320,6 +337,7 @@ def table(
     steps: Sequence[Json] = (),
     more: Mapping[str, Json] | None = None,
     sort: tuple[str, bool] | None = None,
+    filters: bool = False,
 ) -> Json:
     """Make a table, whose columns' names say how they are shown.
 
@@ -327,6 +345,7 @@ def table(
         columns: the names of its columns.
         more: properties of columns besides.
         sort: the column by which it is sorted, and whether downwards; as it was asked for when None.
+        filters: its columns can be filtered.
     """
     shown = {name: {**column(name), **(more or {}).get(name, {})} for name in columns}
     return _panel(
@@ -335,9 +354,9 @@ def table(
         about,
         queries,
         empty,
-        defaults={"custom": {"align": "auto", "displayMode": "auto", "filterable": True}},
+        defaults={"custom": {"align": "auto", "displayMode": "auto", "filterable": filters, "minWidth": 60}},
         options={"showHeader": True, "sortBy": [] if sort is None else [{"displayName": sort[0], "desc": sort[1]}]},
-        overrides=[by_name(name, properties) for name, properties in shown.items() if properties],
+        overrides=[_not_said(""), *(by_name(name, properties) for name, properties in shown.items() if properties)],
         steps=steps,
     )
 

@@ -36,5 +36,5 @@ def rows(sql: str) -> Json:
 
 
 def series(sql: str) -> Json:
-    """Ask the history for series: a column `time`, at most one text column, which names them, and numbers."""
+    """Ask the history for series: columns `time`, one text, and `Value`, which is called by the text alone."""
     return {**rows(sql), "format": "time_series"}

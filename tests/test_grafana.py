@@ -73,7 +73,7 @@ KNOWN = {
     "unit": {"none", "locale", "short", "s", "bytes", "percentunit", "dateTimeFromNow"},
     "property": {
         "unit", "min", "max", "decimals", "color", "links", "mappings", "thresholds", "noValue", "custom.width",
-        "custom.displayMode", "custom.hidden", "custom.hideFrom", "custom.stacking", "custom.fillOpacity",
+        "custom.align", "custom.displayMode", "custom.hidden", "custom.hideFrom", "custom.stacking", "custom.fillOpacity",
         "custom.lineWidth", "custom.lineStyle",
     },
     "matcher": {"byName", "byRegexp"},

@@ -172,7 +172,7 @@ def _workers() -> Json:
             step("merge"),
             renamed({"cluster": "cluster", "worker": "worker", "model": "model", "Value #A": "GPUs", "Value #B": "used", "Value #C": "is"}),
         ),
-        more={"is": {"mappings": mappings(MAP), "custom.displayMode": "color-text"}},
+        more={"is": {"mappings": mappings(MAP), "custom.displayMode": "color-text", "custom.align": "left"}},
         sort=("worker", False),
     )  # fmt: skip
 

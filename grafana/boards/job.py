@@ -7,7 +7,8 @@ from grafana.queries import Json, rows
 
 _JOB = """WITH asked AS (
   SELECT coalesce(nullif(translate('$job', '~!', '#+'), ''), (
-    SELECT native_id FROM jobs WHERE cluster = '$cluster' ORDER BY submitted_at DESC, native_id DESC LIMIT 1)) AS id
+    SELECT native_id FROM jobs WHERE cluster = '$cluster' AND ended_at <= now() AND run_count > 0
+    ORDER BY ended_at DESC LIMIT 1)) AS id
 ), job AS MATERIALIZED (
   SELECT native_id, submitted_at, cluster, owner, account, vo, queue, name, state, native_state, outcome, reason, waiting,
     eligible_at, first_started_at, ended_at, exit_code, exit_signal, requested_cpus, requested_gpus,
@@ -34,13 +35,13 @@ def board() -> Json:
         [
             variables.history(),
             variables.one_cluster_of_history(),
-            variables.text("job", "Job", "Its id; the newest job when nothing is written."),
+            variables.text("job", "Job", "Its id; the job that ended last when nothing is written."),
             variables.text("submitted", "Submitted", "When it was submitted, in epoch seconds: ids are given again. The newest when nothing is written."),
         ],
         [
-            (None, 4, ((_words(), 12), (_figures(), 12))),
+            (None, 3, ((_words(), 13), (_figures(), 11))),
             (None, 7, ((_life(), 24),)),
-            (None, 8, ((_runs(), 24),)),
+            (None, 6, ((_runs(), 24),)),
             (None, 14, ((_facts(), 12), (_details(), 12))),
             (None, 7, ((_pauses(), 12), (_kin(), 12))),
         ],
@@ -49,19 +50,17 @@ def board() -> Json:
 
 
 def _words() -> Json:
-    panel = facts(
+    return facts(
         "Which job?",
         "What it is and how it is now.",
         rows(f"{_JOB}\nSELECT native_id AS id, state, outcome, owner, queue FROM job"),
         empty="There is no such job in this cluster's history",
         columns=("id", "state", "outcome", "owner", "queue"),
     )
-    panel["options"]["colorMode"] = "value"
-    return panel
 
 
 def _figures() -> Json:
-    panel = facts(
+    return facts(
         "How did it do?",
         "Waited until its first start; ran in all its runs together; of what it asked for, what it used (its newest run).",
         rows(
@@ -82,8 +81,6 @@ FROM job"""
         empty="There is no such job",
         columns=("waited", "ran", "CPU efficiency", "memory efficiency", "runs"),
     )
-    panel["options"]["colorMode"] = "value"
-    return panel
 
 
 def _life() -> Json:

@@ -63,6 +63,7 @@ def _found() -> Json:
         "The newest 500 by submission that fit all of the choices above.",
         rows(f"{_WANTED}\nSELECT {_COLUMNS}\nFROM (\n{_KEYS}\n) AS found JOIN jobs USING (native_id, submitted_at, cluster)\n"
              "ORDER BY submitted_at DESC, native_id DESC LIMIT 500"),
+        filters=True,
         empty="No job fits all of this",
         columns=(
             "cluster", "job", "owner", "account", "vo", "queue", "state", "outcome", "submitted", "started", "ended",
@@ -76,12 +77,12 @@ _THERE = """FROM run_workers AS there
      AND there.number = jobs.run_count"""
 """The workers of a job's newest run: the first is named, and how many more there are."""
 
-_COLUMNS = f"""cluster, native_id AS job, owner, account, vo, queue, state, outcome, submitted_at AS submitted,
+_COLUMNS = f"""cluster, native_id AS job, owner, queue, state, outcome, submitted_at AS submitted,
   first_started_at AS started, ended_at AS ended, extract(epoch FROM first_started_at - submitted_at)::bigint AS waited,
   requested_cpus AS "CPUs", requested_gpus AS "GPUs", requested_memory_bytes AS memory, used_memory_bytes AS "peak memory",
   exit_code AS "exit code", exit_signal AS "signal",
   (SELECT min(there.worker) {_THERE}) AS worker, (SELECT nullif(greatest(count(*) - 1, 0), 0) {_THERE}) AS "and more",
-  name, reason,
+  name, account, vo, reason,
   {life()}"""
 
 _UNITS = """CASE upper(unit) WHEN '' THEN 1

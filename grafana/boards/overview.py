@@ -222,7 +222,7 @@ def _broken() -> Json:
                 without=("Time", "Value #C"),
             ),
         ),
-        more={"is": {"mappings": mappings(MAP), "custom.displayMode": "color-text"}},
+        more={"is": {"mappings": mappings(MAP), "custom.displayMode": "color-text", "custom.align": "left"}},
         sort=("since", True),
     )
 

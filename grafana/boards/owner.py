@@ -134,7 +134,7 @@ def _days() -> Json:
         "Days of UTC, each as a whole, by how the jobs ended.",
         series(
             f"""SELECT {DAY} AS time, coalesce(nullif(outcome, ''), 'not told yet') AS outcome,
-  sum(cpu_seconds) / 3600.0 AS value
+  sum(cpu_seconds) / 3600.0 AS "Value"
 FROM usage_daily WHERE {TOUCHED_DAYS} AND {_MINE}
 GROUP BY 1, 2 ORDER BY 1, 2"""
         ),

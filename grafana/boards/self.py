@@ -54,7 +54,7 @@ def _sources() -> Json:
         empty="BBQ is not scraped",
         columns=("cluster", "source", *asked),
         steps=(step("merge"), renamed({"cluster": "cluster", "source": "source", **names})),
-        more={"read": {"mappings": words, "custom.displayMode": "color-text"}, "failed polls": {"decimals": 0}, "calls": {"decimals": 0}},
+        more={"read": {"mappings": words, "custom.displayMode": "color-text", "custom.align": "left"}, "failed polls": {"decimals": 0}, "calls": {"decimals": 0}},
         sort=("age", True),
     )  # fmt: skip
 
@@ -74,6 +74,7 @@ def _calls() -> Json:
         "Calls to schedulers, a minute",
         "All that BBQ asks of them.",
         over_time(f"60 * sum by (cluster) (rate(bbq_source_calls_total{_C}{_RATE}))", "{{cluster}}"),
+        narrow=True,
         empty="BBQ was not scraped in this time",
     )
 
@@ -83,6 +84,7 @@ def _errors() -> Json:
         "Polls that failed, an hour",
         "By what went wrong.",
         over_time(f"3600 * sum by (reason) (rate(bbq_source_errors_total{_C}{_RATE})) > 0", "{{reason}}"),
+        narrow=True,
         empty="No poll failed in this time",
     )
 
@@ -175,6 +177,7 @@ def _cycles() -> Json:
         "How long do scheduling cycles take?",
         "Main and backfill of slurmctld, negotiation of HTCondor: the newest.",
         over_time(f"bbq_scheduler_cycle_seconds{_C}", "{{cluster}} {{cycle}}"),
+        narrow=True,
         empty="No scheduler has told of a cycle",
         unit="s",
     )
@@ -186,6 +189,7 @@ def _busy() -> Json:
         "HTCondor's daemons, as parts of their time; slurmctld's threads, as parts of the 256 there are.",
         over_time(f"bbq_scheduler_duty_cycle_ratio{_C}", "{{cluster}} {{daemon}}"),
         over_time(f"bbq_scheduler_threads{_C} / 256", "{{cluster}} slurmctld"),
+        narrow=True,
         empty="No scheduler has told",
         unit="percentunit",
     )
@@ -196,6 +200,7 @@ def _queues() -> Json:
         "Messages that slurmctld has not sent yet",
         "To nodes (agent) and to slurmdbd (dbd_agent): when that grows, accounting is behind.",
         over_time(f"bbq_scheduler_queue_length{_C}", "{{cluster}} {{queue}}"),
+        narrow=True,
         empty="No slurmctld has told",
     )
 
@@ -207,6 +212,7 @@ def _series() -> Json:
         over_time("sum(bbq_series)", "series"),
         over_time("sum(bbq_series_limit)", "allowed"),
         over_time(f"sum(bbq_owners_collapsed{_C})", "owners in (other)"),
+        narrow=True,
         empty="BBQ was not scraped in this time",
         lines=("allowed",),
     )
@@ -221,6 +227,7 @@ def _rpcs() -> Json:
             f" and on (rpc) topk(8, sum by (rpc) (rate(bbq_scheduler_rpc_seconds_total{_C}{_RATE} @ end())))",
             "{{rpc}}",
         ),
+        narrow=True,
         empty="No slurmctld has told",
         unit="percentunit",
         stacked=True,

@@ -49,7 +49,7 @@ def board() -> Json:
         [
             ("Now", 11, ((_now(), 9), (_lately(), 15))),
             ("In the time range (of the history)", 14, ((_ranked(), 24),)),
-            ("In the time range (of the history)", 10, ((_longest(), 9), (_days(), 15))),
+            ("In the time range (of the history)", 11, ((_longest(), 9), (_days(), 15))),
         ],
     )  # fmt: skip
 
@@ -58,7 +58,7 @@ def _now() -> Json:
     return ranking(
         "Who has the most now?",
         "Of the jobs in the queues, in the chosen states. Owners beyond limits.owners are (other).",
-        now(_NAMED.format(f"sort_desc(topk(20, {_NOW}) > 0)"), "{{name}}"),
+        now(_NAMED.format(f"sort_desc(topk(15, {_NOW}) > 0)"), "{{name}}"),
         empty="Nothing is in these states",
         leads=_THING,
     )
@@ -106,12 +106,12 @@ FROM used ORDER BY $by DESC, 1 LIMIT 100"""
 
 def _longest() -> Json:
     return ranking(
-        "The first twenty",
+        "The first fifteen",
         "The same in bars, in hours, or in jobs.",
         rows(
             used("$thing", _WHERE)
-            + """SELECT name, CASE WHEN '$by' IN ('jobs', 'failed') THEN $by ELSE $by / 3600 END AS value
-FROM used WHERE name IS NOT NULL AND $by > 0 ORDER BY 2 DESC, 1 LIMIT 20"""
+            + """SELECT name, CASE WHEN '$by' IN ('jobs', 'failed') THEN $by ELSE $by / 3600 END AS "Value"
+FROM used WHERE name IS NOT NULL AND $by > 0 ORDER BY 2 DESC, 1 LIMIT 15"""
         ),
         empty="Nothing was used in this time",
         rows=True,
@@ -133,7 +133,7 @@ def _days() -> Json:
 ), first AS (SELECT name FROM daily GROUP BY 1 ORDER BY sum(measure) DESC NULLS LAST, 1 LIMIT 10)
 SELECT {DAY} AS time,
   CASE WHEN name IN (SELECT name FROM first) THEN coalesce(nullif(name, ''), '{NONE}') ELSE '(other)' END AS name,
-  {measure} AS value
+  {measure} AS "Value"
 FROM daily GROUP BY 1, 2 ORDER BY 1, 2"""
         ),
         empty="Nothing has ended in these days",

@@ -169,7 +169,7 @@ def _who() -> Json:
   SELECT owner, ceil(extract(epoch FROM ends) / extract(epoch FROM step)), -cpus FROM there WHERE ends IS NOT NULL
 )
 SELECT {LATELY} + place * ({TO} - {LATELY}) / 300 AS time, owner,
-  sum(coalesce(sum(cpus), 0)) OVER (PARTITION BY owner ORDER BY place) AS value
+  sum(coalesce(sum(cpus), 0)) OVER (PARTITION BY owner ORDER BY place) AS "Value"
 FROM generate_series(0, 300) AS place CROSS JOIN (SELECT DISTINCT owner FROM there) AS owners
   LEFT JOIN changes USING (owner, place)
 GROUP BY owner, place HAVING {LATELY} + place * ({TO} - {LATELY}) / 300 <= now()
@@ -220,6 +220,7 @@ FROM {_JOIN}
 WHERE {_ON_IT}
 ORDER BY run_workers.started_at DESC, run_workers.native_id DESC LIMIT 500"""
         ),
+        filters=True,
         empty="Nothing ran on it in this time",
         columns=(
             "cluster", "job", "run", "owner", "queue", "started", "ended", "outcome", "exit code", "CPUs", "GPUs",
@@ -234,7 +235,7 @@ def _outcomes() -> Json:
         "Days of UTC, each as a whole; accounting has not told yet of those without an outcome.",
         series(
             f"""SELECT {DAY} AS time, coalesce(nullif(outcome, ''), 'not told yet') AS outcome,
-  sum(runs) AS value
+  sum(runs) AS "Value"
 FROM workers_daily WHERE {TOUCHED_DAYS} AND {among("cluster")} AND worker = '$worker'
 GROUP BY 1, 2 ORDER BY 1, 2"""
         ),
