@@ -39,10 +39,12 @@ _UNITS: Mapping[str, Sequence[str]] = {
 }  # fmt: skip
 _WORDS = ("state", "outcome", "suspicion", "severity")
 WIDTHS: Mapping[str, int] = {
-    "cluster": 90, "job": 210, "owner": 120, "account": 140, "vo": 80, "queue": 160, "state": 90, "outcome": 110,
+    "cluster": 90, "job": 265, "owner": 120, "account": 150, "vo": 80, "queue": 175, "state": 90, "outcome": 110,
     "worker": 190, "submitted": 160, "started": 160, "ended": 160, "newest": 160, "oldest": 160, "from then": 160,
     "until then": 160, "CPUs": 80, "GPUs": 80, "exit code": 90, "signal": 70, "run": 60, "and more": 80, "is": 130,
-    "reason": 280, "name": 180, "what": 190, "alert": 190, "severity": 90, "model": 110,
+    "memory": 90, "peak memory": 110, "memory efficiency": 150, "CPU efficiency": 140, "failed share": 140,
+    "waited": 100, "ran": 100, "reason": 280, "name": 180, "what": 190, "alert": 190, "severity": 90, "model": 110,
+    "scheduler's word": 150,
 }  # fmt: skip
 
 
@@ -317,7 +319,7 @@ def ranking(
             "showUnfilled": True,
             "minVizHeight": 14,
             "minVizWidth": 0,
-            "text": {"titleSize": 13, "valueSize": 15},
+            "text": {"titleSize": 12, "valueSize": 14},
             "reduceOptions": {
                 "calcs": ["lastNotNull"],
                 "fields": "",

@@ -39,7 +39,8 @@ def board() -> Json:
             variables.text("submitted", "Submitted", "When it was submitted, in epoch seconds: ids are given again. The newest when nothing is written."),
         ],
         [
-            (None, 3, ((_words(), 13), (_figures(), 11))),
+            (None, 4, ((_words(), 24),)),
+            (None, 3, ((_figures(), 24),)),
             (None, 7, ((_life(), 24),)),
             (None, 6, ((_runs(), 24),)),
             (None, 14, ((_facts(), 12), (_details(), 12))),
@@ -50,12 +51,16 @@ def board() -> Json:
 
 
 def _words() -> Json:
-    return facts(
+    return table(
         "Which job?",
         "What it is and how it is now.",
-        rows(f"{_JOB}\nSELECT native_id AS id, state, outcome, owner, queue FROM job"),
+        rows(
+            f"""{_JOB}
+SELECT cluster, native_id AS id, state, outcome, owner, account, vo, queue, name, reason FROM job"""
+        ),
         empty="There is no such job in this cluster's history",
-        columns=("id", "state", "outcome", "owner", "queue"),
+        columns=("cluster", "id", "state", "outcome", "owner", "account", "vo", "queue", "name", "reason"),
+        more={"id": {"custom.width": 265}},
     )
 
 
