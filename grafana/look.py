@@ -21,10 +21,10 @@ COLOURS: Mapping[str, str] = {
     "completed": GREEN, "failed": RED, "cancelled": GREY, "timeout": ORANGE, "out_of_memory": "dark-orange",
     "node_fail": PURPLE, "preempted": BLUE, "unknown": "#b0b0b0", "ended": GREY,
     # workers
-    "idle": GREEN, "partial": BLUE, "full": DARK_BLUE, "up": GREEN, "down": RED, "draining": ORANGE,
+    "idle": GREEN, "partial": "super-light-blue", "full": "dark-blue", "up": GREEN, "down": RED, "draining": ORANGE,
     "maintenance": GREY, "not_responding": "dark-red", "reserved": YELLOW, "powered_down": "#404040",
     # amounts
-    "in use": DARK_BLUE, "free": GREEN, "unusable": ORANGE, "memory": PURPLE, "requested": GREY, "black hole": RED,
+    "in use": DARK_BLUE, "free": GREEN, "unusable": ORANGE, "memory": PURPLE, "requested": GREY, "(other)": GREY, "black hole": RED,
 }  # fmt: skip
 """Colours of words, the same everywhere."""
 
@@ -39,12 +39,12 @@ _UNITS: Mapping[str, Sequence[str]] = {
 }  # fmt: skip
 _WORDS = ("state", "outcome", "suspicion", "severity")
 WIDTHS: Mapping[str, int] = {
-    "cluster": 90, "job": 265, "owner": 120, "account": 150, "vo": 80, "queue": 175, "state": 90, "outcome": 110,
+    "cluster": 90, "job": 270, "owner": 120, "account": 150, "vo": 80, "queue": 175, "state": 90, "outcome": 125,
     "worker": 190, "submitted": 160, "started": 160, "ended": 160, "newest": 160, "oldest": 160, "from then": 160,
     "until then": 160, "CPUs": 80, "GPUs": 80, "exit code": 90, "signal": 70, "run": 60, "and more": 80, "is": 130,
-    "memory": 90, "peak memory": 110, "memory efficiency": 150, "CPU efficiency": 140, "failed share": 140,
-    "waited": 100, "ran": 100, "reason": 280, "name": 180, "what": 190, "alert": 190, "severity": 90, "model": 110,
-    "scheduler's word": 150,
+    "memory": 100, "peak memory": 125, "memory efficiency": 150, "CPU efficiency": 140, "failed share": 140,
+    "waited": 105, "ran": 100, "CPUs in use": 120, "GPUs in use": 120, "reason": 280, "name": 180, "what": 190,
+    "alert": 190, "severity": 90, "model": 110, "scheduler's word": 150,
 }  # fmt: skip
 
 
@@ -69,7 +69,8 @@ def column(name: str) -> Json:
     unit = next((unit for unit, names in _UNITS.items() if name in names), None)
     shown: Json = {} if unit is None else {"unit": unit}
     if unit == "percentunit":
-        shown |= {"decimals": 0, "min": 0, "max": 1, "custom.displayMode": "gradient-gauge"}
+        # text, not a bar: what is not said must not look like 0
+        shown |= {"decimals": 0, "min": 0, "max": 1, "custom.displayMode": "color-text", "color": _scale(name)}
     if unit == "locale":
         shown["decimals"] = 1 if name.endswith("hours") else 0
     if name in _WORDS:
@@ -82,6 +83,13 @@ def column(name: str) -> Json:
         title, url = COLUMNS[name]
         shown["links"] = [link(title, url)]
     return shown
+
+
+def _scale(name: str) -> Json:
+    """Give the colours of a share: of efficiencies much is good, of failures little, and of use neither."""
+    if name == "failed share":
+        return {"mode": "continuous-GrYlRd"}
+    return {"mode": "continuous-RdYlGr"} if name.endswith("efficiency") else _fixed("text")
 
 
 def link(title: str, url: str) -> Json:
@@ -169,6 +177,7 @@ def graph(
     """
     custom: Json = {
         "drawStyle": "bars" if bars else "line",
+        "barAlignment": 1,
         "lineWidth": 0 if bars else 1,
         "fillOpacity": 90 if bars else 45 if stacked else 8,
         "showPoints": "auto",
@@ -184,6 +193,7 @@ def graph(
     if unit == "locale":
         defaults["decimals"] = 0
     overrides = [
+        _not_said(""),  # which newer Grafanas write on an axis, too
         *(by_name(word, {"color": _fixed(COLOURS[word])}) for word in words),
         *(by_name(name, line) for name in lines),
     ]
@@ -235,6 +245,9 @@ def number(
     defaults: Json = {"unit": unit, "thresholds": _thresholds(levels), "color": {"mode": "thresholds"}}
     if words is not None:
         defaults["mappings"] = mappings(words)
+    if words is not None or len(levels) > 1:  # what is not known is not well
+        unknown = {"match": "null+nan", "result": {"text": empty, "color": "text", "index": 99}}
+        defaults["mappings"] = [*defaults.get("mappings", []), {"type": "special", "options": unknown}]
     if leads is not None:
         defaults["links"] = [link(*leads)]
     return _panel(

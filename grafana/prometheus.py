@@ -4,8 +4,8 @@ from grafana.queries import CLUSTER
 
 MAP: dict[str, tuple[str, str]] = {
     "1": ("idle", "green"),
-    "2": ("partial", "light-blue"),
-    "3": ("full", "blue"),
+    "2": ("partial", "super-light-blue"),
+    "3": ("full", "dark-blue"),
     "4": ("reserved", "yellow"),
     "5": ("draining", "orange"),
     "6": ("unknown", "purple"),

@@ -236,9 +236,9 @@ def where_to(url: str) -> tuple[str, list[tuple[str, str]]]:
 
 
 MAY_BE_EMPTY = {
-    "What is wrong?", "Broken workers", "Polls that failed, an hour", "Jobs missing", "Last verified", "Metrics left out",
-    "What slurmctld spends its time on", "Messages that slurmctld has not sent yet", "Why?", "Since", "Its runs", "Pauses",
-    "Its kin", "What else its scheduler said", "How did jobs end that failed?", "Why do they wait?", "What fails, an hour?",
+    "What is wrong?", "Which workers are out of service?", "Polls that failed, an hour", "Jobs missing", "Last verified", "Metrics left out",
+    "What slurmctld spends its time on", "Messages that slurmctld has not sent yet", "Reason", "State since", "Its runs", "Pauses",
+    "Related jobs", "What else its scheduler said", "How did jobs end that failed?", "Why do they wait?", "Failures per hour",
     "How long do scheduling cycles take?", "The newest jobs", "GPUs in use", "CPUs: in use, and free but unusable",
 }  # fmt: skip
 """Panels that show, where all is well, that there is nothing."""

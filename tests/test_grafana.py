@@ -80,7 +80,9 @@ KNOWN = {
     "transformation": {"merge", "organize", "sortBy", "partitionByValues"},
     "calculation": {"lastNotNull", "max"},
     "panel": {"timeseries", "stat", "bargauge", "table", "state-timeline"},
-    "colours": {"palette-classic", "thresholds", "fixed", "continuous-BlPu"},
+    "colours": {
+        "palette-classic", "thresholds", "fixed", "continuous-BlPu", "continuous-GrYlRd", "continuous-RdYlGr",
+    },
 }  # fmt: skip
 """What the boards use, each looked up in Grafana's own packages @grafana/data and @grafana/schema, 9.4.17 and 13.2.3: add
 what both have (`custom.hidden` is 9's word for what newer ones call `custom.hideFrom`; both are given)."""
@@ -122,7 +124,7 @@ def test_boards_of_prometheus_alone() -> None:
     for uid in ALONE:
         assert "${history}" not in json.dumps(BOARDS[uid])
     for uid in ("bbq-queues", "bbq-gpus"):  # and these until their row of the history
-        first = next(place for place, panel in enumerate(BOARDS[uid]["panels"]) if "of the history" in panel["title"])
+        first = next(place for place, panel in enumerate(BOARDS[uid]["panels"]) if panel["title"].startswith("History"))
         assert "${history}" not in json.dumps(BOARDS[uid]["panels"][:first]) and first > 6
 
 
@@ -373,7 +375,7 @@ def _now(still: Running) -> None:
         for key, row in now.items() if row["oldest_pending_at"]
     }  # fmt: skip
     owners = {row["owner"]: row for row in still.bbq("top", "owners", "--limit", "1000")}
-    has = still.values("bbq-overview", "Who has it?", clusters)
+    has = still.values("bbq-overview", "Who has the CPUs?", clusters)
     waits = still.values("bbq-overview", "Who waits?", clusters)
     assert len(has) == len(waits) == 12
     assert {key[0]: owners[key[0]]["cpus"] for key in has} == {key[0]: value for key, value in has.items()}

@@ -4,11 +4,11 @@ from grafana import variables
 from grafana.links import label, to
 from grafana.look import board_of, graph, mappings, number, ranking, renamed, step, table
 from grafana.prometheus import HOLDING, MAP, OUT, what_it_is
-from grafana.queries import CLUSTER, Json, now, now_table, over_time, rows
-from grafana.sql import among, used
+from grafana.queries import CLUSTER, Json, now, now_table, over_time, rows, series
+from grafana.sql import DAY, TOUCHED_DAYS, among, used
 
 _C = f'{{{CLUSTER},model=~"$model"}}'
-_PAST = "In the time range (of the history)"
+_PAST = "History: in the time range"
 _PLANNED = f'bbq_worker_flag{{{CLUSTER},flag=~"maintenance|powered_down|reserved"}}'
 _FREE = (
     f"(bbq_worker_gpus{_C} - bbq_worker_gpus_allocated{_C})"
@@ -40,7 +40,7 @@ def board() -> Json:
             ("Now", 8, ((_models(), 12), (_has(), 6), (_waits(), 6))),
             ("Over time", 8, ((_over_time(), 12), (_owners(), 12))),
             ("Now", 9, ((_workers(), 24),)),
-            (_PAST, 10, ((_ranked(), 24),)),
+            (_PAST, 10, ((_ranked(), 10), (_days(), 14))),
         ],
     )  # fmt: skip
 
@@ -119,7 +119,7 @@ def _has() -> Json:
     return ranking(
         "Who has them?",
         "Owners by GPUs that their jobs hold, of whichever model.",
-        now(f"sort_desc(topk(12, sum by (owner) (bbq_jobs_gpus{{{CLUSTER},{HOLDING}}}) > 0))", "{{owner}}"),
+        now(f"sort_desc(topk(10, sum by (owner) (bbq_jobs_gpus{{{CLUSTER},{HOLDING}}}) > 0))", "{{owner}}"),
         empty="Nobody",
         leads=("Their jobs with GPUs", to("jobs", owner=label("owner"), resource="gpu", state="running", when="any")),
     )
@@ -129,7 +129,7 @@ def _waits() -> Json:
     return ranking(
         "Who waits for them?",
         "Owners by GPUs that their pending jobs ask for.",
-        now(f'sort_desc(topk(12, sum by (owner) (bbq_jobs_gpus{{{CLUSTER},state="pending"}}) > 0))', "{{owner}}"),
+        now(f'sort_desc(topk(10, sum by (owner) (bbq_jobs_gpus{{{CLUSTER},state="pending"}}) > 0))', "{{owner}}"),
         empty="Nobody",
         leads=("Their pending jobs", to("jobs", owner=label("owner"), resource="gpu", state="pending", when="any")),
     )
@@ -188,4 +188,25 @@ FROM used WHERE gpu_seconds > 0 ORDER BY gpu_seconds DESC, 1 LIMIT 100"""
         ),
         empty="Nobody had any in this time",
         columns=("owner", "GPU hours", "CPU hours"),
+    )
+
+
+def _days() -> Json:
+    return graph(
+        "GPU hours day by day",
+        "Days of UTC, each as a whole, of what has ended: the ten owners with the most, and everybody else as (other).",
+        series(
+            f"""WITH daily AS (
+  SELECT day, owner, sum(gpu_seconds) / 3600.0 AS hours FROM usage_daily
+  WHERE {TOUCHED_DAYS} AND {among("cluster")} AND gpu_seconds > 0
+  GROUP BY 1, 2
+), first AS (SELECT owner FROM daily GROUP BY 1 ORDER BY sum(hours) DESC, 1 LIMIT 10)
+SELECT {DAY} AS time, CASE WHEN owner IN (SELECT owner FROM first) THEN owner ELSE '(other)' END AS owner,
+  sum(hours) AS "Value"
+FROM daily GROUP BY 1, 2 ORDER BY 1, CASE WHEN owner IN (SELECT owner FROM first) THEN owner ELSE '(other)' END"""
+        ),
+        empty="Nobody's jobs with GPUs have ended in these days",
+        stacked=True,
+        bars=True,
+        words=("(other)",),
     )

@@ -43,8 +43,8 @@ def board() -> Json:
             (None, 3, ((_figures(), 24),)),
             (None, 7, ((_life(), 24),)),
             (None, 6, ((_runs(), 24),)),
-            (None, 14, ((_facts(), 12), (_details(), 12))),
-            (None, 7, ((_pauses(), 12), (_kin(), 12))),
+            (None, 12, ((_facts(), 12), (_details(), 12))),
+            (None, 6, ((_pauses(), 12), (_kin(), 12))),
         ],
         since="now-7d",
     )  # fmt: skip
@@ -206,7 +206,7 @@ FROM job_pauses WHERE {_MINE} ORDER BY started_at"""
 
 def _kin() -> Json:
     return table(
-        "Its kin",
+        "Related jobs",
         "Other tasks of its array, components of it, its DAG, and jobs that it was routed from or to: at most 200.",
         rows(
             f"""{_JOB}

@@ -51,7 +51,7 @@ def board() -> Json:
             variables.text("job", "Job", "Ids, with commas between."),
         ],
         [
-            (None, 3, ((words(HELP), 24),)),
+            (None, 2, ((words(HELP), 24),)),
             (None, 22, ((_found(), 24),)),
         ],
     )  # fmt: skip
@@ -78,11 +78,11 @@ _THERE = """FROM run_workers AS there
 """The workers of a job's newest run: the first is named, and how many more there are."""
 
 _COLUMNS = f"""cluster, native_id AS job, owner, queue, state, outcome, submitted_at AS submitted,
-  first_started_at AS started, ended_at AS ended, extract(epoch FROM first_started_at - submitted_at)::bigint AS waited,
+  extract(epoch FROM first_started_at - submitted_at)::bigint AS waited,
   requested_cpus AS "CPUs", requested_gpus AS "GPUs", requested_memory_bytes AS memory, used_memory_bytes AS "peak memory",
   exit_code AS "exit code", exit_signal AS "signal",
   (SELECT min(there.worker) {_THERE}) AS worker, (SELECT nullif(greatest(count(*) - 1, 0), 0) {_THERE}) AS "and more",
-  name, account, vo, reason,
+  first_started_at AS started, ended_at AS ended, name, account, vo, reason,
   {life()}"""
 
 _UNITS = """CASE upper(unit) WHEN '' THEN 1

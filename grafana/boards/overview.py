@@ -27,7 +27,7 @@ def board() -> Json:
         "Capacity, use and queue of each cluster; who has it, who waits, what fails, what is broken.",
         [variables.datasource(), variables.clusters()],
         [
-            (None, 5, ((_wrong(), 12), (_unread(), 3), (_oldest(), 3), (_behind(), 3), (_workers_out(), 3))),
+            (None, 6, ((_wrong(), 12), (_unread(), 3), (_oldest(), 3), (_behind(), 3), (_workers_out(), 3))),
             (None, 5, ((_clusters(), 24),)),
             (None, 8, ((_cpus(), 12), (_jobs(), 12))),
             (None, 9, ((_who_has(), 8), (_who_waits(), 8), (_why(), 8))),
@@ -93,7 +93,7 @@ def _behind() -> Json:
 
 def _workers_out() -> Json:
     return number(
-        "Workers out",
+        "Out of service",
         "Workers that are down, drained or do not respond; those in maintenance or powered down are not counted.",
         now(f"count({OUT}) or 0 * count(bbq_worker_cpus{_C})"),
         empty="No worker has been read",
@@ -160,7 +160,7 @@ def _jobs() -> Json:
 
 def _who_has() -> Json:
     return ranking(
-        "Who has it?",
+        "Who has the CPUs?",
         "Owners by the CPUs that their jobs hold now.",
         now(f"sort_desc(topk(12, sum by (owner) (bbq_jobs_cpus{{{CLUSTER},{HOLDING}}}) > 0))", "{{owner}}"),
         empty="Nothing runs",
@@ -191,10 +191,10 @@ def _why() -> Json:
 def _failures() -> Json:
     outcomes = ("failed", "timeout", "out_of_memory", "node_fail")
     return graph(
-        "What fails, an hour?",
-        "Jobs that did not end well, as accounting tells; neither cancelled nor preempted ones.",
+        "Failures per hour",
+        "Jobs that did not end well in the hour before, as accounting tells; neither cancelled nor preempted ones.",
         over_time(
-            f"3600 * sum by (outcome) (rate(bbq_jobs_ended_total{{{CLUSTER},{FAILED}}}[$__rate_interval]))",
+            f"sum by (outcome) (increase(bbq_jobs_ended_total{{{CLUSTER},{FAILED}}}[1h]))",
             "{{outcome}}",
         ),
         empty="Nothing has failed",
@@ -206,7 +206,7 @@ def _failures() -> Json:
 
 def _broken() -> Json:
     return table(
-        "Broken workers",
+        "Which workers are out of service?",
         "Workers that are down, drained or do not respond, since when and why.",
         now_table(f"{what_it_is()} and on (cluster, worker) ({OUT})"),
         now_table(
@@ -235,6 +235,6 @@ def _map() -> Json:
         now_table(what_it_is()),
         empty="No worker has been read",
         words=MAP,
-        leads=("This worker", to("worker", clusters=field("cluster"), worker=field("worker"))),
+        leads=('${__data.fields["worker"]}', to("worker", clusters=field("cluster"), worker=field("worker"))),
         by="worker",
     )

@@ -11,7 +11,7 @@ from history.words import FAILURES
 _OWNER = 'owner="$owner"'
 _MINE = f"{among('cluster')} AND owner = '$owner'"
 _STATES = ("running", "finishing", "suspended", "pending", "held")
-_PAST = "In the time range (of the history)"
+_PAST = "History: in the time range"
 
 
 def board() -> Json:

@@ -9,7 +9,7 @@ from grafana.sql import COUNTED, FROM, NOW_OR_TO, TO, WHOLE_DAYS, among, first_s
 from history.rollup import LONGER
 
 _C = f'{{{CLUSTER},queue=~"$queue"}}'
-_PAST = "In the time range (of the history)"
+_PAST = "History: in the time range"
 _STATES = ("running", "finishing", "suspended", "pending", "held")
 
 
@@ -32,7 +32,8 @@ def board() -> Json:
             ("Over time", 8, ((_jobs(), 12), (_why(), 12))),
             ("Over time", 8, ((_cpus(), 12), (_owners(), 12))),
             ("Over time", 8, ((_waits(), 12), (_flow(), 12))),
-            (_PAST, 9, ((_waited(), 12), (_settings(), 12))),
+            (_PAST, 8, ((_waited(), 24),)),
+            (_PAST, 8, ((_settings(), 24),)),
         ],
     )  # fmt: skip
 
@@ -130,10 +131,10 @@ def _waits() -> Json:
 
 def _flow() -> Json:
     return graph(
-        "Jobs submitted, started and ended, an hour",
-        "Where more are submitted than end, the queue grows.",
+        "Jobs submitted, started and ended per hour",
+        "In the hour before each moment. Where more are submitted than end, the queue grows.",
         *(
-            over_time(f"3600 * sum(rate(bbq_jobs_{what}_total{_C}[$__rate_interval]))", what)
+            over_time(f"sum(increase(bbq_jobs_{what}_total{_C}[1h]))", what)
             for what in ("submitted", "started", "ended")
         ),
         empty="Nothing happened in this time",
@@ -187,12 +188,13 @@ def _settings() -> Json:
         "Settings, and when they changed",
         "Periods in which nothing of a queue changed, the newest first.",
         rows(
-            f"""SELECT cluster, queue, started_at AS "from then", ended_at AS "until then", state, settings::text AS settings
+            f"""SELECT cluster, queue, date_trunc('second', started_at) AS "from then",
+  date_trunc('second', ended_at) AS "until then", state, settings::text AS settings
 FROM queue_settings
 WHERE {among("cluster")} AND {_queue()} AND started_at < {NOW_OR_TO} AND (ended_at IS NULL OR ended_at > {FROM})
 ORDER BY started_at DESC, cluster, queue LIMIT 200"""
         ),
         empty="These queues were not read in this time",
         columns=("cluster", "queue", "from then", "until then", "state", "settings"),
-        more={"settings": {"custom.width": 500}},
+        more={"settings": {"custom.width": 800}},
     )

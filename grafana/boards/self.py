@@ -16,7 +16,7 @@ def board() -> Json:
         "Is everything read and stored, and how do the schedulers do?",
         [variables.datasource(), variables.clusters()],
         [
-            ("Sources", 9, ((_sources(), 24),)),
+            ("Sources", 12, ((_sources(), 24),)),
             ("Sources", 8, ((_durations(), 12), (_calls(), 6), (_errors(), 6))),
             ("History", 4, ((_up(), 4), (_missing(), 4), (_verified(), 4), (_spooled(), 4), (_aside(), 4), (_unknown(), 4))),
             ("History", 8, ((_lag(), 12), (_rows(), 12))),
@@ -33,8 +33,8 @@ def _sources() -> Json:
         "age": f"time() - max {by} (bbq_source_last_success_timestamp_seconds{_C})",
         "every": f"max {by} (bbq_source_interval_seconds{_C})",
         "took": f"max {by} (bbq_source_poll_duration_seconds{_C})",
-        "failed polls": f"sum {by} (bbq_source_errors_total{_C})",
-        "calls": f"sum {by} (bbq_source_calls_total{_C})",
+        "failed polls": f"sum {by} (bbq_source_errors_total{_C}) or 0 * sum {by} (bbq_source_up{_C})",
+        "calls since start": f"sum {by} (bbq_source_calls_total{_C})",
     }
     names = {f"Value #{chr(ord('A') + place)}": name for place, name in enumerate(asked)}
     words = [
@@ -54,7 +54,7 @@ def _sources() -> Json:
         empty="BBQ is not scraped",
         columns=("cluster", "source", *asked),
         steps=(step("merge"), renamed({"cluster": "cluster", "source": "source", **names})),
-        more={"read": {"mappings": words, "custom.displayMode": "color-text", "custom.align": "left"}, "failed polls": {"decimals": 0}, "calls": {"decimals": 0}},
+        more={"read": {"mappings": words, "custom.displayMode": "color-text", "custom.align": "left"}, "failed polls": {"decimals": 0}, "calls since start": {"decimals": 0}},
         sort=("age", True),
     )  # fmt: skip
 
@@ -64,6 +64,7 @@ def _durations() -> Json:
         "How long does reading take?",
         "The newest poll of each source. Above half of its interval, BBQ asks less often.",
         over_time(f"bbq_source_poll_duration_seconds{_C}", "{{cluster}} {{source}}"),
+        narrow=True,
         empty="BBQ was not scraped in this time",
         unit="s",
     )

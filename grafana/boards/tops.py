@@ -48,8 +48,8 @@ def board() -> Json:
         ],
         [
             ("Now", 11, ((_now(), 9), (_lately(), 15))),
-            ("In the time range (of the history)", 14, ((_ranked(), 24),)),
-            ("In the time range (of the history)", 11, ((_longest(), 9), (_days(), 15))),
+            ("History: in the time range", 14, ((_ranked(), 24),)),
+            ("History: in the time range", 11, ((_longest(), 9), (_days(), 15))),
         ],
     )  # fmt: skip
 
@@ -106,7 +106,7 @@ FROM used ORDER BY $by DESC, 1 LIMIT 100"""
 
 def _longest() -> Json:
     return ranking(
-        "The first fifteen",
+        "The top fifteen",
         "The same in bars, in hours, or in jobs.",
         rows(
             used("$thing", _WHERE)
@@ -139,4 +139,5 @@ FROM daily GROUP BY 1, 2 ORDER BY 1, 2"""
         empty="Nothing has ended in these days",
         stacked=True,
         bars=True,
+        words=("(other)",),
     )

@@ -9,7 +9,7 @@ from grafana.sql import DAY, FROM, LATELY, NOW_OR_TO, TO, TOUCHED_DAYS, among, o
 
 _WORKER = 'worker="$worker"'
 _C = f"{{{CLUSTER},{_WORKER}}}"
-_PAST = "In the time range (of the history)"
+_PAST = "History: in the time range"
 _RUNS = 60
 """How many runs are drawn one by one."""
 
@@ -29,8 +29,11 @@ def board() -> Json:
             ),
         ],
         [
-            ("Now", 4, ((_is(), 4), (_since(), 4), (_cpus(), 4), (_memory(), 4), (_gpus(), 4), (_jobs(), 4))),
-            ("Now", 3, ((_reason(), 24),)),
+            (
+                "Now",
+                4,
+                ((_is(), 3), (_since(), 4), (_cpus(), 3), (_memory(), 3), (_gpus(), 3), (_jobs(), 2), (_reason(), 6)),
+            ),
             ("Over time", 8, ((_cpus_over_time(), 12), (_memory_over_time(), 12))),
             (_PAST, 9, ((_who(), 24),)),
             (_PAST, 16, ((_run_by_run(), 24),)),
@@ -42,7 +45,7 @@ def board() -> Json:
 
 def _is() -> Json:
     return number(
-        "It is",
+        "State",
         "Its state, or what is planned or wrong.",
         now(what_it_is(f",{_WORKER}"), "{{worker}}"),
         empty="Not read now",
@@ -53,7 +56,7 @@ def _is() -> Json:
 
 def _since() -> Json:
     return number(
-        "Since",
+        "State since",
         "Since when, where the scheduler says so.",
         now(f"1000 * max(bbq_worker_state_since_timestamp_seconds{_C})"),
         empty="Not said",
@@ -103,20 +106,19 @@ def _jobs() -> Json:
 
 def _reason() -> Json:
     return table(
-        "Why?",
+        "Reason",
         "What who drained it, or the scheduler, wrote.",
         now_table(f"max by (cluster, reason) (bbq_worker_reason_info{_C})"),
         empty="No reason is given",
-        columns=("cluster", "reason"),
+        columns=("reason",),
         steps=(
             step(
                 "organize",
-                excludeByName={"Time": True, "Value": True},
+                excludeByName={"Time": True, "Value": True, "cluster": True},
                 renameByName={},
-                indexByName={"cluster": 0, "reason": 1},
+                indexByName={},
             ),
         ),
-        more={"reason": {"custom.width": 1200}},
     )
 
 
@@ -251,7 +253,8 @@ def _states() -> Json:
         "How it was",
         "Periods in which nothing of it changed, the newest first: state, flags, reason, and what it had.",
         rows(
-            f"""SELECT cluster, started_at AS "from then", ended_at AS "until then", state, nullif(flags, '') AS flags, reason,
+            f"""SELECT cluster, date_trunc('second', started_at) AS "from then",
+  date_trunc('second', ended_at) AS "until then", state, nullif(flags, '') AS flags, reason,
   cpus AS "CPUs", memory_bytes AS memory, native_state AS "scheduler's word"
 FROM worker_states
 WHERE {among("cluster")} AND worker = '$worker' AND started_at < {NOW_OR_TO}
