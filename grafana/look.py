@@ -24,7 +24,7 @@ COLOURS: Mapping[str, str] = {
     "idle": GREEN, "partial": "super-light-blue", "full": "dark-blue", "up": GREEN, "down": RED, "draining": ORANGE,
     "maintenance": GREY, "not_responding": "dark-red", "reserved": YELLOW, "powered_down": "#404040",
     # amounts
-    "in use": DARK_BLUE, "free": GREEN, "unusable": ORANGE, "memory": PURPLE, "requested": GREY, "(other)": GREY, "black hole": RED,
+    "in use": DARK_BLUE, "memory": PURPLE, "(other)": GREY,
 }  # fmt: skip
 """Colours of words, the same everywhere."""
 
@@ -37,7 +37,7 @@ _UNITS: Mapping[str, Sequence[str]] = {
                "running", "pending", "held", "owners", "workers", "workers out", "used"),
     "dateTimeFromNow": ("since", "oldest pending", "last read"),
 }  # fmt: skip
-_WORDS = ("state", "outcome", "suspicion", "severity")
+_WORDS = ("state", "outcome", "severity")
 WIDTHS: Mapping[str, int] = {
     "cluster": 90, "job": 270, "owner": 120, "account": 150, "vo": 80, "queue": 175, "state": 90, "outcome": 125,
     "worker": 190, "submitted": 160, "started": 160, "ended": 160, "newest": 160, "oldest": 160, "from then": 160,

@@ -37,9 +37,9 @@ def board() -> Json:
         ],
         [
             ("Now", 4, ((_all(), 4), (_used(), 4), (_free(), 4), (_unusable(), 4), (_wanted(), 4), (_idle(), 4))),
-            ("Now", 8, ((_models(), 12), (_has(), 6), (_waits(), 6))),
+            ("Now", 8, ((_models(), 12), (_workers(), 12))),
+            ("Now", 8, ((_has(), 12), (_waits(), 12))),
             ("Over time", 8, ((_over_time(), 12), (_owners(), 12))),
-            ("Now", 9, ((_workers(), 24),)),
             (_PAST, 10, ((_ranked(), 10), (_days(), 14))),
         ],
     )  # fmt: skip
@@ -95,11 +95,12 @@ def _idle() -> Json:
 
 
 def _models() -> Json:
+    none = f"0 * sum by (cluster, model) (bbq_worker_gpus{_C})"
     asked = {
         "GPUs": f"sum by (cluster, model) (bbq_worker_gpus{_C})",
         "used": f"sum by (cluster, model) (bbq_worker_gpus_allocated{_C})",
-        "free": f"sum by (cluster, model) ({_FREE})",
-        "unusable": f"sum by (cluster, model) ({_NOT_FREE})",
+        "free": f"sum by (cluster, model) ({_FREE}) or {none}",
+        "unusable": f"sum by (cluster, model) ({_NOT_FREE}) or {none}",
         "GPUs in use": f"sum by (cluster, model) (bbq_worker_gpus_allocated{_C}) / sum by (cluster, model) (bbq_worker_gpus{_C})",
         "workers": f"count by (cluster, model) (bbq_worker_gpus{_C})",
     }

@@ -113,7 +113,7 @@ def _clusters() -> Json:
         },
         "owners": f"count by (cluster) (count by (cluster, owner) (bbq_jobs{_C}))",
         "workers": f"count by (cluster) (bbq_worker_cpus{_C})",
-        "workers out": f"count by (cluster) ({OUT})",
+        "workers out": f"count by (cluster) ({OUT}) or 0 * count by (cluster) (bbq_worker_cpus{_C})",
     }
     names = {f"Value #{chr(ord('A') + place)}": name for place, name in enumerate(asked)}
     by_state = {
