@@ -1,8 +1,10 @@
 """The GPUs: how many of each model, who has them, who waits for them, and who had them."""
 
 from grafana import variables
+from grafana.columns import mappings
+from grafana.layout import board_of
 from grafana.links import label, to
-from grafana.look import board_of, graph, mappings, number, ranking, renamed, step, table
+from grafana.look import graph, number, ranking, renamed, step, table
 from grafana.prometheus import HOLDING, MAP, OUT, what_it_is
 from grafana.queries import CLUSTER, Json, now, now_table, over_time, rows, series
 from grafana.sql import DAY, TOUCHED_DAYS, among, used

@@ -1,8 +1,10 @@
 """One job: its life as a timeline, what it asked for and used, its runs, pauses and kin."""
 
 from grafana import variables
+from grafana.columns import link
+from grafana.layout import board_of
 from grafana.links import LIFE, field, life, to
-from grafana.look import board_of, facts, link, table, timeline
+from grafana.look import facts, table, timeline
 from grafana.queries import Json, rows
 
 _JOB = """WITH asked AS (

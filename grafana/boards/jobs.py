@@ -1,8 +1,9 @@
 """Job search: every filter of `bbq search` as a variable, and the jobs, each a click away."""
 
 from grafana import variables
+from grafana.layout import board_of
 from grafana.links import LIFE, life
-from grafana.look import board_of, table, words
+from grafana.look import table, words
 from grafana.queries import Json, rows
 from grafana.sql import FROM, LATELY, NONE, NOW_OR_TO, among, open_at, open_between
 from history.words import OUTCOMES, STATES

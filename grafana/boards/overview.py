@@ -5,8 +5,10 @@ from pathlib import Path
 import yaml
 
 from grafana import variables
+from grafana.columns import ORANGE, RED, mappings
+from grafana.layout import board_of
 from grafana.links import field, label, to
-from grafana.look import ORANGE, RED, board_of, graph, mappings, number, ranking, renamed, step, table, tiles
+from grafana.look import graph, number, ranking, renamed, step, table, tiles
 from grafana.prometheus import FAILED, HOLDING, MAP, OUT, what_it_is
 from grafana.queries import CLUSTER, Json, now, now_table, over_time
 

@@ -1,8 +1,10 @@
 """Everything about one owner: what is in the queues now, what was used, how it ended, the jobs."""
 
 from grafana import variables
+from grafana.columns import leads
+from grafana.layout import board_of
 from grafana.links import LIFE, field, label, life, to
-from grafana.look import board_of, facts, graph, leads, number, table
+from grafana.look import facts, graph, number, table
 from grafana.prometheus import HOLDING
 from grafana.queries import CLUSTER, Json, now, over_time, rows, series
 from grafana.sql import COUNTED, DAY, FROM, LATELY, NO_FAILURE, NOW_OR_TO, TOUCHED_DAYS, among, used

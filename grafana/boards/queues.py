@@ -1,8 +1,10 @@
 """The queues: capacity, what of it nobody can use, who waits for how long and why, and settings in the past."""
 
 from grafana import variables
+from grafana.columns import link
+from grafana.layout import board_of
 from grafana.links import field, label, to
-from grafana.look import board_of, graph, link, renamed, step, table
+from grafana.look import graph, renamed, step, table
 from grafana.prometheus import HOLDING
 from grafana.queries import CLUSTER, Json, now_table, over_time, rows
 from grafana.sql import COUNTED, FROM, NOW_OR_TO, TO, WHOLE_DAYS, among, first_started

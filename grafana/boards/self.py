@@ -1,7 +1,9 @@
 """BBQ itself, and the schedulers' own health: what is read, how long it takes, what is stored. Of Prometheus alone."""
 
 from grafana import variables
-from grafana.look import ORANGE, RED, board_of, graph, number, renamed, step, table
+from grafana.columns import ORANGE, RED
+from grafana.layout import board_of
+from grafana.look import graph, number, renamed, step, table
 from grafana.queries import CLUSTER, Json, now, now_table, over_time
 
 _C = f"{{{CLUSTER}}}"

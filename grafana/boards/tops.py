@@ -1,8 +1,10 @@
 """Who has the most: owners, accounts, VOs or queues, by any measure, now and over the time range."""
 
 from grafana import variables
+from grafana.columns import HIDDEN, leads
+from grafana.layout import board_of
 from grafana.links import field, label, to
-from grafana.look import HIDDEN, board_of, graph, leads, ranking, table
+from grafana.look import graph, ranking, table
 from grafana.queries import CLUSTER, Json, now, over_time, rows, series
 from grafana.sql import DAY, NO_FAILURE, NONE, TOUCHED_DAYS, among, used
 from history.words import FAILURES

@@ -1,8 +1,9 @@
 """One worker: how it is, who was on it run by run, what failed there, and its states in the past."""
 
 from grafana import variables
+from grafana.layout import board_of
 from grafana.links import LIFE, label, life, to
-from grafana.look import board_of, graph, number, step, table, timeline
+from grafana.look import graph, number, step, table, timeline
 from grafana.prometheus import MAP, what_it_is
 from grafana.queries import CLUSTER, Json, now, now_table, over_time, rows, series
 from grafana.sql import DAY, FROM, LATELY, NOW_OR_TO, TO, TOUCHED_DAYS, among, open_between

@@ -1,0 +1,105 @@
+"""Colours of words, and how a column of a table is shown: its name tells.
+
+`job` leads to the job's page, `memory` is in bytes. So a query names its columns as people would read them, and that is
+all there is to do.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from grafana.links import COLUMNS, LIFE
+from grafana.queries import Json
+
+GREEN, YELLOW, ORANGE, RED, PURPLE, BLUE, DARK_BLUE, GREY = (
+    "green", "yellow", "orange", "red", "purple", "light-blue", "blue", "#808080",
+)  # fmt: skip
+COLOURS: Mapping[str, str] = {
+    # jobs
+    "running": GREEN, "pending": YELLOW, "held": ORANGE, "suspended": PURPLE, "finishing": "light-green",
+    # outcomes
+    "completed": GREEN, "failed": RED, "cancelled": GREY, "timeout": ORANGE, "out_of_memory": "dark-orange",
+    "node_fail": PURPLE, "preempted": BLUE, "unknown": "#b0b0b0", "ended": GREY,
+    # workers
+    "idle": GREEN, "partial": "super-light-blue", "full": "dark-blue", "up": GREEN, "down": RED, "draining": ORANGE,
+    "maintenance": GREY, "not_responding": "dark-red", "reserved": YELLOW, "powered_down": "#404040",
+    # amounts
+    "in use": DARK_BLUE, "memory": PURPLE, "(other)": GREY,
+}  # fmt: skip
+"""Colours of words, the same everywhere."""
+
+_UNITS: Mapping[str, Sequence[str]] = {
+    "bytes": ("memory", "peak memory"),
+    "s": ("waited", "ran", "mean wait", "p50", "p90", "p99", "longest", "age", "took", "every", "for",
+          "mean failed run"),
+    "percentunit": ( "CPU efficiency", "memory efficiency", "failed share", "CPUs in use", "GPUs in use"),
+    "locale": ("CPU hours", "GPU hours", "wall hours", "jobs", "runs", "failed", "CPUs", "GPUs", "free", "unusable",
+               "running", "pending", "held", "owners", "workers", "workers out", "used"),
+    "dateTimeFromNow": ("since", "oldest pending", "last read"),
+}  # fmt: skip
+_WORDS = ("state", "outcome", "severity")
+WIDTHS: Mapping[str, int] = {
+    "cluster": 90, "job": 270, "owner": 120, "account": 150, "vo": 80, "queue": 175, "state": 90, "outcome": 125,
+    "worker": 190, "submitted": 160, "started": 160, "ended": 160, "newest": 160, "oldest": 160, "from then": 160,
+    "until then": 160, "CPUs": 80, "GPUs": 80, "exit code": 90, "signal": 70, "run": 60, "and more": 80, "is": 130,
+    "memory": 100, "peak memory": 125, "memory efficiency": 150, "CPU efficiency": 140, "failed share": 140,
+    "waited": 105, "ran": 100, "CPUs in use": 120, "GPUs in use": 120, "reason": 280, "name": 180, "what": 190,
+    "alert": 190, "severity": 90, "model": 110, "scheduler's word": 150,
+}  # fmt: skip
+
+
+HIDDEN: Json = {"custom.hidden": True, "custom.hideFrom": {"viz": True, "legend": False, "tooltip": False}}
+"""Of a column that is there for its links only: what older Grafanas call it, and what newer ones do."""
+
+
+def mappings(words: Mapping[str, tuple[str, str]]) -> list[Json]:
+    """Give value mappings: what each value is called, and its colour."""
+    options = {
+        value: {"text": text, "color": colour, "index": place}
+        for place, (value, (text, colour)) in enumerate(words.items())
+    }
+    return [{"type": "value", "options": options}]
+
+
+COLOURED_WORDS = mappings({word: (word, colour) for word, colour in COLOURS.items()})
+
+
+def column(name: str) -> Json:
+    """Give how a column of this name is shown."""
+    unit = next((unit for unit, names in _UNITS.items() if name in names), None)
+    shown: Json = {} if unit is None else {"unit": unit}
+    if unit == "percentunit":
+        # text, not a bar: what is not said must not look like 0
+        shown |= {"decimals": 0, "min": 0, "max": 1, "custom.displayMode": "color-text", "color": _scale(name)}
+    if unit == "locale":
+        shown["decimals"] = 1 if name.endswith("hours") else 0
+    if name in _WORDS:
+        shown |= {"mappings": COLOURED_WORDS, "custom.displayMode": "color-text"}
+    if name in LIFE:
+        shown |= HIDDEN
+    if name in WIDTHS:
+        shown["custom.width"] = WIDTHS[name]
+    if name in COLUMNS:
+        title, url = COLUMNS[name]
+        shown["links"] = [link(title, url)]
+    return shown
+
+
+def fixed(colour: str) -> Json:
+    """Give a colour that is the same for every value."""
+    return {"mode": "fixed", "fixedColor": colour}
+
+
+def _scale(name: str) -> Json:
+    """Give the colours of a share: of efficiencies much is good, of failures little, and of use neither."""
+    if name == "failed share":
+        return {"mode": "continuous-GrYlRd"}
+    return {"mode": "continuous-RdYlGr"} if name.endswith("efficiency") else fixed("text")
+
+
+def link(title: str, url: str) -> Json:
+    """Give a link behind a value."""
+    return {"title": title, "url": url, "targetBlank": False}
+
+
+def leads(title: str, url: str) -> Json:
+    """Give the properties of a column that leads somewhere."""
+    return {"links": [link(title, url)]}

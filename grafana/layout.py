@@ -1,0 +1,76 @@
+"""A board: its rows put on the grid, and what every board has."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from grafana.queries import Json
+
+
+def board_of(
+    uid: str,
+    title: str,
+    about: str,
+    variables: Sequence[Json],
+    rows: Sequence[Any],
+    *,
+    refresh: str = "1m",
+    since: str = "now-24h",
+) -> Json:
+    """Put a board together: rows of (panel, width), each row with its height, under a heading or none.
+
+    Args:
+        rows: (heading or None, height, ((panel, width), …)); widths of a row add up to 24.
+    """
+    panels: list[Json] = []
+    top, headings = 0, set()
+    for heading, height, placed in rows:
+        if heading is not None and heading not in headings:
+            headings.add(heading)
+            panels.append(
+                {
+                    "type": "row",
+                    "title": heading,
+                    "collapsed": False,
+                    "panels": [],
+                    "gridPos": {"h": 1, "w": 24, "x": 0, "y": top},
+                }
+            )
+            top += 1
+        left = 0
+        for panel, width in placed:
+            panels.append({**panel, "gridPos": {"h": height, "w": width, "x": left, "y": top}})
+            left += width
+        if left != 24:
+            raise ValueError(f"{uid}: a row is {left} wide, not 24: {[panel['title'] for panel, _ in placed]}")
+        top += height
+    for number_, panel in enumerate(panels, 1):
+        panel["id"] = number_
+    return {
+        "uid": f"bbq-{uid}",
+        "title": title,
+        "description": about,
+        "tags": ["bbq"],
+        "schemaVersion": 37,
+        "editable": True,
+        "graphTooltip": 1,
+        "timezone": "browser",
+        "refresh": refresh,
+        "time": {"from": since, "to": "now"},
+        "templating": {"list": list(variables)},
+        "annotations": {"list": []},
+        "links": [
+            {
+                "title": "BBQ",
+                "type": "dashboards",
+                "tags": ["bbq"],
+                "asDropdown": True,
+                "icon": "external link",
+                "includeVars": False,
+                "keepTime": True,
+                "targetBlank": False,
+                "tooltip": "",
+                "url": "",
+            }
+        ],
+        "panels": panels,
+    }
