@@ -28,12 +28,11 @@ COLOURS: Mapping[str, str] = {
 
 _UNITS: Mapping[str, Sequence[str]] = {
     "bytes": ("memory", "peak memory"),
-    "s": ("waited", "ran", "mean wait", "p50", "p90", "p99", "longest", "age", "took", "every", "for",
-          "mean failed run"),
-    "percentunit": ( "CPU efficiency", "memory efficiency", "failed share", "CPUs in use", "GPUs in use"),
+    "s": ("waited", "ran", "mean wait", "p50", "p90", "p99", "longest", "age", "took", "every", "for"),
+    "percentunit": ("CPU efficiency", "memory efficiency", "failed share", "CPUs in use", "GPUs in use"),
     "locale": ("CPU hours", "GPU hours", "wall hours", "jobs", "runs", "failed", "CPUs", "GPUs", "free", "unusable",
                "running", "pending", "held", "owners", "workers", "workers out", "used"),
-    "dateTimeFromNow": ("since", "oldest pending", "last read"),
+    "dateTimeFromNow": ("since", "oldest pending"),
 }  # fmt: skip
 _WORDS = ("state", "outcome", "severity")
 WIDTHS: Mapping[str, int] = {

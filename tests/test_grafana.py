@@ -382,7 +382,7 @@ def _now(still: Running) -> None:
     assert {key[0]: owners[key[0]]["pending"] for key in waits} == {key[0]: value for key, value in waits.items()}
     assert min(waits.values()) >= sorted((row["pending"] for row in owners.values()), reverse=True)[12]
     models = {(row["cluster"], row["model"]): row for row in still.bbq("gpus")["by model"]}
-    for place, column in zip("AB", ("gpus", "gpus_used"), strict=True):
+    for place, column in zip("ABCD", ("gpus", "gpus_used", "gpus_free", "gpus_unusable"), strict=True):
         shown = still.values("bbq-gpus", "How many of each model?", still.ask("bbq-gpus"), place)
         assert shown == {key: row[column] for key, row in models.items()}, column
     workers = {(row["cluster"], row["worker"]): row for row in still.bbq("workers", "--limit", "10000")}

@@ -82,6 +82,9 @@ def ask(history: History, database: URL) -> Iterator[Ask]:
     history.save_workers("local", "workers", [WORKERS[0], down, WORKERS[2]], queues, seen_at=at(1))
     closed = [Queue(name="batch", state="down", settings={"max_time": "2d"}), queues[1]]
     history.save_workers("local", "workers", WORKERS, closed, seen_at=at(5))
+    draining = replace(WORKERS[2], flags=(WorkerFlag.DRAINING,))
+    history.save_workers("local", "workers", [*WORKERS[:2], draining], closed, seen_at=at(5.5))
+    history.save_workers("local", "workers", WORKERS, closed, seen_at=at(5.9))
     history.save_jobs(
         "local", "accounting",
         [
@@ -220,6 +223,9 @@ def test_gpus_at_a_moment(ask: Ask) -> None:
     found = answer(ask("gpus", "--at", moment(0), "--format", "json"))
     assert [tuple(row.values()) for row in found["by model"]] == [("local", "a100", 2, 4, 2, 0, 1)]
     assert [tuple(row.values()) for row in found["who has them"]] == [("local", "a100", "dora", "doras", 2, 1)]
+    # of a draining worker's four, two are in use, and nobody can have the other two
+    found = answer(ask("gpus", "--at", moment(5.6), "--format", "json"))
+    assert [tuple(row.values()) for row in found["by model"]] == [("local", "a100", 2, 4, 0, 2, 1)]
     found = answer(ask("gpus", "--format", "json"))
     assert [row["gpus_used"] for row in found["by model"]] == [0]
 

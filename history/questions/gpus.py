@@ -12,11 +12,14 @@ from history.schema import run_workers, runs
 
 UNTOLD = "(not said)"
 """The model of a GPU on a worker that has several, or that is not known."""
+OUT = frozenset({"draining", "maintenance", "not_responding", "powered_down", "reserved"})
+"""Flags of a worker whose free GPUs nobody can have."""
 
 
 def gpus(connection: Connection, scope: Scope) -> list[Answer]:
     """Tell of each model how many there are and are used, then who has them, and who waits."""
     models: dict[tuple[str, str], str] = {}
+    out: dict[tuple[str, str], dict[str, float]] = {}
     totals: dict[tuple[str, str], list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0, 0])
     for worker in at_moment(connection, scope):
         names = {each["model"] for each in worker.gpus or ()}
@@ -25,8 +28,8 @@ def gpus(connection: Connection, scope: Scope) -> list[Answer]:
             sums = totals[worker.cluster, each["model"]]
             sums[0] += float(each["total"] or 0)
             sums[3] += 1
-            if worker.state != "up" or "draining" in worker.flags:
-                sums[2] += float(each["total"] or 0)
+            if worker.state != "up" or not OUT.isdisjoint(worker.flags.split(",")):
+                out.setdefault((worker.cluster, worker.worker), {})[each["model"]] = float(each["total"] or 0)
     held = (run_workers.c.cluster, run_workers.c.worker, runs.c.owner, runs.c.account)
     query = (
         select(*held, func.sum(run_workers.c.gpus), func.count())
@@ -38,9 +41,14 @@ def gpus(connection: Connection, scope: Scope) -> list[Answer]:
     for cluster, worker_name, owner, account, used, count in run(connection, scope, query):
         model = models.get((cluster, worker_name), UNTOLD)
         totals[cluster, model][1] += float(used)
+        if model in out.get((cluster, worker_name), {}):
+            out[cluster, worker_name][model] -= float(used)
         sums = holders[cluster, model, owner, account or ""]
         sums[0] += float(used)
         sums[1] += count
+    for (cluster, _), left in out.items():
+        for model, free in left.items():
+            totals[cluster, model][2] += max(0.0, free)
     queued = in_queue(scope)
     who = (queued.c.cluster, queued.c.queue, queued.c.owner)
     waiting = (
