@@ -7,6 +7,7 @@ because of one. The server is asyncio's: a client that is slow or silent holds a
 import asyncio
 import gzip
 import html
+import math
 import socket
 import threading
 import time
@@ -25,6 +26,9 @@ from history import __version__
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _KEPT_SECONDS = 0.25
+"""How old a page may be that is given out again."""
+_LATE_SECONDS = 1.0
+"""How old one may be that is given out while another thread writes it anew: so that of many clients none waits."""
 Message = MutableMapping[str, Any]
 
 
@@ -50,6 +54,8 @@ class Application:
         self._gzipped: tuple[bytes, bytes] | None = None
         self._text: tuple[float, bytes] | None = None
         self._lock = threading.Lock()
+        self._writing = threading.Lock()
+        self._renewing = False
 
     async def __call__(
         self, scope: Message, _receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
@@ -83,16 +89,41 @@ class Application:
     def _metrics(self) -> bytes:
         """Give the page; clients that ask at nearly the same time get the same text, put together once."""
         with self._lock:
-            now = time.monotonic()
-            if self._text is None or now - self._text[0] > _KEPT_SECONDS:
-                self._text = now, self._page.text()
-            return self._text[1]
+            age = math.inf if self._text is None else time.monotonic() - self._text[0]
+            if self._text is not None and age <= _LATE_SECONDS:
+                if age > _KEPT_SECONDS and not self._renewing:
+                    self._renewing = True
+                    threading.Thread(target=self._renew, name="page", daemon=True).start()
+                return self._text[1]
+        return self._write()
+
+    def _renew(self) -> None:
+        try:
+            self._write()
+        finally:
+            with self._lock:
+                self._renewing = False
+
+    def _write(self) -> bytes:
+        """Put the page together, and compress it if somebody has asked for that."""
+        with self._writing:
+            with self._lock:  # somebody else may have done it meanwhile
+                if self._text is not None and time.monotonic() - self._text[0] <= _KEPT_SECONDS:
+                    return self._text[1]
+                wanted = self._gzipped is not None
+            now, text = time.monotonic(), self._page.text()
+            gzipped = (text, gzip.compress(text, 1)) if wanted else None
+            with self._lock:
+                self._text, self._gzipped = (now, text), gzipped
+            return text
 
     def _compressed(self, body: bytes) -> bytes:
         """Compress a page; many clients that ask for the same text have it compressed once."""
         known = self._gzipped
-        if known is None or known[0] != body:
-            known = self._gzipped = body, gzip.compress(body, 1)
+        if known is None or known[0] is not body:
+            known = body, gzip.compress(body, 1)
+            if self._text is not None and body is self._text[1]:
+                self._gzipped = known
         return known[1]
 
     def _answer(self, method: str, path: str) -> tuple[int, str, bytes]:

@@ -3,6 +3,7 @@
 import contextlib
 import gzip
 import socket
+import threading
 import time
 from collections.abc import Iterator
 
@@ -155,3 +156,29 @@ def test_the_page_of_the_older_slurm_exporter_is_there_when_asked_for(board: Boa
         server.stop()
     assert 'slurm_node_cpu_idle{node="n1",status="mixed"} 3.0' in page and "slurm_nodes_mix 1.0" in page
     assert "slurm_queue_pending" not in page and "bbq_" not in page  # nobody has read the queue
+
+
+def test_nobody_waits_for_a_page_that_is_written_anew(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = MetricsPage(board, None, 50_000)
+    application = Application(board, page, "/metrics", "")
+    texts = [b"first", b"second"]
+    released = threading.Event()
+
+    def slow() -> bytes:
+        if len(texts) == 1:
+            released.wait(10)
+        return texts.pop(0)
+
+    monkeypatch.setattr(page, "text", slow)
+
+    def ask() -> bytes:
+        return gzip.decompress(application._compressed(application._metrics()))
+
+    assert ask() == b"first"
+    time.sleep(0.3)
+    # had one of them waited, the other text would be taken
+    assert [ask() for _ in range(50)] == [b"first"] * 50 and texts == [b"second"]
+    released.set()
+    while texts or application._renewing:
+        time.sleep(0.01)
+    assert ask() == b"second"
