@@ -13,19 +13,22 @@ _ON_LOAD, _ON_TIME = 1, 2
 
 def datasource() -> Json:
     """Choose the Prometheus."""
-    return _source("datasource", "Prometheus", "prometheus", "Where BBQ's metrics are.", "bbq-prometheus")
+    return _source(
+        "datasource", "Prometheus", "prometheus", "Where BBQ's metrics are.", "bbq-prometheus", "BBQ metrics"
+    )
 
 
 def history() -> Json:
     """Choose the PostgreSQL."""
-    return _source("history", "History", "postgres", "Where BBQ's history is.", "bbq-history")
+    return _source("history", "History", "postgres", "Where BBQ's history is.", "bbq-history", "BBQ history")
 
 
-def _source(name: str, label: str, kind: str, about: str, uid: str) -> Json:
+def _source(name: str, label: str, kind: str, about: str, uid: str, called: str) -> Json:
+    # Grafana 9 finds it by its name, newer ones by its uid
     return {
         "name": name, "type": "datasource", "label": label, "description": about, "query": kind, "regex": "",
         "hide": 0, "multi": False, "includeAll": False, "refresh": _ON_LOAD, "options": [],
-        "current": {"selected": False, "text": uid, "value": uid},
+        "current": {"selected": False, "text": called, "value": uid},
     }  # fmt: skip
 
 

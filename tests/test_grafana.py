@@ -202,14 +202,14 @@ def test_sql_is_of_the_documented_tables_and_only_reads() -> None:
 def test_provisioning_names_what_the_boards_ask_for() -> None:
     folder = ROOT / "grafana" / "provisioning"
     sources = yaml.safe_load((folder / "datasources" / "bbq.yaml").read_text())["datasources"]
-    by_uid = {source["uid"]: source["type"] for source in sources}
+    provisioned = {(source["uid"], source["name"], source["type"]) for source in sources}
     defaults = {
-        (variable["current"]["value"], variable["query"])
+        (variable["current"]["value"], variable["current"]["text"], variable["query"])
         for board in BOARDS.values()
         for variable in board["templating"]["list"]
         if variable["type"] == "datasource"
     }
-    assert defaults == set(by_uid.items())
+    assert defaults == provisioned
     (provider,) = yaml.safe_load((folder / "dashboards" / "bbq.yaml").read_text())["providers"]
     assert provider["folder"] == "BBQ" and provider["options"] == {"path": "$BBQ_DASHBOARDS"}
     named = set(re.findall(r"\$(\w+)", "".join(path.read_text() for path in folder.rglob("*.yaml"))))
