@@ -86,6 +86,11 @@ class Board:
         with self._lock:
             self._clusters[cluster] = _ClusterBoard(scheduler, stale_seconds)
 
+    def expect_unknown(self, cluster: str, fields: Iterable[str]) -> None:
+        """Begin to count words that are not known in these fields, so that the first one is an increase."""
+        for field in fields:
+            self.unknown[cluster, field] += 0
+
     def set_version(self, cluster: str, version: str | None) -> None:
         """Note the scheduler's version."""
         with self._lock:

@@ -65,6 +65,7 @@ class Exporter:
         for cluster in config.clusters:
             self.board.add_cluster(cluster.name, cluster.scheduler, cluster.stale_seconds)
             source = open_source(cluster)
+            self.board.expect_unknown(cluster.name, source.unknown_fields)
             self._pollers.append(ClusterPoller(cluster, source, self.board, self._recorder))
             if cluster.verify:
                 self._verifiers.append(Verifier(cluster, source, self.board, self.history, self._recorder))

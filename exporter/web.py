@@ -92,8 +92,8 @@ class Application:
             age = math.inf if self._text is None else time.monotonic() - self._text[0]
             if self._text is not None and age <= _LATE_SECONDS:
                 if age > _KEPT_SECONDS and not self._renewing:
-                    self._renewing = True
                     threading.Thread(target=self._renew, name="page", daemon=True).start()
+                    self._renewing = True
                 return self._text[1]
         return self._write()
 
@@ -111,10 +111,10 @@ class Application:
                 if self._text is not None and time.monotonic() - self._text[0] <= _KEPT_SECONDS:
                     return self._text[1]
                 wanted = self._gzipped is not None
-            now, text = time.monotonic(), self._page.text()
+            text = self._page.text()
             gzipped = (text, gzip.compress(text, 1)) if wanted else None
-            with self._lock:
-                self._text, self._gzipped = (now, text), gzipped
+            with self._lock:  # its age begins now: who has waited for it takes it
+                self._text, self._gzipped = (time.monotonic(), text), gzipped
             return text
 
     def _compressed(self, body: bytes) -> bytes:

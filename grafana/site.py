@@ -7,6 +7,7 @@ written to `grafana.env` there.
 import argparse
 import os
 import secrets
+import shlex
 import shutil
 import signal
 import subprocess
@@ -53,8 +54,9 @@ class Site:
         self._start_prometheus(prometheus)
         environment = self._environment()
         path = self.folder / "grafana.env"
+        path.unlink(missing_ok=True)
         path.touch(mode=0o600)
-        path.write_text("".join(f"{name}={value}\n" for name, value in environment.items()))
+        path.write_text("".join(f"{name}={shlex.quote(value)}\n" for name, value in environment.items()))
         return environment
 
     def stop(self) -> None:
@@ -85,7 +87,7 @@ class Site:
         if os.geteuid() == 0:  # PostgreSQL does not run as root
             user = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
         if not (home / "data").exists():
-            home.mkdir(mode=0o700)
+            home.mkdir(mode=0o700, exist_ok=True)
             if user:
                 shutil.chown(home, "nobody", "nogroup")
             subprocess.run(

@@ -34,12 +34,14 @@ _CLASSES = (range(10), (10, 11), (12, 13), (14, 15), (16, 17), (18, 19), (20, 21
 def among(*names: str, table: str = "") -> str:
     """Give the condition that columns are among the values chosen of the variables of the same names.
 
-    `'*'` is the value of All, NONE that of what is not said.
+    `'*'` is the value of All, of clusters `.*`, as Prometheus wants it; NONE is that of what is not said.
     """
     dot = f"{table}." if table else ""
     columns = {name: f"coalesce({dot}{name}, '{NONE}')" if name in _NOT_ALWAYS else f"{dot}{name}" for name in names}
     return " AND ".join(
-        f"{dot}cluster IN ($cluster)" if name == "cluster" else f"('*' IN (${name}) OR {column} IN (${name}))"
+        f"('${{cluster:csv}}' = '.*' OR {column} = ANY (string_to_array('${{cluster:csv}}', ',')))"
+        if name == "cluster"
+        else f"('*' IN (${name}) OR {column} IN (${name}))"
         for name, column in columns.items()
     )
 
@@ -91,9 +93,9 @@ _BEGIN = f"{_WHOLE_SINCE} AT TIME ZONE 'UTC'"
 _END = f"greatest({_WHOLE_SINCE}, {_WHOLE_UNTIL}) AT TIME ZONE 'UTC'"
 _EDGES = (
     (FROM, f"least({_BEGIN}, {NOW_OR_TO})"),
-    (_END, f"CASE WHEN {UNTIL_NOW} THEN '-infinity' ELSE {TO} END"),
+    (_END, f"CASE WHEN {UNTIL_NOW} OR {_WHOLE_SINCE} > {_WHOLE_UNTIL} THEN '-infinity' ELSE {TO} END"),
 )
-"""What whole days leave over; a range that goes on until now takes today as a whole."""
+"""What whole days leave over: of a range that goes on until now, or within one day, the second is nothing."""
 WHOLE_DAYS = f"""day >= {_WHOLE_SINCE}::date
   AND day < CASE WHEN {UNTIL_NOW} THEN (now() AT TIME ZONE 'UTC')::date + 1 ELSE {_WHOLE_UNTIL}::date END"""
 

@@ -8,7 +8,8 @@ ALL_OF_PROMETHEUS = ".*"
 ALL_OF_HISTORY = "'*'"
 """What All stands for: Grafana writes it as it is; `grafana.sql.among` knows it."""
 
-_ON_LOAD, _ON_TIME = 1, 2
+_ON_LOAD = 1
+"""When choices are looked up: later, newer Grafanas would take away what a link has chosen and is not among them."""
 
 
 def datasource() -> Json:
@@ -34,12 +35,14 @@ def _source(name: str, label: str, kind: str, about: str, uid: str, called: str)
 
 def clusters() -> Json:
     """Choose clusters, of Prometheus: all when nothing is chosen."""
-    return _several("cluster", "Cluster", "Which clusters.", _of_prometheus("label_values(bbq_source_up, cluster)"))
+    asked = _of_prometheus("label_values(bbq_source_up, cluster)")
+    return _several("cluster", "Cluster", "Which clusters.", asked, every=ALL_OF_PROMETHEUS)
 
 
 def clusters_of_history() -> Json:
     """Choose clusters, of the history."""
-    return _several("cluster", "Cluster", "Which clusters.", _of_history("SELECT cluster FROM clusters ORDER BY 1"))
+    asked = _of_history("SELECT cluster FROM clusters ORDER BY 1")
+    return _several("cluster", "Cluster", "Which clusters.", asked, every=ALL_OF_PROMETHEUS)
 
 
 def one_cluster_of_history() -> Json:
@@ -64,19 +67,19 @@ def several_of_history(name: str, label: str, about: str, query: str) -> Json:
 
 def _of_prometheus(query: str) -> Json:
     return {
-        "type": "query", "datasource": PROMETHEUS, "definition": query, "refresh": _ON_TIME, "sort": 1, "regex": "",
+        "type": "query", "datasource": PROMETHEUS, "definition": query, "refresh": _ON_LOAD, "sort": 1, "regex": "",
         "query": {"query": query, "refId": "StandardVariableQuery"},
     }  # fmt: skip
 
 
 def _of_history(query: str) -> Json:
     return {
-        "type": "query", "datasource": HISTORY, "definition": query, "refresh": _ON_TIME, "sort": 0, "regex": "",
+        "type": "query", "datasource": HISTORY, "definition": query, "refresh": _ON_LOAD, "sort": 0, "regex": "",
         "query": query,
     }  # fmt: skip
 
 
-def _several(name: str, label: str, about: str, asked: Json, every: str | None = None) -> Json:
+def _several(name: str, label: str, about: str, asked: Json, every: str) -> Json:
     return {
         "name": name, "label": label, "description": about, **asked, "hide": 0, "multi": True, "includeAll": True,
         "allValue": every, "options": [], "current": {"selected": True, "text": ["All"], "value": ["$__all"]},
@@ -97,17 +100,21 @@ def choice(
     options: Sequence[tuple[str, str]],
     *,
     several: bool = False,
-    every: str = ALL_OF_HISTORY,
+    each: bool = False,
 ) -> Json:
-    """Choose among (text, value); the first is chosen at first, or with `several` all are (written as `every`)."""
+    """Choose among (text, value); the first is chosen at first, with `several` All, and with `each` each of them."""
     listed = [{"text": text, "value": value, "selected": False} for text, value in options]
     query = ",".join(value if text == value else f"{text} : {value}" for text, value in options)
     variable: Json = {
         "name": name, "type": "custom", "label": label, "description": about, "query": query, "hide": 0,
-        "multi": several, "includeAll": several, "allValue": every if several else None, "options": listed,
+        "multi": several or each, "includeAll": several, "allValue": ALL_OF_HISTORY if several else None,
+        "options": listed,
     }  # fmt: skip
     if several:
         return {**variable, "current": {"selected": True, "text": ["All"], "value": ["$__all"]}}
+    if each:
+        texts, values = [text for text, _ in options], [value for _, value in options]
+        return {**variable, "current": {"selected": True, "text": texts, "value": values}}
     listed[0]["selected"] = True
     return {**variable, "current": {"selected": True, "text": options[0][0], "value": options[0][1]}}
 

@@ -8,7 +8,7 @@ is every value, or what `allValue` says, as it is; `$__timeFrom()` and its like 
 import json
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -181,10 +181,14 @@ class Grafana:
                 assert name.startswith("__") or name == "1", f"no variable {name}"
                 return match[0]
             chosen = self.chosen[name]
-            if form == "regex" and not (chosen.is_all and chosen.variable.get("allValue")):
-                values = [_REGEX.sub(lambda m: "\\" + m[0], each) for each in chosen.all_of_them]
-                return values[0] if len(values) == 1 else f"({'|'.join(values)})"
-            return str(value(chosen))
+            every = chosen.variable.get("allValue")
+            if form is None or (chosen.is_all and every):
+                return str(every if chosen.is_all and every else value(chosen))
+            if form == "csv":
+                return ",".join(chosen.all_of_them)
+            assert form == "regex", f"format {form} is not expected"
+            values = [_REGEX.sub(lambda m: "\\" + m[0], each) for each in chosen.all_of_them]
+            return values[0] if len(values) == 1 else f"({'|'.join(values)})"
 
         return _VARIABLE.sub(one, text)
 
@@ -255,14 +259,14 @@ def _kind(values: Sequence[Any]) -> str | None:
     return kinds.pop() if kinds else None
 
 
-def wrong_shapes(board: Mapping[str, Any], grafana: Grafana, *, may_be_empty: bool = True) -> list[str]:
+def wrong_shapes(board: Mapping[str, Any], grafana: Grafana, may_be_empty: Collection[str] = MAY_BE_EMPTY) -> list[str]:
     """Ask for every panel of a board, and tell what does not have the shape that its kind of panel wants."""
     found: list[str] = []
     for panel in panels(board):
         answers = [grafana.ask(target) for target in panel["targets"]]
         where = f"{board['uid']} {panel['title']}"
         empty = not any(answer.rows if isinstance(answer, Table) else answer.found for answer in answers)
-        if empty and not (may_be_empty and panel["title"] in MAY_BE_EMPTY):
+        if empty and panel["title"] not in may_be_empty:
             found.append(f"{where}: nothing")
         for target, answer in zip(panel["targets"], answers, strict=True):
             if isinstance(answer, Table):

@@ -1,12 +1,15 @@
 """Who may import whom, and who may do what: the arrow goes one way."""
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+from exporter.sources import Source, kinds
 from history.cli import QUESTIONS
 
 ROOT = Path(__file__).parent.parent
@@ -52,6 +55,18 @@ def test_sources_know_neither_sql_nor_prometheus() -> None:
         "exporter.board",
     ):
         assert {name for name in using(package) if name.startswith("exporter/sources/")} == set(), package
+
+
+def test_every_source_is_a_source() -> None:
+    wanted = {name for name in vars(Source) if not name.startswith("_")} | set(Source.__annotations__)
+    assert len(wanted) > 10
+    for kind in kinds():
+        source = import_module(f"exporter.sources.{kind}").Source
+        assert {name for name in wanted if not hasattr(source, name)} == set(), kind
+    said = "".join(path.read_text() for path in (ROOT / "exporter/sources").glob("*.py"))
+    fields = set(re.findall(r'UnknownValue\("(\w+)"', said))
+    named = {field for kind in kinds() for field in import_module(f"exporter.sources.{kind}").Source.unknown_fields}
+    assert fields == named and len(fields) > 5
 
 
 def test_gauges_and_the_store_meet_in_one_place() -> None:

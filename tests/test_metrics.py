@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.board import Board
@@ -321,9 +322,13 @@ def test_what_a_worker_does_not_say_has_no_series() -> None:
     assert len(found["bbq_worker_state"]) == 3 and len(found["bbq_worker_flag"]) == 2
     unusable = {dict(labels)["reason"]: value for labels, value in found["bbq_queue_cpus_unusable"].items()}
     assert unusable == {
-        "maintenance": 8, "memory": 6, **dict.fromkeys(("down", "draining", "powered_down", "reserved"), 0)
+        "memory": 6, **dict.fromkeys(("maintenance", "down", "draining", "powered_down", "reserved"), 0)
     }  # fmt: skip
     assert "bbq_worker_gpus_allocated" not in found
+    told = [replace(workers[1], cpus_allocated=1.0), *workers[2:]]
+    found = samples(board_of(workers=told)[1].text().decode())
+    key = (("cluster", "c"), ("queue", "q"), ("reason", "maintenance"))
+    assert found["bbq_queue_cpus_unusable"][key] == 7
     assert (("cluster", "c"), ("reason", 'a "b"\nc'), ("worker", "n2")) in found["bbq_worker_reason_info"]
 
 

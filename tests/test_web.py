@@ -159,26 +159,49 @@ def test_the_page_of_the_older_slurm_exporter_is_there_when_asked_for(board: Boa
 
 
 def test_nobody_waits_for_a_page_that_is_written_anew(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("exporter.web._KEPT_SECONDS", 0.0)
+    monkeypatch.setattr("exporter.web._LATE_SECONDS", 3600.0)
     page = MetricsPage(board, None, 50_000)
     application = Application(board, page, "/metrics", "")
-    texts = [b"first", b"second"]
+    written = 0
     released = threading.Event()
 
     def slow() -> bytes:
-        if len(texts) == 1:
-            released.wait(10)
-        return texts.pop(0)
+        nonlocal written
+        written += 1
+        if written > 1:
+            released.wait(60)
+        return b"%d" % written
 
     monkeypatch.setattr(page, "text", slow)
 
     def ask() -> bytes:
         return gzip.decompress(application._compressed(application._metrics()))
 
-    assert ask() == b"first"
-    time.sleep(0.3)
-    # had one of them waited, the other text would be taken
-    assert [ask() for _ in range(50)] == [b"first"] * 50 and texts == [b"second"]
+    # had one of them waited, it would have got another
+    assert [ask() for _ in range(50)] == [b"1"] * 50
     released.set()
-    while texts or application._renewing:
+    deadline = time.monotonic() + 60
+    while ask() == b"1":
+        assert time.monotonic() < deadline
         time.sleep(0.01)
-    assert ask() == b"second"
+
+
+def test_who_waits_together_has_the_page_written_once(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("exporter.web._KEPT_SECONDS", 3600.0)
+    page = MetricsPage(board, None, 50_000)
+    application = Application(board, page, "/metrics", "")
+    written: list[int] = []
+
+    def slow() -> bytes:
+        time.sleep(0.2)
+        written.append(1)
+        return b"page"
+
+    monkeypatch.setattr(page, "text", slow)
+    threads = [threading.Thread(target=application._metrics) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert written == [1]

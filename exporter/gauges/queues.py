@@ -61,8 +61,8 @@ def _unusable(view: ClusterView) -> Iterable[Sample]:
         for queue in worker.queues:
             for each in Unusable:
                 found.setdefault((queue, each.value), 0.0)
-            if why is not None:
-                found[queue, why.value] += (worker.cpus or 0.0) - (worker.cpus_allocated or 0.0)
+            if why is not None and worker.cpus is not None and worker.cpus_allocated is not None:
+                found[queue, why.value] += max(0.0, worker.cpus - worker.cpus_allocated)
     return found.items()
 
 

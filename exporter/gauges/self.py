@@ -20,7 +20,7 @@ def self_metrics(board: Board, history: History | None, recorder: Recorder | Non
     """Give the metrics that are not about the clusters' jobs and workers, as of now."""
     yield from _sources(board)
     if history is not None:
-        yield from _history(history)
+        yield from _history(history, board)
     if recorder is not None:
         yield from _spool(recorder)
     unknown = CounterMetricFamily(
@@ -63,7 +63,7 @@ def _sources(board: Board) -> Iterator[Metric]:
     yield from (up, success, duration, interval, calls, errors)
 
 
-def _history(history: History) -> Iterator[Metric]:
+def _history(history: History, board: Board) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "bbq_history_up", "Whether the newest write to the history database succeeded.", value=history.up
     )
@@ -102,7 +102,9 @@ def _history(history: History) -> Iterator[Metric]:
         "Rows that could not be understood or stored, and are kept raw.",
         labels=("cluster", "source"),
     )
-    for labels, count in sorted(history.rows_set_aside.items()):
+    # from the beginning, so that the first one is an increase
+    none = dict.fromkeys(((cluster, status.feed.name) for cluster, status in board.statuses()), 0)
+    for labels, count in sorted((none | dict(history.rows_set_aside)).items()):
         aside.add_metric(labels, count)
     yield aside
 

@@ -88,6 +88,8 @@ class Source(Protocol):
     """How much of the past is best read at first; then it depends on how much there is."""
     window_jobs: int
     """About how many ended jobs a window should have."""
+    unknown_fields: tuple[str, ...]
+    """Fields in which there may be a word that BBQ does not know (`UnknownValue.field`)."""
 
     def version(self) -> str | None:
         """Give the scheduler's version, or None when it does not say. Raises SourceError."""

@@ -80,6 +80,10 @@ def plan(shape: str, scale: float) -> Plan:
 class Source:
     """One simulated cluster."""
 
+    window_seconds = 3600.0
+    window_jobs = 6_000
+    unknown_fields = ()
+
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
         self._settings = settings
         self._clock = clock

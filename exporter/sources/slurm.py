@@ -72,6 +72,9 @@ class Source:
     window_seconds = 3600.0
     """How much of the past is read at first."""
     window_jobs = 6_000
+    unknown_fields = (
+        "slurm_accounting_state", "slurm_job", "slurm_job_state", "slurm_node_flag", "slurm_node_state",
+    )  # fmt: skip
     """Each has three to five rows, which are in memory together."""
 
     def __init__(self, settings: Settings) -> None:

@@ -87,9 +87,10 @@ def _wanted() -> Json:
 def _idle() -> Json:
     return number(
         "Free while jobs wait",
-        "Free GPUs while jobs wait for GPUs: they may want another model, or more CPUs or memory beside it.",
+        "Free GPUs of clusters in which jobs wait for GPUs: they may want another model, or more CPUs or memory beside it.",
         now(
-            f'(sum({_FREE}) and (sum(bbq_jobs_gpus{{{CLUSTER},state="pending"}}) > 0)) or 0 * sum(bbq_worker_gpus{_C})'
+            f'sum(sum by (cluster) ({_FREE}) and on (cluster) (sum by (cluster) (bbq_jobs_gpus{{{CLUSTER},state="pending"}}) > 0))'
+            f" or 0 * sum(bbq_worker_gpus{_C})"
         ),
         empty="None",
         levels=((None, "green"), (1, "orange")),
@@ -124,7 +125,10 @@ def _has() -> Json:
         "Owners by GPUs that their jobs hold, of whichever model.",
         now(f"sort_desc(topk(10, sum by (owner) (bbq_jobs_gpus{{{CLUSTER},{HOLDING}}}) > 0))", "{{owner}}"),
         empty="Nobody",
-        leads=("Their jobs with GPUs", to("jobs", owner=label("owner"), resource="gpu", state="running", when="any")),
+        leads=(
+            "Their jobs with GPUs",
+            to("jobs", owner=label("owner"), resource="gpu", state=("running", "suspended", "finishing"), when="any"),
+        ),
     )
 
 

@@ -220,8 +220,9 @@ SELECT jobs.cluster, jobs.native_id AS job,
 FROM job JOIN jobs ON jobs.cluster = job.cluster AND jobs.native_id <> job.native_id AND (
   jobs.array_parent = job.array_parent AND jobs.native_id > job.array_parent AND jobs.native_id < job.array_parent || '`'
   OR jobs.het_parent = job.het_parent AND jobs.native_id > job.het_parent AND jobs.native_id < job.het_parent || '`'
-  OR jobs.native_id IN (job.dag_parent, job.routed_from, job.routed_to,
-    job.queue || '#' || job.routed_from, job.queue || '#' || job.routed_to))
+  OR jobs.native_id IN (job.dag_parent, job.routed_from, job.routed_to)
+  OR jobs.native_id = ANY (ARRAY(SELECT queue || '#' || job.routed_from FROM queues WHERE cluster = '$cluster')
+    || ARRAY(SELECT queue || '#' || job.routed_to FROM queues WHERE cluster = '$cluster')))
 ORDER BY jobs.submitted_at DESC, jobs.native_id LIMIT 200"""
         ),
         empty="None",

@@ -5,13 +5,13 @@ from grafana.layout import board_of
 from grafana.links import LIFE, life
 from grafana.look import table, words
 from grafana.queries import Json, rows
-from grafana.sql import FROM, LATELY, NONE, NOW_OR_TO, among, open_at, open_between
+from grafana.sql import FROM, NONE, NOW_OR_TO, TO, among, open_at, open_between
 from history.words import OUTCOMES, STATES
 
 _WHEN = (
     ("submitted in the time range", "submitted"),
     ("ended in the time range", "ended"),
-    ("running in the time range (in its last 31 days)", "running"),
+    ("running in the time range (in its last 7 days)", "running"),
     ("running at its end", "running_at"),
     ("at any time", "any"),
 )
@@ -144,14 +144,21 @@ _FILTERS = "\n  AND ".join((
 ))  # fmt: skip
 
 
+_WEEK = f"greatest({FROM}, {TO} - interval '7 days')"
+_JOB = "('$job' = '' OR {}native_id = ANY (string_to_array(replace(translate('$job', '~!', '#+'), ' ', ''), ',')))"
+
+
 def _open(table: str) -> str:
     """Give the condition that a run was open when it has to be."""
     return (
-        f"('$when' <> 'running' OR {open_between(table, LATELY, NOW_OR_TO)})\n"
+        f"('$when' <> 'running' OR {open_between(table, _WEEK, NOW_OR_TO)})\n"
         f"    AND ('$when' <> 'running_at' OR {open_at(table, NOW_OR_TO)})"
     )
 
 
+_SUBMITTED = f"('$when' <> 'submitted' OR submitted_at >= {FROM} AND submitted_at < {NOW_OR_TO})"
+_ENDED = f"('$when' <> 'ended' OR submitted_at < {NOW_OR_TO})"
+"""What can be told of a run of a job that was submitted, or that ended, in the time range."""
 _NEWEST = "ORDER BY submitted_at DESC, native_id DESC LIMIT"
 _RUNNING = "'$when' IN ('running', 'running_at')"
 
@@ -167,7 +174,8 @@ def _among_runs(which: str, table: str, conditions: str) -> str:
     same = " AND ".join(f"jobs.{name} = ran.{name}" for name in key.split(", "))
     return f"""(SELECT {key} FROM (
   SELECT DISTINCT {key} FROM {table} WHERE {which} AND {conditions}
-  {_NEWEST} 100000) AS ran
+  AND {_JOB.format("")}
+  ORDER BY submitted_at DESC, native_id DESC OFFSET 0) AS ran
 WHERE (SELECT count(*) FROM jobs WHERE {same}
   AND {_FILTERS}) > 0
 {_NEWEST} 500)"""
@@ -178,5 +186,8 @@ _KEYS = "\nUNION ALL\n".join((
     _among_runs(
         f"'*' IN ($worker) AND {_RUNNING}", "runs", f"{among('cluster', 'owner', 'account', 'vo', 'queue')} AND {_open('runs')}"
     ),
-    _among_runs("NOT '*' IN ($worker)", "run_workers", f"{among('cluster', 'worker')} AND {_open('run_workers')}"),
+    _among_runs(
+        "NOT '*' IN ($worker)", "run_workers",
+        f"{among('cluster', 'worker')} AND {_open('run_workers')} AND {_SUBMITTED} AND {_ENDED}",
+    ),
 ))  # fmt: skip

@@ -29,7 +29,7 @@ def board() -> Json:
         "Capacity, use and queue of each cluster; who has it, who waits, what fails, what is broken.",
         [variables.datasource(), variables.clusters()],
         [
-            (None, 6, ((_wrong(), 12), (_unread(), 3), (_oldest(), 3), (_behind(), 3), (_workers_out(), 3))),
+            (None, 6, ((_wrong(), 12), (_unread(), 3), (_late(), 3), (_behind(), 3), (_workers_out(), 3))),
             (None, 5, ((_clusters(), 24),)),
             (None, 8, ((_cpus(), 12), (_jobs(), 12))),
             (None, 9, ((_who_has(), 8), (_who_waits(), 8), (_why(), 8))),
@@ -69,14 +69,16 @@ def _unread() -> Json:
     )
 
 
-def _oldest() -> Json:
+def _late() -> Json:
     return number(
-        "Oldest reading",
-        "Age of the source that was not read for longest.",
-        now(f"max(time() - bbq_source_last_success_timestamp_seconds{_C})"),
-        empty="Nothing has been read",
-        unit="s",
-        levels=((None, "green"), (300, ORANGE), (900, RED)),
+        "Sources late",
+        "Whose newest reading is older than three of its intervals: what depends on it is not shown any more.",
+        now(
+            f"count(time() - bbq_source_last_success_timestamp_seconds{_C} > 3 * bbq_source_interval_seconds{_C})"
+            f" or 0 * count(bbq_source_up{_C})"
+        ),
+        empty="BBQ is not scraped",
+        levels=((None, "green"), (1, RED)),
         leads=("BBQ itself", to("self")),
     )
 
@@ -113,7 +115,8 @@ def _clusters() -> Json:
             state: f'sum by (cluster) (bbq_jobs{{{CLUSTER},state="{state}"}})'
             for state in ("running", "pending", "held")
         },
-        "owners": f"count by (cluster) (count by (cluster, owner) (bbq_jobs{_C}))",
+        "owners": f'count by (cluster) (count by (cluster, owner) (bbq_jobs{{{CLUSTER},owner!="(other)"}}))'
+        f" + on (cluster) sum by (cluster) (bbq_owners_collapsed{_C})",
         "workers": f"count by (cluster) (bbq_worker_cpus{_C})",
         "workers out": f"count by (cluster) ({OUT}) or 0 * count by (cluster) (bbq_worker_cpus{_C})",
     }
@@ -194,7 +197,8 @@ def _failures() -> Json:
     outcomes = ("failed", "timeout", "out_of_memory", "node_fail")
     return graph(
         "Failures per hour",
-        "Jobs that did not end well in the hour before, as accounting tells; neither cancelled nor preempted ones.",
+        "Jobs that did not end well in the hour before, as accounting tells; neither cancelled nor preempted "
+        "ones. The first that an owner has of a kind in a queue is not counted.",
         over_time(
             f"sum by (outcome) (increase(bbq_jobs_ended_total{{{CLUSTER},{FAILED}}}[1h]))",
             "{{outcome}}",

@@ -1,7 +1,7 @@
 """Everything about one owner: what is in the queues now, what was used, how it ended, the jobs."""
 
 from grafana import variables
-from grafana.columns import leads
+from grafana.columns import HIDDEN, leads
 from grafana.layout import board_of
 from grafana.links import LIFE, field, label, life, to
 from grafana.look import facts, graph, number, table
@@ -14,6 +14,10 @@ _OWNER = 'owner="$owner"'
 _MINE = f"{among('cluster')} AND owner = '$owner'"
 _STATES = ("running", "finishing", "suspended", "pending", "held")
 _PAST = "History: in the time range"
+_NONE = f"0 * count(bbq_jobs{{{CLUSTER}}}) unless on () (sum(bbq_owners_collapsed{{{CLUSTER}}}) > 0)"
+"""What an owner without series has: nothing, but where some owners are put together as (other)."""
+_NONE_HELD = f'{_NONE} unless on () bbq_family_dropped{{family=~"bbq_jobs_cpus|bbq_jobs_gpus"}}'
+_EMPTY = "None, or among (other)"
 
 
 def board() -> Json:
@@ -46,8 +50,8 @@ def _count(state: str) -> Json:
     return number(
         state.capitalize(),
         f"Jobs that are {state} now.",
-        now(f'sum(bbq_jobs{{{CLUSTER},{_OWNER},state="{state}"}}) or 0 * count(bbq_jobs{{{CLUSTER}}})'),
-        empty="No queue has been read",
+        now(f'sum(bbq_jobs{{{CLUSTER},{_OWNER},state="{state}"}}) or ({_NONE})'),
+        empty=_EMPTY,
         leads=("These jobs", to("jobs", owner="${owner:percentencode}", state=state, when="any")),
     )
 
@@ -56,8 +60,8 @@ def _cpus() -> Json:
     return number(
         "CPUs",
         "CPUs that their jobs hold now.",
-        now(f"sum(bbq_jobs_cpus{{{CLUSTER},{_OWNER},{HOLDING}}}) or 0 * count(bbq_jobs{{{CLUSTER}}})"),
-        empty="No queue has been read",
+        now(f"sum(bbq_jobs_cpus{{{CLUSTER},{_OWNER},{HOLDING}}}) or ({_NONE_HELD})"),
+        empty=_EMPTY,
     )
 
 
@@ -65,8 +69,8 @@ def _gpus() -> Json:
     return number(
         "GPUs",
         "GPUs that their jobs hold now.",
-        now(f"sum(bbq_jobs_gpus{{{CLUSTER},{_OWNER},{HOLDING}}}) or 0 * count(bbq_jobs{{{CLUSTER}}})"),
-        empty="No queue has been read",
+        now(f"sum(bbq_jobs_gpus{{{CLUSTER},{_OWNER},{HOLDING}}}) or ({_NONE_HELD})"),
+        empty=_EMPTY,
     )
 
 
@@ -75,10 +79,10 @@ def _share() -> Json:
         "Share of the CPUs in use",
         "Of all CPUs that jobs of the chosen clusters hold now.",
         now(
-            f"(sum(bbq_jobs_cpus{{{CLUSTER},{_OWNER},{HOLDING}}}) or 0 * count(bbq_jobs{{{CLUSTER}}}))"
+            f"(sum(bbq_jobs_cpus{{{CLUSTER},{_OWNER},{HOLDING}}}) or ({_NONE_HELD}))"
             f" / sum(bbq_jobs_cpus{{{CLUSTER},{HOLDING}}})"
         ),
-        empty="Nothing runs",
+        empty="Nothing runs, or among (other)",
         unit="percentunit",
     )
 
@@ -172,19 +176,21 @@ def _failures() -> Json:
         "How did jobs end that failed?",
         "By outcome and exit code, the most frequent first: of those that ended in the time range (in its last 31 days).",
         rows(
-            f"""SELECT outcome, exit_code AS "exit code", exit_signal AS "signal", count(*) AS jobs, max(ended_at) AS "newest"
+            f"""SELECT outcome, exit_code AS "exit code", exit_signal AS "signal", count(*) AS jobs, max(ended_at) AS "newest",
+  coalesce(exit_code::text, '-') AS code
 FROM jobs
 WHERE {_MINE} AND ended_at >= {LATELY} AND ended_at < {NOW_OR_TO} AND {COUNTED}
   AND outcome NOT IN {NO_FAILURE}
 GROUP BY 1, 2, 3 ORDER BY 4 DESC, 1, 2, 3 LIMIT 50"""
         ),
         empty="None of their jobs failed in this time",
-        columns=("outcome", "exit code", "signal", "jobs", "newest"),
+        columns=("outcome", "exit code", "signal", "jobs", "newest", "code"),
         more={
+            "code": HIDDEN,
             "jobs": leads(
                 "These jobs",
                 to(
-                    "jobs", owner="${owner:percentencode}", outcome=field("outcome"), exit_code=field("exit code"),
+                    "jobs", owner="${owner:percentencode}", outcome=field("outcome"), exit_code=field("code"),
                     when="ended",
                 ),
             )

@@ -60,7 +60,7 @@ def _queues() -> Json:
     }  # fmt: skip
     return table(
         "What is in each queue?",
-        "CPUs are those of the queue's workers (a worker of two queues counts in both; HTCondor's schedds have none of their "
+        "Owners that are put together as (other) count as one. CPUs are those of the queue's workers (a worker of two queues counts in both; HTCondor's schedds have none of their "
         "own). Unusable: free, but the worker is out, reserved, or its memory is all taken. p50 and p90: waits of the jobs "
         "that started in the last hour, estimated from a histogram.",
         *(now_table(expression) for expression in asked.values()),
@@ -97,7 +97,7 @@ def _why() -> Json:
 def _cpus() -> Json:
     return graph(
         "CPUs: in use, and free but unusable",
-        "By why no job can have them. The line is what there is.",
+        "By why no job can have them; the line is what there is. A worker of two of the chosen queues counts in both.",
         over_time(f"sum(bbq_queue_cpus_allocated{_C})", "in use"),
         over_time(f"sum by (reason) (bbq_queue_cpus_unusable{_C}) > 0", "{{reason}}"),
         over_time(f"sum(bbq_queue_cpus{_C})", "capacity"),
@@ -134,7 +134,7 @@ def _waits() -> Json:
 def _flow() -> Json:
     return graph(
         "Jobs submitted, started and ended per hour",
-        "In the hour before each moment. Where more are submitted than end, the queue grows.",
+        "In the hour before each moment (the first of an owner in a queue is not counted). Where more are submitted than end, the queue grows.",
         *(
             over_time(f"sum(increase(bbq_jobs_{what}_total{_C}[1h]))", what)
             for what in ("submitted", "started", "ended")

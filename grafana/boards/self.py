@@ -138,7 +138,7 @@ def _aside() -> Json:
     return number(
         "Rows set aside",
         "That could not be understood or stored, in the time range; they are kept raw in set_aside.",
-        now(f"sum(increase(bbq_history_set_aside_rows_total{_C}[$__range])) or vector(0)"),
+        now(f"sum(increase(bbq_history_set_aside_rows_total{_C}[$__range])) or 0 * count(bbq_source_up{_C})"),
         empty="BBQ is not scraped",
         levels=((None, "green"), (1, ORANGE)),
     )
@@ -148,7 +148,7 @@ def _unknown() -> Json:
     return number(
         "Unknown words",
         "Of a scheduler's that this BBQ does not know, in the time range; the log names them.",
-        now(f"sum(increase(bbq_unknown_values_total{_C}[$__range])) or vector(0)"),
+        now(f"sum(increase(bbq_unknown_values_total{_C}[$__range])) or 0 * count(bbq_source_up{_C})"),
         empty="BBQ is not scraped",
         levels=((None, "green"), (1, ORANGE)),
     )

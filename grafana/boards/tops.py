@@ -9,16 +9,25 @@ from grafana.queries import CLUSTER, Json, now, over_time, rows, series
 from grafana.sql import DAY, NO_FAILURE, NONE, TOUCHED_DAYS, among, used
 from history.words import FAILURES
 
-_NOW = "sum by ($thing) ($measure{" + CLUSTER + ',state=~"$state"})'
+_OTHER = '"(other)", "owner", "[(]other[)]"'
+_NOW = (
+    f'sum by ($thing) (label_replace(label_replace($measure{{{CLUSTER},state=~"$state"}}TIME, "account", {_OTHER}),'
+    f' "vo", {_OTHER}))'
+)
+"""Of owners that are put together the account and VO are not known: they are (other) as well."""
 _NAMED = f'label_replace(label_replace({{}}, "name", "$1", "$thing", "(.*)"), "name", "{NONE}", "name", "")'
 """The same with its name as the label `name`, whatever it is, which links can have."""
-_THING = ("Jobs of the one that is clicked", to("jobs", **{"$thing": label("name")}, when="any"))
+_THING = ("Jobs of the one that is clicked", to("jobs", keep=("state",), **{"$thing": label("name")}, when="any"))
 _STATES = ("running", "pending", "held", "suspended", "finishing")
 _BY = {
     "cpu_seconds": "CPU hours", "gpu_seconds": "GPU hours", "wall_seconds": "wall hours", "jobs": "jobs ended",
     "failed": "jobs failed", "wait_seconds": "hours waited",
 }  # fmt: skip
 _WHERE = among("cluster")
+
+
+def _at(time: str = "") -> str:
+    return _NOW.replace("TIME", time)
 
 
 def board() -> Json:
@@ -41,7 +50,7 @@ def board() -> Json:
             ),
             variables.choice(
                 "state", "State", "Of the jobs in which states, now.", [(each, each) for each in _STATES],
-                several=True, every=variables.ALL_OF_PROMETHEUS,
+                each=True,
             ),
             variables.choice(
                 "by", "Over time by", "By what, of what was used in the time range.",
@@ -60,7 +69,7 @@ def _now() -> Json:
     return ranking(
         "Who has the most now?",
         "Of the jobs in the queues, in the chosen states. Owners beyond limits.owners are (other).",
-        now(_NAMED.format(f"sort_desc(topk(15, {_NOW}) > 0)"), "{{name}}"),
+        now(_NAMED.format(f"sort_desc(topk(15, {_at()}) > 0)"), "{{name}}"),
         empty="Nothing is in these states",
         leads=_THING,
     )
@@ -71,7 +80,7 @@ def _lately() -> Json:
         "How has that changed?",
         "The ten that have the most at the end of the time range.",
         over_time(
-            _NAMED.format(f"{_NOW} and on ($thing) topk(10, {_NOW[:-1]} @ end()))"),
+            _NAMED.format(f"{_at()} and on ($thing) topk(10, {_at(' @ end()')})"),
             "{{name}}",
         ),
         empty="Nothing was in these states",
@@ -112,8 +121,8 @@ def _longest() -> Json:
         "The same in bars, in hours, or in jobs.",
         rows(
             used("$thing", _WHERE)
-            + """SELECT name, CASE WHEN '$by' IN ('jobs', 'failed') THEN $by ELSE $by / 3600 END AS "Value"
-FROM used WHERE name IS NOT NULL AND $by > 0 ORDER BY 2 DESC, 1 LIMIT 15"""
+            + """SELECT coalesce(name, '(none)') AS name, CASE WHEN '$by' IN ('jobs', 'failed') THEN $by ELSE $by / 3600 END AS "Value"
+FROM used WHERE $by > 0 ORDER BY 2 DESC, 1 LIMIT 15"""
         ),
         empty="Nothing was used in this time",
         rows=True,

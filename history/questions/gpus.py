@@ -41,8 +41,7 @@ def gpus(connection: Connection, scope: Scope) -> list[Answer]:
     for cluster, worker_name, owner, account, used, count in run(connection, scope, query):
         model = models.get((cluster, worker_name), UNTOLD)
         totals[cluster, model][1] += float(used)
-        if model in out.get((cluster, worker_name), {}):
-            out[cluster, worker_name][model] -= float(used)
+        _take(out.get((cluster, worker_name), {}), float(used))
         sums = holders[cluster, model, owner, account or ""]
         sums[0] += float(used)
         sums[1] += count
@@ -71,3 +70,11 @@ def gpus(connection: Connection, scope: Scope) -> list[Answer]:
         Answer(("cluster", "queue", "owner", "jobs", "gpus", "oldest_submitted_at"), run(connection, scope, waiting),
                title="who waits for them", bar="gpus"),
     ]  # fmt: skip
+
+
+def _take(free: dict[str, float], used: float) -> None:
+    """Take what is used off a worker's models, in turn: of which model it is, where there are several, is not told."""
+    for model in sorted(free):
+        taken = min(free[model], used)
+        free[model] -= taken
+        used -= taken
