@@ -337,6 +337,17 @@ def test_unknown_words_are_counted() -> None:
     assert samples(page)["bbq_unknown_values_total"] == {(("cluster", "c"), ("field", "slurm_job_state")): 1}
 
 
+def test_counters_of_what_is_odd_begin_at_0(history: History) -> None:
+    """Else the first of them would be no increase, and nobody told."""
+    board, _ = board_of(job(1))
+    board.expect_unknown("c", ("slurm_job", "slurm_node_flag"))
+    found = samples(MetricsPage(board, history, 50_000).text().decode())
+    fields = {dict(labels)["field"]: value for labels, value in found["bbq_unknown_values_total"].items()}
+    assert fields == {"slurm_job": 0, "slurm_node_flag": 0}
+    sources = {dict(labels)["source"]: value for labels, value in found["bbq_history_set_aside_rows_total"].items()}
+    assert sources == {"jobs": 0, "workers": 0}
+
+
 def test_the_series_count_is_the_number_of_samples() -> None:
     page = board_of(job(1), workers=[Worker(name="n1", state=WorkerState.IDLE, cpus=4.0)])[1].text().decode()
     lines = [line for line in page.splitlines() if not line.startswith("#")]
