@@ -138,8 +138,9 @@ def htcondor_ending(pool: HTCondor) -> None:
     submit("bob", "A", _shell("kill -9 $$"))
     idle = submit("alice", "A", {**_sleep(1), "requirements": "false"})
     running = submit("alice", "A", _sleep(600))
-    evicted = submit("alice", "A", _sleep(12))
-    held = submit("bob", "A", _sleep(10))
+    # long enough to be still running when the last of those that are waited for has started
+    evicted = submit("alice", "A", _sleep(30))
+    held = submit("bob", "A", _sleep(30))
     submit("alice", "A", _sleep(1), "queue 10")
     submit("bob", "A", {**_sleep(1), "max_materialize": "3"}, "queue 8")
     submit("bob", "A", {**_sleep(2), "request_gpus": "1"})
@@ -166,7 +167,7 @@ def htcondor_ending(pool: HTCondor) -> None:
             submit("weird-user.x", "A", {**_sleep(1), "batch_name": name})
     submit("carol", "B", _sleep(3))
     submit("bob", "B", _shell("exit 3"))
-    evicted_b = submit("carol", "B", _sleep(12))
+    evicted_b = submit("carol", "B", _sleep(30))
     submit("bob", "B", _sleep(1), "queue 5")
     idle_b = submit("alice", "B", {**_sleep(1), "requirements": "false"})
     for schedd, job in (("A", running), ("A", evicted), ("A", held), ("B", evicted_b)):
