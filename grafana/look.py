@@ -68,7 +68,6 @@ def graph(
     lines: Sequence[str] = (),
     leads: tuple[str, str] | None = None,
     narrow: bool = False,
-    steps: Sequence[Json] = (),
 ) -> Json:
     """Make a picture of series over time.
 
@@ -122,7 +121,6 @@ def graph(
             "tooltip": {"mode": "multi", "sort": "desc"},
         },
         overrides=overrides,
-        steps=steps,
     )
 
 
@@ -135,7 +133,6 @@ def number(
     levels: Sequence[tuple[float | None, str]] = ((None, "text"),),
     words: Mapping[str, tuple[str, str]] | None = None,
     leads: tuple[str, str] | None = None,
-    spark: bool = False,
     named: bool = False,
 ) -> Json:
     """Make large numbers, one a series; where there are levels, the background says how it is.
@@ -163,7 +160,7 @@ def number(
         options={
             "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
             "colorMode": "background" if len(levels) > 1 or words else "value",
-            "graphMode": "area" if spark else "none",
+            "graphMode": "none",
             "justifyMode": "auto",
             "orientation": "auto",
             "textMode": "value_and_name" if named else "auto",

@@ -43,7 +43,7 @@ class Site:
         self._ports = ports
         self._scale = scale
         self._seconds = seconds
-        self._running: list[tuple[subprocess.Popen[bytes], signal.Signals]] = []
+        self._running: list[tuple[str, subprocess.Popen[bytes], signal.Signals]] = []
 
     def start(self) -> dict[str, str]:
         """Start the three, and give what Grafana needs to know. Raises Missing."""
@@ -61,7 +61,7 @@ class Site:
 
     def stop(self) -> None:
         """End them, the last one first."""
-        for process, how in reversed(self._running):
+        for _, process, how in reversed(self._running):
             if process.poll() is None:
                 process.send_signal(how)
                 try:
@@ -73,13 +73,13 @@ class Site:
 
     def failed(self) -> str | None:
         """Give the name of a program that has ended by itself."""
-        return next((str(process.args[0]) for process, _ in self._running if process.poll() is not None), None)  # type: ignore[index]  # they are lists
+        return next((name for name, process, _ in self._running if process.poll() is not None), None)
 
     def _start(self, name: str, command: Sequence[str], how: signal.Signals = signal.SIGTERM) -> None:
         with (self.folder / f"{name}.log").open("ab") as log:
             # of its own group: Ctrl-C is for the site, which ends them in order
             process = subprocess.Popen(command, stdout=log, stderr=log, cwd="/", start_new_session=True)
-        self._running.append((process, how))
+        self._running.append((name, process, how))
 
     def _start_postgres(self, programs: Path) -> None:
         home = self.folder / "postgres"
@@ -188,7 +188,7 @@ class Site:
     def _wait(self, name: str, ready: Callable[[], bool]) -> None:
         deadline = time.monotonic() + 120
         while not ready():
-            if self._running[-1][0].poll() is not None or time.monotonic() > deadline:
+            if self._running[-1][1].poll() is not None or time.monotonic() > deadline:
                 raise SystemExit(f"{name} did not start; {self.folder} has its log")
             time.sleep(0.2)
 

@@ -5,8 +5,6 @@ questions, these go by span classes (history/citus.md), so that they read little
 are written out, not selected: only what is constant when a query is planned finds its way into the indexes.
 """
 
-from collections.abc import Iterable
-
 from history.questions.period import NOT_FAILED
 from history.schema import OPEN_SPAN, TOP_SPAN
 
@@ -160,8 +158,3 @@ def _ran(column: str, where: str, begin: str, end: str) -> str:
       extract(epoch FROM ended_at - started_at)::float8
     FROM runs WHERE {open_between("runs", begin, end, ended=True)} AND {where}
     UNION ALL"""
-
-
-def listed(names: Iterable[str]) -> str:
-    """Give texts as a list for IN."""
-    return ", ".join("'" + name.replace("'", "''") + "'" for name in names)

@@ -15,6 +15,7 @@ from sqlalchemy import Engine, create_engine, text
 
 from grafana.site import Missing, Site
 from history.cli import command
+from history.database import parse_url
 from tests.conftest import free_port, missing
 from tests.grafana_asks import Grafana, Series, Table, dashboards, panels, wrong_shapes
 
@@ -165,6 +166,7 @@ def test_numbers_are_those_of_bbq(still: Running) -> None:
     _over_time(still)
     _one_of_them(still)
     _searches(still)
+    assert still.site.failed() is None
 
 
 def _now(still: Running) -> None:
@@ -271,8 +273,24 @@ def _one_of_them(still: Running) -> None:
     assert states[0] == "pending" and "running" in states and states[-1] is None
 
 
+def _route(still: Running) -> None:
+    """Let two jobs have been routed, which the demo's are not."""
+    engine = create_engine(parse_url(still.site.database))
+    with engine.begin() as connection:
+        ids = (
+            connection.execute(text("SELECT native_id FROM jobs WHERE cluster = 'grid' ORDER BY 1 LIMIT 2"))
+            .scalars()
+            .all()
+        )
+        for native_id, origin in zip(ids, ("77.0", "sched1.example.org#77.0"), strict=True):
+            change = text("UPDATE jobs SET routed_from = :origin WHERE native_id = :native_id")
+            connection.execute(change, {"origin": origin, "native_id": native_id})
+    engine.dispose()
+
+
 def _searches(still: Running) -> None:
     """Compare the board with `bbq search`: each filter alone and some together."""
+    _route(still)
     end = datetime.now(UTC).replace(microsecond=0)
     since = timedelta(days=2)
     begin = end - since
@@ -315,6 +333,10 @@ def _searches(still: Running) -> None:
         ),
         ({"owner": some.owner, "state": "ended", "resource": "cpus<=64"},
          ["--owner", some.owner, "--state", "ended", "--resource", "cpus<=64", *submitted]),
+        *(
+            ({"routed_from": origin, "when": "any"}, ["--routed-from", origin])
+            for origin in ("any", "77", "77.0", "sched1.example.org#77.0")
+        ),
         ({"job": some.native_id.replace("#", "~"), "when": "any"}, []),
     ]  # fmt: skip
     empty = []

@@ -130,6 +130,12 @@ def _like(column: str, variable: str) -> str:
     )
 
 
+_JOB = "('$job' = '' OR native_id = ANY (string_to_array(replace(translate('$job', '~!', '#+'), ' ', ''), ',')))"
+_OF_ANY_QUEUE = (
+    "ARRAY(SELECT queue || '#$routed_from' FROM queues) || ARRAY(SELECT queue || '#$routed_from.0' FROM queues)"
+)
+"""A job that is named without its schedd may be of each: an array in parentheses of its own is computed once."""
+
 _FILTERS = "\n  AND ".join((
     among("cluster", "owner", "account", "vo", "queue", "state", "outcome", table="jobs"),
     f"('$when' <> 'submitted' OR jobs.submitted_at >= {FROM} AND jobs.submitted_at < {NOW_OR_TO})",
@@ -137,15 +143,14 @@ _FILTERS = "\n  AND ".join((
     "('*' IN ($state) OR 'ended' IN ($state) OR jobs.ended_at IS NULL)",
     _like("jobs.name", "$name"),
     "('$exit_code' = '' OR jobs.exit_code::text = '$exit_code' OR '$exit_code' = '-' AND jobs.exit_code IS NULL)",
-    "('$routed_from' = '' OR '$routed_from' = 'any' AND jobs.routed_from IS NOT NULL\n"
-    "    OR jobs.routed_from IN ('$routed_from', '$routed_from.0'))",
-    "('$job' = '' OR jobs.native_id = ANY (string_to_array(replace(translate('$job', '~!', '#+'), ' ', ''), ',')))",
+    f"('$routed_from' = '' OR '$routed_from' = 'any' AND jobs.routed_from IS NOT NULL\n"
+    f"    OR jobs.routed_from = ANY (ARRAY['$routed_from', '$routed_from.0'] || {_OF_ANY_QUEUE}))",
+    _JOB,
     _FITS,
 ))  # fmt: skip
 
 
 _WEEK = f"greatest({FROM}, {TO} - interval '7 days')"
-_JOB = "('$job' = '' OR {}native_id = ANY (string_to_array(replace(translate('$job', '~!', '#+'), ' ', ''), ',')))"
 
 
 def _open(table: str) -> str:
@@ -174,7 +179,7 @@ def _among_runs(which: str, table: str, conditions: str) -> str:
     same = " AND ".join(f"jobs.{name} = ran.{name}" for name in key.split(", "))
     return f"""(SELECT {key} FROM (
   SELECT DISTINCT {key} FROM {table} WHERE {which} AND {conditions}
-  AND {_JOB.format("")}
+  AND {_JOB}
   ORDER BY submitted_at DESC, native_id DESC OFFSET 0) AS ran
 WHERE (SELECT count(*) FROM jobs WHERE {same}
   AND {_FILTERS}) > 0

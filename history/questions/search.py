@@ -264,4 +264,5 @@ def ids_of(connection: Connection, scope: Scope, text: str) -> list[str]:
         return [text]
     names = connection.scalars(select(queues.c.queue).where(*scope.among(queues))).all()
     with_proc = text if "." in text else f"{text}.0"
-    return [text, *(f"{name}#{each}" for name in names for each in dict.fromkeys((text, with_proc)))]
+    bare = dict.fromkeys((text, with_proc))
+    return [*bare, *(f"{name}#{each}" for name in names for each in bare)]
