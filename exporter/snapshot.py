@@ -125,6 +125,8 @@ class AccountingPage(msgspec.Struct, frozen=True, kw_only=True):
     """Up to when everything that ended has been read."""
     remembered_since: datetime | None = None
     """Of a window of the past: the oldest moment there of which accounting still has something; None if nothing."""
+    forgets_by: str = "pruned"
+    """What accounting does with what is older, in a word."""
     tells_all_runs: bool = True
     """Of a window of the past: whether a run that is not in it did not end in it."""
     gaps: tuple[Gap, ...] = ()

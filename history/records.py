@@ -69,6 +69,10 @@ class RunWorker(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     cpus: float | None = None
     memory_bytes: int | None = None
     gpus: float | None = None
+    gpu_models: Mapping[str, float] | None = None
+    """Of these GPUs, how many of each model."""
+    gpu_parts: Mapping[str, float] | None = None
+    """Shards and MPS, as `shard` or `shard:model`."""
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -87,6 +91,13 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     used_cpu_seconds: float | None = None
     used_memory_bytes: int | None = None
     """Peak of resident memory."""
+    used_gpu_seconds: float | None = None
+    """Time for which GPUs were busy: the part of its time that each was, added up."""
+    used_gpu_memory_bytes: int | None = None
+    suspended_seconds: int | None = None
+    """For how long it was suspended: a part of its time in which it is not accounted for."""
+    resized: bool = False
+    """It ended as its job's allocation was changed, and the run goes on in the next one of these."""
     workers: tuple[RunWorker, ...] = ()
     accounted: bool = False
     """Whether the scheduler's accounting has said this, rather than its queue."""
@@ -172,6 +183,7 @@ class WorkerFlag(StrEnum):
     MAINTENANCE = "maintenance"
     RESERVED = "reserved"
     POWERED_DOWN = "powered_down"
+    POWERING_UP = "powering_up"
 
 
 class Worker(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -188,6 +200,9 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     memory_bytes: int | None = None
     memory_allocated_bytes: int | None = None
     gpus: tuple[Gpus, ...] = ()
+    """Whole GPUs, a MIG slice among them, by model."""
+    gpu_parts: tuple[Gpus, ...] = ()
+    """Shards and MPS, as `shard` or `shard:model`: GPUs in units of their own, never added to whole ones."""
     jobs: int | None = None
     """Jobs on it, where the worker's own record says so."""
     queues: tuple[str, ...] = ()

@@ -25,7 +25,7 @@ def captured(scheduler: str, version: str, name: str) -> bytes:
 def commands(folder: Path, version: str) -> Path:
     """Make a folder of Slurm commands that answer as a version did."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ("squeue", "sacct", "scontrol", "sdiag"):
+    for name in ("squeue", "sacct", "scontrol", "sdiag", "sacctmgr"):
         script = folder / name
         script.write_text(f'#!/bin/sh\nexec {sys.executable} {Path(__file__).resolve()} {version} {name} "$@"\n')
         script.chmod(0o755)
@@ -45,7 +45,7 @@ def _rows(version: str, name: str, wanted: list[str], mark: bytes) -> bytes:
     answer = b""
     for values in rows:
         found = dict(zip(fields, values, strict=True))
-        answer += b"".join(found[field] + mark for field in wanted) + b"\n"
+        answer += b"".join(found.get(field, b"N/A") + mark for field in wanted) + b"\n"
     return answer
 
 
@@ -58,6 +58,8 @@ def _answer(version: str, command: str, arguments: list[str]) -> bytes:
     if command == "sacct":
         options = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
         return _rows(version, "sacct", options["--format"].split(","), options["--delimiter"].encode())
+    if command == "sacctmgr" or arguments[-1] not in ("node", "partition", "config"):
+        sys.exit(f"{command}: nothing was captured of that")
     return captured("slurm", version, {"node": "nodes", "partition": "partitions", "config": "config"}[arguments[-1]])
 
 

@@ -20,10 +20,11 @@ from exporter.sources import (
     _slurm_diag,
     _slurm_shares,
 )
-from exporter.sources._slurm_jobs import FIELDS, JobsParser
+from exporter.sources._slurm_jobs import JobsParser
 from exporter.sources.slurm import Accounting, Settings, Source, Vo
 from history.records import Job, Outcome, State, Waiting, WorkerFlag, WorkerState
 from tests.replay import SLURM, commands
+from tests.slurm_says import queued
 
 JOBS, WORKERS, ACCOUNTING, SCHEDULER = (Feed(kind=kind) for kind in Kind)
 NOW = datetime(2026, 11, 23, 16, 30, tzinfo=UTC)
@@ -141,7 +142,7 @@ def test_accounting(played: Source) -> None:
     assert jobs["cancelled_held"].exit_code is None
     attempts = [job for job in page.jobs if job.name == "requeued_scontrol"]
     assert [job.native_state for job in attempts] == ["REQUEUED", "COMPLETED"]
-    assert attempts[0].state is State.PENDING and attempts[0].runs[0].outcome is Outcome.PREEMPTED
+    assert attempts[0].state is State.PENDING and attempts[0].runs[0].outcome is Outcome.CANCELLED
     whole = [job for job in page.jobs if job.name == "array_cancelled_eligible"]
     assert sorted(int(job.native_id.partition("_")[2]) for job in whole) == [4, 5, 6, 7, 8, 9]
     memory = max((run.used_memory_bytes or 0) for job in page.jobs if job.name == "mem200" for run in job.runs)
@@ -168,18 +169,6 @@ def test_vo_is_told_from_the_account(tmp_path: Path) -> None:
     assert ("physics", "atlas") in vos and ("bio", None) in vos
 
 
-def row(**changed: str) -> list[str]:
-    usual = {
-        "JobID": "7", "JobArrayID": "7", "ArrayJobID": "7", "ArrayTaskID": "N/A", "HetJobID": "N/A", "HetJobOffset": "N/A",
-        "UserName": "alice", "Account": "physics", "Partition": "batch", "QOS": "normal", "State": "RUNNING", "Reason": "None",
-        "SubmitTime": "1795446324", "EligibleTime": "1795446324", "StartTime": "1795446330", "TimeLimit": "1:00:00",
-        "tres-alloc": "cpu=2,mem=1G,node=1,billing=2", "tres-per-job": "N/A", "tres-per-node": "N/A", "NumCPUs": "2",
-        "NumNodes": "1", "NodeList": "a-worker-whose-name-is-long-0001", "RestartCnt": "0", "Licenses": "(null)",
-        "Dependency": "(null)", "Feature": "(null)", "Reservation": "(null)", "Name": "job",
-    }  # fmt: skip
-    return [{**usual, **changed}[field] for field in FIELDS]
-
-
 def parse(*rows: list[str], mark: str = "@m@") -> list[Job]:
     answer = "".join("".join(value + mark for value in values) + "\n" for values in rows)
     return JobsParser().parse(answer.encode(), mark)[0]
@@ -187,7 +176,7 @@ def parse(*rows: list[str], mark: str = "@m@") -> list[Job]:
 
 def test_states_that_no_release_has_yet_are_counted_and_named() -> None:
     mark = "@m@"
-    answer = "".join(value + mark for value in row(State="TELEPORTING")) + "\n"
+    answer = "".join(value + mark for value in queued(State="TELEPORTING")) + "\n"
     jobs, unknown = JobsParser().parse(answer.encode(), mark)
     assert jobs[0].state is State.UNKNOWN and jobs[0].native_state == "TELEPORTING"
     assert [(value.field, value.value) for value in unknown] == [("slurm_job_state", "TELEPORTING")]
@@ -209,27 +198,27 @@ def test_states_that_no_release_has_yet_are_counted_and_named() -> None:
     ],
 )
 def test_states(changed: dict[str, str], expected: tuple[State, Waiting | None]) -> None:
-    (job,) = parse(row(**changed))
+    (job,) = parse(queued(**changed))
     assert (job.state, job.waiting) == expected
 
 
 def test_gpus_that_tres_do_not_tell() -> None:
-    (job,) = parse(row(**{"tres-per-node": "gres:gpu:a100:2", "NumNodes": "3"}))
+    (job,) = parse(queued(**{"tres-per-node": "gres:gpu:a100:2", "NumNodes": "3"}))
     assert job.requested_gpus == 6
-    (job,) = parse(row(**{"tres-per-job": "gres/gpu:4"}))
+    (job,) = parse(queued(**{"tres-per-job": "gres/gpu:4"}))
     assert job.requested_gpus == 4
 
 
 def test_an_empty_queue_is_no_error_and_half_an_answer_is() -> None:
     assert parse() == []
-    whole = "".join(value + "@m@" for value in row()) + "\n"
+    whole = "".join(value + "@m@" for value in queued()) + "\n"
     for half in (whole[:-1], whole + "8@m@8@m@", whole[:60]):
         with pytest.raises(AnswerUnreadable, match="middle of a row"):
             JobsParser().parse(half.encode(), "@m@")
-    with pytest.raises(AnswerUnreadable, match="28 were asked for"):
+    with pytest.raises(AnswerUnreadable, match="34 were asked for"):
         JobsParser().parse(b"1@m@2@m@\n", "@m@")
     with pytest.raises(AnswerUnreadable, match=r"SubmitTime|job 7"):
-        parse(row(SubmitTime="rubbish"))
+        parse(queued(SubmitTime="rubbish"))
 
 
 def test_binary_rubbish_is_refused_in_one_line() -> None:
@@ -241,7 +230,7 @@ def test_binary_rubbish_is_refused_in_one_line() -> None:
 
 def test_unchanged_rows_are_the_same_objects() -> None:
     parser, mark = JobsParser(), "@m@"
-    answer = "".join("".join(value + mark for value in row(JobID=str(number))) + "\n" for number in range(3))
+    answer = "".join("".join(value + mark for value in queued(JobID=str(number))) + "\n" for number in range(3))
     first, _ = parser.parse(answer.encode(), mark)
     second, _ = parser.parse(answer.encode(), mark)
     assert all(one is other for one, other in zip(first, second, strict=True))
@@ -313,7 +302,7 @@ def test_errors_say_what_was_read_and_what_to_do(tmp_path: Path) -> None:
 
 
 def test_no_jobs_and_not_allowed_to_see_them_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("exporter.sources.slurm._own_name", lambda: "monitor")
+    monkeypatch.setattr("getpass.getuser", lambda: "monitor")
     folder = script(tmp_path / "bin", "squeue", "true")
     script(folder, "scontrol", "echo 'PrivateData             = jobs,usage'")
     script(folder, "sacctmgr", "echo None")

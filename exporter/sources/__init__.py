@@ -94,6 +94,12 @@ class Source(Protocol):
     def version(self) -> str | None:
         """Give the scheduler's version, or None when it does not say. Raises SourceError."""
 
+    def remarks(self) -> Sequence[str]:
+        """Return a sentence for each of the scheduler's settings that keeps from BBQ what it could tell.
+
+        Raises SourceError.
+        """
+
     def feeds(self, known: Sequence[str] = ()) -> Sequence[Feed]:
         """Give what can be read now; may grow between calls. Raises SourceError.
 

@@ -5,15 +5,17 @@ that the window is about the end, both `-S` and `-E` (without the latter nothing
 and peak memory (the only place that has it), fields marked as in `_slurm_jobs`.
 """
 
+import re
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
 from exporter.snapshot import UnknownValue
-from exporter.sources import AnswerUnreadable
 from exporter.sources._hostlist import hosts, tasks
-from exporter.sources._slurm_tres import tres
-from exporter.sources._slurm_words import ENDED_CODES, NOT_ENDED, OUTCOMES
-from exporter.sources._units import NOTHING, duration, moment, size, words
+from exporter.sources._slurm_jobs import split
+from exporter.sources._slurm_tres import Tres, tres, usage
+from exporter.sources._slurm_words import ENDED_CODES, NOT_ENDED, OUTCOMES, REQUEUED, RESIZING, REVOKED
+from exporter.sources._units import NOTHING, Values, duration, moment, real, size, words
 from history.records import Job, Outcome, Run, RunWorker, State, Waiting
 
 FIELDS = (
@@ -24,31 +26,36 @@ FIELDS = (
 """Fields that 22.05 to 26.05 all have; one that is missing makes sacct print nothing at all."""
 
 Row = dict[str, str]
+_ID = re.compile(r"[0-9]+(?:\+[0-9]+)?(?:\.\S+)?\Z")
+_ELSEWHERE = "(federation)"
+"""What a federated job's copy on a cluster where it does not run is bookkeeping for; where it ran, no row tells."""
 
 
 def arguments(mark: str, since: int, until: int) -> list[str]:
-    """Give sacct's arguments for what ended in [since, until], epoch seconds, both edges included."""
+    """Return sacct's arguments for what ended on this cluster in [since, until], epoch seconds, both edges included."""
     return [
-        "--allusers", "--duplicates", "--noheader", "--parsable", f"--delimiter={mark}", f"--state={ENDED_CODES}",
-        f"--starttime=uts{since}", f"--endtime=uts{until}", f"--format={','.join(FIELDS)}",
+        "--allusers", "--duplicates", "--noheader", "--local", "--parsable", f"--delimiter={mark}",
+        f"--state={ENDED_CODES}", f"--starttime=uts{since}", f"--endtime=uts{until}", f"--format={','.join(FIELDS)}",
     ]  # fmt: skip
 
 
-def rows(answer: bytes, mark: str) -> tuple[list[list[Row]], list[str]]:
-    """Give each attempt's row followed by the rows of its steps, and the texts that are no row.
+def rows(answer: bytes, mark: str, unknown: list[UnknownValue]) -> tuple[list[list[Row]], list[str]]:
+    """Return each attempt's row followed by the rows of its steps, and the texts that are no row.
+
+    Args:
+        unknown: takes lines that are of no table.
 
     Raises:
         AnswerUnreadable: the answer is cut off.
     """
-    parts = answer.split(mark.encode() + b"\n")
-    if parts.pop() != b"":
-        raise AnswerUnreadable("sacct: the answer ends in the middle of a row; was slurmdbd stopped meanwhile?")
+    parts, odd = split(answer, mark, "sacct")
+    unknown += odd
     found: list[list[Row]] = []
     unreadable: list[str] = []
     for raw in parts:
         part = raw.decode("utf-8", "backslashreplace").replace("\0", "\\x00")
         values = part.split(mark)
-        if len(values) != len(FIELDS):
+        if len(values) != len(FIELDS) or _ID.match(values[0]) is None:
             unreadable.append(part.replace(mark, "|"))
             continue
         row = dict(zip(FIELDS, values, strict=True))
@@ -62,52 +69,62 @@ def rows(answer: bytes, mark: str) -> tuple[list[list[Row]], list[str]]:
 
 
 def jobs(attempt: Sequence[Row], unknown: list[UnknownValue]) -> Iterator[Job]:
-    """Give the job (or, for cancelled array tasks that were never made, the jobs) that an attempt's rows tell of.
+    """Yield the job (or, for cancelled array tasks that were never made, the jobs) that an attempt's rows tell of.
 
     Nothing comes of a row that has not ended yet: a row may be COMPLETED while its End is still unknown.
-    Raises ValueError when a field cannot be read.
+    Raises ValueError when it can't be told of which job and attempt it is; any other value that can't be read is not
+    said.
     """
     row, *steps = attempt
     native_state = row["State"].partition(" ")[0]
+    values = Values("slurm_value", f"row of job {row['JobID'][:60]}", unknown)
     ended = moment(row["End"])
     submitted = moment(row["Submit"])
     if native_state in NOT_ENDED or ended is None:
         return
     if submitted is None:
         raise ValueError("no Submit")
-    outcome = OUTCOMES.get(native_state, Outcome.UNKNOWN)
-    if outcome is Outcome.UNKNOWN:
-        unknown.append(UnknownValue("slurm_accounting_state", native_state))
-    exit_code, exit_signal = _exit(row["ExitCode"])
-    asked, held = tres(row["ReqTRES"]), tres(row["AllocTRES"])
-    started = moment(row["Start"])
-    used_cpu = duration(row["TotalCPU"]) if steps else None
-    used_memory = max((bytes_ for step in steps if (bytes_ := _peak(step)) is not None), default=None)
+    started = values.read(moment, "Start", row["Start"])
+    # a clock that was set back must not make an end before its start
+    ended = max(ended, submitted, started or submitted)
+    requeued, resized = native_state == REQUEUED, native_state == RESIZING
+    outcome = _outcome(row, steps, unknown)
+    batch = _batch(steps) if requeued else None
+    exit_code, exit_signal = _exit((batch or row)["ExitCode"], values)
+    asked, held = _tres(row, "ReqTRES", values), _tres(row, "AllocTRES", values)
+    used_cpu = values.read(duration, "TotalCPU", row["TotalCPU"]) if steps else None
+    used_memory = max((bytes_ for step in steps if (bytes_ := _peak(step, values)) is not None), default=None)
+    used_gpu, used_gpu_memory = _gpu_use(steps, values)
     runs: tuple[Run, ...] = ()
     if started is not None:
+        suspended = values.read(duration, "Suspended", row["Suspended"])
         runs = (
             Run(
                 attempt_at=submitted,
                 started_at=started,
-                ended_at=max(ended, started),
-                outcome=outcome,
-                exit_code=exit_code,
-                exit_signal=exit_signal,
+                ended_at=ended,
+                outcome=None if resized else outcome,
+                exit_code=None if resized else exit_code,
+                exit_signal=None if resized else exit_signal,
                 cpus=held.cpus,
                 gpus=held.gpus,
                 memory_bytes=held.memory_bytes,
                 used_cpu_seconds=used_cpu,
                 used_memory_bytes=used_memory,
-                workers=_workers(row["NodeList"], held.cpus, held.gpus, held.memory_bytes),
+                used_gpu_seconds=used_gpu,
+                used_gpu_memory_bytes=used_gpu_memory,
+                suspended_seconds=int(suspended) if suspended else None,
+                resized=resized,
+                workers=_workers(row["NodeList"], held, values),
                 accounted=True,
             ),
         )
     elif exit_code == 0:
         exit_code = None  # it never ran, so it never exited
-    requeued = native_state == "REQUEUED"
-    details = _details(row, held.gpu_models or asked.gpu_models)
+    details = _details(row, held if held.gpu_models or held.gpu_parts else asked, values)
     limit = row["TimelimitRaw"]
     partition = row["Partition"].partition(",")[0]
+    goes_on = requeued or resized
     for native_id, array_parent, het_parent in _ids(row["JobID"]):
         yield Job(
             native_id=native_id,
@@ -118,32 +135,66 @@ def jobs(attempt: Sequence[Row], unknown: list[UnknownValue]) -> Iterator[Job]:
             account=words(row["Account"]),
             queue=partition or None,
             name=row["JobName"],
-            # a requeued attempt's job waits for its next one
-            state=State.PENDING if requeued else State.ENDED,
+            # a requeued attempt's job waits for its next one, a resized one runs on
+            state=State.PENDING if requeued else State.RUNNING if resized else State.ENDED,
             native_state=native_state,
-            outcome=None if requeued else outcome,
+            outcome=None if goes_on else outcome,
             reason=words(row["Reason"]),
             waiting=Waiting.UNSTATED if requeued else None,
-            eligible_at=moment(row["Eligible"]),
-            ended_at=None if requeued else ended,
+            eligible_at=values.read(moment, "Eligible", row["Eligible"]),
+            ended_at=None if goes_on else ended,
             requested_cpus=asked.cpus,
             requested_memory_bytes=asked.memory_bytes,
             requested_gpus=asked.gpus,
-            requested_wall_seconds=int(limit) * 60 if limit.isdigit() else None,
+            requested_wall_seconds=int(limit) * 60 if limit.isdigit() and len(limit) < 12 else None,
             used_cpu_seconds=used_cpu,
             used_memory_bytes=used_memory,
-            exit_code=None if requeued else exit_code,
-            exit_signal=None if requeued else exit_signal,
+            exit_code=None if goes_on else exit_code,
+            exit_signal=None if goes_on else exit_signal,
             array_parent=array_parent,
             het_parent=het_parent,
+            routed_to=_ELSEWHERE if native_state == REVOKED else None,
             details=details or None,
             accounted=True,
             runs=runs,
         )
 
 
+def _outcome(row: Row, steps: Sequence[Row], unknown: list[UnknownValue]) -> Outcome:
+    """Return how an attempt ended: a requeued one as its batch step did, which is what ran.
+
+    slurmdbd calls each run of a scrontab's job REQUEUED, and each that RequeueExit or a person had run again. Without a
+    batch step (it was never launched), an exit code other than 0 says that it failed, and nothing says more.
+    """
+    native_state = row["State"].partition(" ")[0]
+    if native_state == REQUEUED:
+        batch = _batch(steps)
+        if batch is not None:
+            native_state = batch["State"].partition(" ")[0]
+        elif row["ExitCode"] not in ("0:0", "") and row["ExitCode"] not in NOTHING:
+            return Outcome.FAILED
+        return OUTCOMES.get(native_state, Outcome.UNKNOWN)
+    if native_state == RESIZING:
+        return Outcome.UNKNOWN
+    outcome = OUTCOMES.get(native_state, Outcome.UNKNOWN)
+    if outcome is Outcome.UNKNOWN:
+        unknown.append(UnknownValue("slurm_accounting_state", native_state))
+    return outcome
+
+
+def _batch(steps: Sequence[Row]) -> Row | None:
+    return next((step for step in steps if step["JobIDRaw"].endswith(".batch")), None)
+
+
+def _tres(row: Row, name: str, values: Values) -> Tres:
+    found = tres(row[name])
+    for odd in found.odd:
+        values.odd(f"{name}: {odd}")
+    return found
+
+
 def _ids(job_id: str) -> Iterator[tuple[str, str | None, str | None]]:
-    """Give (id, array parent, het parent) of `12`, `12_7`, `12+1` and of each task of `12_[4-9%2]`."""
+    """Yield (id, array parent, het parent) of `12`, `12_7`, `12+1` and of each task of `12_[4-9%2]`."""
     array, underscore, task = job_id.partition("_")
     het, plus, _ = job_id.partition("+")
     if underscore and task.startswith("["):
@@ -155,31 +206,64 @@ def _ids(job_id: str) -> Iterator[tuple[str, str | None, str | None]]:
         yield job_id, None, het if plus else None
 
 
-def _exit(text: str) -> tuple[int | None, int | None]:
+def _exit(text: str, values: Values) -> tuple[int | None, int | None]:
     """Read `3:0` as (3, None), `0:9` as (None, 9) and `0:0` as (0, None)."""
     if text in NOTHING:
         return None, None
     code, _, signal = text.partition(":")
-    number, by = int(code), int(signal or 0)
-    return (None if by and not number else number), by or None
+    number, by = values.read(real, "ExitCode", code), values.read(real, "ExitCode", signal or "0")
+    if number is None or by is None or max(number, by) >= 1 << 31:
+        return None, None
+    return (None if by and not number else int(number)), int(by) or None
 
 
-def _peak(step: Row) -> int | None:
-    """Give a step's peak resident memory: over all its tasks where Slurm says so, else of its largest task."""
-    for item in step["TRESUsageInTot"].split(","):
-        if item.startswith("mem="):
-            return size(item[4:])
-    return size(step["MaxRSS"])
+def _peak(step: Row, values: Values) -> int | None:
+    """Return a step's peak resident memory: over all its tasks where Slurm says so, else of its largest task."""
+    return values.read(size, "memory", usage(step["TRESUsageInTot"], "mem") or step["MaxRSS"])
 
 
-def _workers(nodes: str, cpus: float | None, gpus: float | None, memory_bytes: int | None) -> tuple[RunWorker, ...]:
-    names = () if nodes in NOTHING else hosts(nodes)
+def _gpu_use(steps: Sequence[Row], values: Values) -> tuple[float | None, int | None]:
+    """Return for how long GPUs were busy and the peak of their memory, where the site has Slurm gather it.
+
+    gres/gpuutil is the percentage of its time that a task's GPUs were busy, added up over its tasks.
+    """
+    busy: list[float] = []
+    memory: list[int] = []
+    for step in steps:
+        percent = values.read(real, "gres/gpuutil", usage(step["TRESUsageInTot"], "gres/gpuutil"))
+        lasted = _lasted(step, values)
+        if percent is not None and lasted is not None:
+            busy.append(percent / 100 * lasted)
+        peak = values.read(size, "gres/gpumem", usage(step["TRESUsageInTot"], "gres/gpumem"))
+        if peak is not None:
+            memory.append(peak)
+    return (sum(busy) if busy else None), max(memory, default=None)
+
+
+def _lasted(step: Row, values: Values) -> float | None:
+    begin, end = (values.read(moment, name, step[name]) for name in ("Start", "End"))
+    if begin is None or end is None:
+        return None
+    return max(0.0, (end - begin).total_seconds() - (values.read(duration, "Suspended", step["Suspended"]) or 0))
+
+
+def _workers(nodes: str, held: Tres, values: Values) -> tuple[RunWorker, ...]:
+    names = () if nodes in NOTHING else values.read(hosts, "NodeList", nodes) or ()
     if len(names) == 1:
-        return (RunWorker(worker=names[0], cpus=cpus, gpus=gpus, memory_bytes=memory_bytes),)
-    return tuple(RunWorker(worker=name) for name in sorted(names))
+        return (
+            RunWorker(
+                worker=names[0],
+                cpus=held.cpus,
+                gpus=held.gpus,
+                memory_bytes=held.memory_bytes,
+                gpu_models=dict(held.gpu_models) or None,
+                gpu_parts=dict(held.gpu_parts) or None,
+            ),
+        )
+    return tuple(RunWorker(worker=name) for name in sorted(set(names)))
 
 
-def _details(row: Row, gpu_models: Sequence[tuple[str, float]]) -> dict[str, Any]:
+def _details(row: Row, devices: Tres, values: Values) -> dict[str, Any]:
     derived = row["DerivedExitCode"]
     nodes = row["NNodes"]
     _, _, by = row["State"].partition(" by ")
@@ -189,9 +273,17 @@ def _details(row: Row, gpu_models: Sequence[tuple[str, float]]) -> dict[str, Any
         "reservation": words(row["Reservation"]),
         "wckey": words(row["WCKey"]),
         "derived_exit_code": derived if derived not in ("0:0", "") else None,
-        "suspended_seconds": duration(row["Suspended"]) or None,
-        "workers_requested": int(nodes) if nodes.isdigit() and nodes not in ("0", "1") else None,
-        "gpu_models": dict(gpu_models) or None,
-        "cancelled_by_uid": int(by) if by.isdigit() else None,
+        "suspended_seconds": values.read(duration, "Suspended", row["Suspended"]) or None,
+        "workers_requested": int(nodes) if nodes.isdigit() and nodes not in ("0", "1") and len(nodes) < 10 else None,
+        "gpu_models": dict(devices.gpu_models) or None,
+        "gpu_parts": dict(devices.gpu_parts) or None,
+        "cancelled_by_uid": int(by) if by.isdigit() and len(by) < 12 else None,
     }
     return {key: value for key, value in found.items() if value is not None}
+
+
+def last_end(attempts: Sequence[Sequence[Row]], until: datetime) -> datetime | None:
+    """Return the newest end that rows tell of, none of after `until`."""
+    ends = (int(attempt[0]["End"]) for attempt in attempts if attempt[0]["End"].isdigit())
+    newest = max((end for end in ends if end <= until.timestamp()), default=None)
+    return None if newest is None else datetime.fromtimestamp(newest, until.tzinfo)

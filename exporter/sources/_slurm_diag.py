@@ -55,6 +55,13 @@ def reading(answer: bytes, taken_at: datetime) -> SchedulerReading:
     )
 
 
+def jobs_of(answer: bytes) -> int | None:
+    """Return how many jobs slurmctld has pending and running, which it tells whoever may see them."""
+    facts = dict(_facts(answer.decode("utf-8", "replace")))
+    counts = [facts.get(("", f"Jobs {state}"), "") for state in ("pending", "running")]
+    return sum(int(count) for count in counts) if all(count.isdigit() for count in counts) else None
+
+
 def _numbers(facts: dict[tuple[str, str], str], wanted: dict[str, tuple[str, str]]) -> dict[str, float]:
     """Give those figures that are there."""
     return {name: float(facts[key]) for name, key in wanted.items() if facts.get(key, "").isdigit()}

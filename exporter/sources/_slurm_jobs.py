@@ -5,65 +5,124 @@ but everything in it can be forged by a job's name. So each field is followed by
 which nobody can know when naming a job; what users control comes last; and the number of fields is verified.
 """
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
+
+import msgspec
 
 from exporter.snapshot import UnknownValue
 from exporter.sources import AnswerUnreadable, refuse_rubbish
 from exporter.sources._hostlist import hosts
-from exporter.sources._slurm_tres import asked_gpus, tres
+from exporter.sources._slurm_tres import Wanted, tres, wanted
 from exporter.sources._slurm_words import OUTCOMES, STATES, is_held, waiting
-from exporter.sources._units import NOTHING, count, duration, moment, words
+from exporter.sources._units import NOTHING, Values, count, duration, moment, words
 from history.records import HOLDING, Job, Run, RunWorker, State, Waiting
 
 FIELDS = (
     "JobID", "JobArrayID", "ArrayJobID", "ArrayTaskID", "HetJobID", "HetJobOffset", "UserName", "Account", "Partition",
-    "QOS", "State", "Reason", "SubmitTime", "EligibleTime", "StartTime", "TimeLimit", "tres-alloc", "tres-per-job",
-    "tres-per-node", "NumCPUs", "NumNodes", "NodeList", "RestartCnt", "Licenses", "Dependency", "Feature",
-    "Reservation", "Name",
+    "QOS", "State", "Reason", "SubmitTime", "EligibleTime", "StartTime", "ResizeTime", "TimeLimit", "tres-alloc",
+    "tres-per-job", "tres-per-node", "tres-per-socket", "tres-per-task", "NumCPUs", "NumNodes", "NumTasks",
+    "cpus-per-task", "Sockets", "NodeList", "RestartCnt", "Licenses", "Dependency", "Feature", "Reservation", "Name",
 )  # fmt: skip
-"""Fields that 22.05 to 26.05 all have. None but the estimated start changes while a job waits or runs."""
+"""Fields that 22.05 to 26.05 all have. None but the estimated start changes while a job waits or runs.
+
+ResizeTime is no time: it is N/A, or INVALID where the job has been resized (tried on all three).
+"""
+USUAL_SOCKETS = 2
+"""Sockets of a worker, where a job asks for GPUs by socket and squeue does not say how many sockets it wants."""
+_ID = re.compile(rb"[0-9]+\Z")
+_NO_VALUE = 1_000_000_000
+"""Numbers above are NO_VAL and INFINITE (0xfffffffe, 0xffffffff), not counts."""
+
+
+class Allocation(NamedTuple):
+    """What tells one allocation of a running job from another: it changes when the job is resized."""
+
+    raw_id: str
+    started: str
+    nodes: str
+    tres: str
+    resized: bool
+
+
+class Row(msgspec.Struct, frozen=True):
+    """What one row of squeue's is."""
+
+    job: Job | None = None
+    unknown: tuple[UnknownValue, ...] = ()
+    allocation: Allocation | None = None
+    """Of a run whose shares squeue does not tell: on several workers, or resized."""
 
 
 def arguments(mark: str) -> list[str]:
-    """Give squeue's arguments: all jobs, arrays written out, every field whole and followed by the mark.
+    """Return squeue's arguments: all jobs of this cluster, arrays written out, every field whole and followed by the
+    mark.
 
     An empty width with a suffix prints a value unpadded and uncut (squeue's opts.c, 22.05 to 26.05); the suffix
-    must not start with a digit, a dot, a sign or a blank, nor hold a comma.
+    must not start with a digit, a dot, a sign or a blank, nor hold a comma. Without --local, a federation that shows
+    itself (fed_display) would give the jobs of all its clusters.
     """
-    return ["--noheader", "--all", "--array", "--noconvert", "-O", ",".join(f"{field}:{mark}" for field in FIELDS)]
+    fields = ",".join(f"{field}:{mark}" for field in FIELDS)
+    return ["--noheader", "--all", "--array", "--noconvert", "--local", "-O", fields]
 
 
 class JobsParser:
     """Reads squeue's answers; remembers the rows of the last one, for most of them come again unchanged."""
 
     def __init__(self) -> None:
-        self._memory: dict[bytes, tuple[Job | None, UnknownValue | None]] = {}
+        self._memory: dict[bytes, Row] = {}
 
     def parse(self, answer: bytes, mark: str) -> tuple[list[Job], list[UnknownValue]]:
         """Read a whole answer.
 
         Returns:
-            the jobs in the queue, and the words of Slurm's that are unknown.
+            the jobs in the queue, and what was not understood.
 
         Raises:
             AnswerUnreadable: it is cut off or of another shape; nothing of it is used.
         """
+        rows, unknown = self.rows(answer, mark)
+        return [row.job for row in rows if row.job is not None], unknown
+
+    def rows(self, answer: bytes, mark: str) -> tuple[list[Row], list[UnknownValue]]:
+        """Read a whole answer into its rows, as `parse` does."""
         between = mark.encode()
-        rows = answer.split(between + b"\n")
-        if rows.pop() != b"":
-            raise AnswerUnreadable("squeue: the answer ends in the middle of a row; was slurmctld stopped meanwhile?")
+        rows, unknown = split(answer, mark, "squeue")
         before, now = self._memory, {}
         for row in rows:
             # the mark is another one each time; a job's row without it is the same again
             key = row.replace(between, b"\x1f")
             known = before.get(key)
-            now[key] = known if known is not None else _job([_text(value) for value in row.split(between)])
+            now[key] = known if known is not None else _row([_text(value) for value in row.split(between)])
         self._memory = now
-        unknown = [value for _, value in now.values() if value is not None]
+        unknown += [value for row in now.values() for value in row.unknown]
         refuse_rubbish("squeue", len(rows), [value for value in unknown if value.field == "slurm_job"])
-        return [job for job, _ in now.values() if job is not None], unknown
+        return list(now.values()), unknown
+
+
+def split(answer: bytes, mark: str, command: str) -> tuple[list[bytes], list[UnknownValue]]:
+    """Return the rows of a marked answer, and the lines before, between and after them that are none (a banner).
+
+    A row begins with a job's id. Raises AnswerUnreadable where the answer is cut off.
+    """
+    rows = answer.split(mark.encode() + b"\n")
+    rest = rows.pop()
+    said = []
+    if rest:
+        if mark.encode() in rest or not rest.endswith(b"\n"):
+            raise AnswerUnreadable(
+                f"{command}: the answer ends in the middle of a row; was its daemon stopped meanwhile?"
+            )
+        said.append(rest)
+    for place, row in enumerate(rows):
+        begin, between, _ = row.partition(mark.encode())
+        lines, newline, _ = begin.rpartition(b"\n")
+        if between and newline:
+            said.append(lines)
+            rows[place] = row[len(lines) + 1 :]
+    return rows, [UnknownValue("slurm_line", f"{command}: {_text(each).strip()}"[:300]) for each in said]
 
 
 def _text(value: bytes) -> str:
@@ -72,36 +131,53 @@ def _text(value: bytes) -> str:
     return value.decode("utf-8", "backslashreplace").replace("\0", "\\x00")
 
 
-def _job(values: Sequence[str]) -> tuple[Job | None, UnknownValue | None]:
+def _row(values: Sequence[str]) -> Row:
     if len(values) != len(FIELDS):
         raise AnswerUnreadable(
             f"squeue: a row of {len(values)} fields where {len(FIELDS)} were asked for: {values[:3]}"
         )
     row = dict(zip(FIELDS, values, strict=True))
+    unknown: list[UnknownValue] = []
+    if _ID.match(row["JobID"].encode()) is None:
+        return Row(unknown=(UnknownValue("slurm_job", f"no job id: {row['JobID']!r}"[:300]),))
     try:
-        return _translate(row)
-    except (ValueError, OverflowError) as error:
-        return None, UnknownValue("slurm_job", f"job {row['JobID']}: {error}"[:300])
+        job = _translate(row, unknown)
+    except ValueError as error:
+        return Row(unknown=(*unknown, UnknownValue("slurm_job", f"job {row['JobID']}: {error}"[:300])))
+    allocation = None
+    if job is not None and job.runs:
+        resized = row["ResizeTime"] not in NOTHING
+        if resized or len(job.runs[0].workers) > 1:
+            allocation = Allocation(row["JobID"], row["StartTime"], row["NodeList"], row["tres-alloc"], resized)
+    return Row(job, tuple(unknown), allocation)
 
 
-def _translate(row: dict[str, str]) -> tuple[Job | None, UnknownValue | None]:
+def _translate(row: dict[str, str], unknown: list[UnknownValue]) -> Job | None:
+    """Read a row. Raises ValueError where it tells of no job: one value that can't be read only costs itself."""
     native_state, reason = row["State"], row["Reason"]
     if native_state in OUTCOMES and native_state not in STATES:
-        return None, None  # ended: accounting tells of it
+        return None  # ended: accounting tells of it
+    values = Values("slurm_value", f"job {row['JobID']}", unknown)
     state = STATES.get(native_state, State.UNKNOWN)
-    unknown = UnknownValue("slurm_job_state", native_state) if state is State.UNKNOWN else None
+    if state is State.UNKNOWN:
+        unknown.append(UnknownValue("slurm_job_state", native_state))
     if is_held(native_state, reason):
         state = State.HELD
     submitted = moment(row["SubmitTime"])
     if submitted is None:
         raise ValueError("no SubmitTime")
     resources = tres(row["tres-alloc"])
-    nodes = count(row["NumNodes"])
-    cpus = resources.cpus if resources.cpus is not None else count(row["NumCPUs"])
-    gpus = resources.gpus
-    if gpus is None:
-        gpus = asked_gpus(row["tres-per-job"], row["tres-per-node"], nodes)
-    limit = duration(row["TimeLimit"])
+    for odd in resources.odd:
+        values.odd(f"tres-alloc: {odd}")
+    nodes = values.read(count, "NumNodes", row["NumNodes"].partition("-")[0])
+    cpus = resources.cpus if resources.cpus is not None else values.read(count, "NumCPUs", row["NumCPUs"])
+    asked = _wanted(row, values, cpus, nodes)
+    gpus = resources.gpus if resources.gpus is not None else asked.gpus
+    models = dict(resources.gpu_models)
+    if not models and gpus is not None and gpus == asked.gpus and sum(number for _, number in asked.gpu_models) == gpus:
+        models = dict(asked.gpu_models)
+    parts = dict(resources.gpu_parts or asked.gpu_parts)
+    limit = values.read(duration, "TimeLimit", row["TimeLimit"])
     partitions = row["Partition"].split(",")
     details: dict[str, Any] = {
         "qos": words(row["QOS"]),
@@ -111,29 +187,34 @@ def _translate(row: dict[str, str]) -> tuple[Job | None, UnknownValue | None]:
         "reservation": words(row["Reservation"]),
         "workers_requested": nodes if nodes != 1 else None,
         "partitions": partitions if len(partitions) > 1 else None,
-        "gpu_models": dict(resources.gpu_models) or None,
+        "gpu_models": models or None,
+        "gpu_parts": parts or None,
     }
     runs: tuple[Run, ...] = ()
-    started = moment(row["StartTime"]) if state in HOLDING else None
+    started = values.read(moment, "StartTime", row["StartTime"]) if state in HOLDING else None
     if started is not None:
-        names = hosts(row["NodeList"])
+        names = values.read(hosts, "NodeList", row["NodeList"]) or ()
         alone = len(names) == 1
+        # slurmctld gives the CPUs of a suspended job to others, and keeps its memory and GPUs for it (tried on all)
+        held = 0.0 if state is State.SUSPENDED and cpus is not None else cpus
         runs = (
             Run(
                 attempt_at=submitted,
                 started_at=started,
-                cpus=cpus,
+                cpus=held,
                 gpus=gpus,
                 memory_bytes=resources.memory_bytes,
                 workers=tuple(
                     # how a run's share is spread over several workers, squeue does not say
                     RunWorker(
                         worker=name,
-                        cpus=cpus if alone else None,
+                        cpus=held if alone else None,
                         gpus=gpus if alone else None,
                         memory_bytes=resources.memory_bytes if alone else None,
+                        gpu_models=(models or None) if alone else None,
+                        gpu_parts=(parts or None) if alone else None,
                     )
-                    for name in names
+                    for name in sorted(set(names))
                 ),
             ),
         )
@@ -147,32 +228,44 @@ def _translate(row: dict[str, str]) -> tuple[Job | None, UnknownValue | None]:
         row["HetJobOffset"],
     )
     waits = state is State.PENDING
-    return (
-        Job(
-            native_id=native_id,
-            submitted_at=submitted,
-            attempt_at=submitted,
-            requeued=(count(row["RestartCnt"]) or 0) > 0,
-            raw_id=None if native_id == row["JobID"] or (array and not runs) else row["JobID"],
-            owner=row["UserName"],
-            account=words(row["Account"]),
-            queue=partitions[0],
-            name=row["Name"],
-            state=state,
-            native_state=native_state,
-            reason=words(reason) if state not in HOLDING else None,
-            waiting=waiting(reason) if waits else None,
-            eligible_at=_past(moment(row["EligibleTime"])),
-            requested_cpus=cpus,
-            requested_memory_bytes=resources.memory_bytes,
-            requested_gpus=gpus,
-            requested_wall_seconds=None if limit is None else int(limit),
-            array_parent=row["ArrayJobID"] if array else None,
-            het_parent=row["HetJobID"] if het else None,
-            details={key: value for key, value in details.items() if value is not None} or None,
-            runs=runs,
-        ),
-        unknown,
+    return Job(
+        native_id=native_id,
+        submitted_at=submitted,
+        attempt_at=submitted,
+        requeued=(values.read(count, "RestartCnt", row["RestartCnt"]) or 0) > 0,
+        raw_id=None if native_id == row["JobID"] or (array and not runs) else row["JobID"],
+        owner=row["UserName"] or "(unknown)",
+        account=words(row["Account"]),
+        queue=partitions[0] or None,
+        name=row["Name"],
+        state=state,
+        native_state=native_state,
+        reason=words(reason) if state not in HOLDING else None,
+        waiting=waiting(reason) if waits else None,
+        eligible_at=_past(values.read(moment, "EligibleTime", row["EligibleTime"])),
+        requested_cpus=cpus,
+        requested_memory_bytes=resources.memory_bytes,
+        requested_gpus=gpus,
+        requested_wall_seconds=None if limit is None else int(limit),
+        array_parent=row["ArrayJobID"] if array else None,
+        het_parent=row["HetJobID"] if het else None,
+        details={key: value for key, value in details.items() if value is not None} or None,
+        runs=runs,
+    )
+
+
+def _wanted(row: dict[str, str], values: Values, cpus: float | None, nodes: int | None) -> Wanted:
+    """Read what a job asks for of GPUs in its own words."""
+    per = {name: row[f"tres-per-{name}"] for name in ("job", "node", "socket", "task")}
+    if all(text in NOTHING for text in per.values()):
+        return Wanted()
+    tasks = values.read(count, "NumTasks", row["NumTasks"])
+    if not tasks or tasks >= _NO_VALUE:
+        each = values.read(count, "cpus-per-task", row["cpus-per-task"]) or 1
+        tasks = int((cpus or 1) // each) or 1
+    sockets = int(row["Sockets"]) if row["Sockets"].isdigit() and len(row["Sockets"]) < 6 else USUAL_SOCKETS
+    return wanted(
+        ((per["job"], 1), (per["node"], nodes or 1), (per["socket"], sockets * (nodes or 1)), (per["task"], tasks))
     )
 
 
@@ -190,4 +283,4 @@ def _past(when: datetime | None) -> datetime | None:
     return None if when is None or when > datetime.now(UTC) else when
 
 
-__all__ = ["FIELDS", "JobsParser", "Waiting", "arguments", "native_name"]
+__all__ = ["FIELDS", "Allocation", "JobsParser", "Row", "Waiting", "arguments", "native_name", "split"]

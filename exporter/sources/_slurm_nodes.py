@@ -5,41 +5,64 @@ second for 423 nodes. A node in two partitions is one record here (sinfo prints 
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
 from exporter.snapshot import UnknownValue
-from exporter.sources import AnswerUnreadable
+from exporter.sources import AnswerUnreadable, refuse_rubbish
+from exporter.sources._slurm_tres import PARTS, gres
 from exporter.sources._slurm_words import BASE_STATES, FLAGS, OTHER_FLAGS
-from exporter.sources._units import NOTHING, count, duration, moment, size, words
+from exporter.sources._units import Values, count, duration, moment, size, words
 from history.records import Gpus, Queue, Worker, WorkerFlag, WorkerState
 
 _PAIR = re.compile(r"(?:^|\s)([A-Za-z_]+(?:/[a-z]+)?)=(.*?)(?=\s+[A-Z][A-Za-z_]*=|\s*$)", re.DOTALL)
-_REASON = re.compile(
-    r"\sReason=(.*?)(?: \[([^\s\]]*)@([^\s\]]*)\])?(?=\s+(?:Comment|Extra|InstanceId)=|\s*$)", re.DOTALL
+_FREE = "Reason|Comment|Extra|InstanceId|InstanceType|ReservationName|TopologyStr|Topology"
+"""What stands behind the figures of a node's record, texts that people write among them: any may be missing."""
+_FIGURES = re.compile(rf"\A.*?\sState=.*?(?=\s+(?:{_FREE})=|\Z)", re.DOTALL)
+"""A node's record up to the first of those texts. Nothing before State is free, but the kernel's name in OS."""
+_STAMPED = re.compile(
+    rf"\sReason=((?:(?!\sReason=).)*?) \[([^\s\[\]]*)@([^\s\[\]]*)\](?=\s+(?:{_FREE})=|\s*\Z)", re.DOTALL
 )
-_GRES = re.compile(r"(?P<kind>gpu|mps|shard)(?::(?P<model>\(null\)|[^:(),]+))?:(?P<number>[0-9]+)(?:\(([^)]*)\))?")
+"""A reason with who gave it and when, which slurmctld adds; whatever its text holds, the stamp ends it."""
+_PLAIN = re.compile(rf"\sReason=(.*?)(?=\s+(?:{_FREE})=|\s*\Z)", re.DOTALL)
 
 
 def workers(answer: bytes) -> tuple[list[Worker], list[UnknownValue]]:
-    """Read `scontrol -d -o show node`. Raises AnswerUnreadable."""
+    """Read `scontrol -a -d -o show node`; a record that is none is left out and told. Raises AnswerUnreadable."""
     found: list[Worker] = []
     unknown: list[UnknownValue] = []
-    for record in _records(answer, "NodeName="):
-        found.append(_worker(record, unknown))
+    records = 0
+    for record in _records(answer, "NodeName=", unknown):
+        records += 1
+        try:
+            found.append(_worker(record, unknown))
+        except (KeyError, ValueError) as error:
+            unknown.append(UnknownValue("slurm_node", f"{record[:200]}: {error!r}"[:300]))
+    refuse_rubbish("scontrol show node", records, [each for each in unknown if each.field == "slurm_node"])
     return found, unknown
 
 
-def queues(answer: bytes) -> list[Queue]:
-    """Read `scontrol -o show partition`. Raises AnswerUnreadable."""
-    return [_queue(record) for record in _records(answer, "PartitionName=")]
+def queues(answer: bytes, unknown: list[UnknownValue]) -> list[Queue]:
+    """Read `scontrol -a -o show partition`; a record that is none is left out and told. Raises AnswerUnreadable."""
+    found: list[Queue] = []
+    for record in _records(answer, "PartitionName=", unknown):
+        try:
+            found.append(_queue(record, unknown))
+        except KeyError as error:
+            unknown.append(UnknownValue("slurm_partition", f"{record[:200]}: without {error}"[:300]))
+    return found
 
 
-def _records(answer: bytes, start: str) -> Iterator[str]:
-    """Give each record as one text, also where an administrator's reason has line breaks in it."""
+def _records(answer: bytes, start: str, unknown: list[UnknownValue]) -> Iterator[str]:
+    """Yield each record as one text, also where an administrator's reason has line breaks in it.
+
+    What stands before the first one is left out and told: a site's banner. Raises AnswerUnreadable where there is
+    nothing else.
+    """
     text = answer.decode("utf-8", "backslashreplace").replace("\0", "\\x00")
     record = ""
+    before: list[str] = []
     for line in text.splitlines(keepends=True):
         if line.startswith(start):
             if record:
@@ -48,46 +71,57 @@ def _records(answer: bytes, start: str) -> Iterator[str]:
         elif record:
             record += line
         elif line.strip() and not line.startswith("No "):
-            raise AnswerUnreadable(f"scontrol: expected records that start with {start}, read {line.strip()[:200]!r}")
+            before.append(line.strip())
     if record:
         yield record.rstrip()
+    elif before:
+        raise AnswerUnreadable(f"scontrol: expected records that start with {start}, read {before[0][:200]!r}")
+    unknown.extend(UnknownValue("slurm_line", f"scontrol: {line}"[:300]) for line in before)
 
 
 def _pairs(record: str) -> dict[str, str]:
-    return {match[1]: match[2].strip() for match in _PAIR.finditer(record)}
+    """Return the values by key; of a key that is there twice the first, for what people write comes last."""
+    found: dict[str, str] = {}
+    for match in _PAIR.finditer(record):
+        found.setdefault(match[1], match[2].strip())
+    return found
 
 
 def _worker(record: str, unknown: list[UnknownValue]) -> Worker:
-    reason = _REASON.search(record)
-    pairs = _pairs(record[: reason.start()] if reason else record)
-    name = pairs.get("NodeName", "")
-    try:
-        state, flags = _state(pairs["State"], unknown)
-        cpus = count(pairs["CPUTot"])
-        used = count(pairs["CPUAlloc"])
-        details: dict[str, Any] = {
-            "features": words(pairs.get("AvailableFeatures", "")),
-            "slurm_version": words(pairs.get("Version", "")),
-            "cpus_usable": _other(count(pairs.get("CPUEfctv", "")), cpus),
-            "reason_by": reason[2] if reason and reason[2] else None,
-        }
-        return Worker(
-            name=name,
-            state=state,
-            flags=flags,
-            native_state=pairs["State"],
-            state_since=_when(reason[3]) if reason else None,
-            reason=reason[1].strip() or None if reason else None,
-            cpus=cpus,
-            cpus_allocated=used,
-            memory_bytes=size(pairs["RealMemory"], "M"),
-            memory_allocated_bytes=size(pairs["AllocMem"], "M"),
-            gpus=_gpus(pairs.get("Gres", ""), pairs.get("GresUsed", "")),
-            queues=tuple(part for part in pairs.get("Partitions", "").split(",") if part),
-            details={key: value for key, value in details.items() if value is not None} or None,
-        )
-    except (KeyError, ValueError) as error:
-        raise AnswerUnreadable(f"scontrol: node {name}: {error}; is this Slurm newer than BBQ?") from error
+    figures = _FIGURES.match(record)
+    pairs = _pairs(figures[0] if figures else record)
+    texts = record[figures.end() :] if figures else ""
+    stamped = _STAMPED.search(texts)
+    plain = None if stamped else _PLAIN.search(texts)
+    reason = stamped[1] if stamped else plain[1] if plain else None
+    name = pairs["NodeName"]
+    values = Values("slurm_value", f"node {name}", unknown)
+    state, flags = _state(pairs["State"], unknown)
+    cpus = values.read(count, "CPUTot", pairs["CPUTot"])
+    usable = values.read(count, "CPUEfctv", pairs.get("CPUEfctv", ""))
+    details: dict[str, Any] = {
+        "features": words(pairs.get("AvailableFeatures", "")),
+        "slurm_version": words(pairs.get("Version", "")),
+        "cpus_usable": _other(usable, cpus),
+        "reason_by": stamped[2] if stamped and stamped[2] else None,
+    }
+    have, used = gres(pairs.get("Gres", "")), gres(pairs.get("GresUsed", ""))
+    return Worker(
+        name=name,
+        state=state,
+        flags=flags,
+        native_state=pairs["State"],
+        state_since=_when(stamped[3]) if stamped else None,
+        reason=reason.strip() or None if reason else None,
+        cpus=cpus,
+        cpus_allocated=values.read(count, "CPUAlloc", pairs["CPUAlloc"]),
+        memory_bytes=values.read(size, "RealMemory", pairs["RealMemory"], "M"),
+        memory_allocated_bytes=values.read(size, "AllocMem", pairs["AllocMem"], "M"),
+        gpus=_gpus(have, used, "GresUsed" in pairs),
+        gpu_parts=_gpu_parts(have, used, "GresUsed" in pairs),
+        queues=tuple(part for part in pairs.get("Partitions", "").split(",") if part),
+        details={key: value for key, value in details.items() if value is not None} or None,
+    )
 
 
 def _state(text: str, unknown: list[UnknownValue]) -> tuple[WorkerState, tuple[WorkerFlag, ...]]:
@@ -104,48 +138,48 @@ def _state(text: str, unknown: list[UnknownValue]) -> tuple[WorkerState, tuple[W
             flags.add(flag)
         elif word not in OTHER_FLAGS:
             unknown.append(UnknownValue("slurm_node_flag", word))
+    if WorkerFlag.POWERING_UP in flags:
+        flags.discard(WorkerFlag.NOT_RESPONDING)  # it boots: nobody expects an answer yet
     return state, tuple(sorted(flags))
 
 
-def _gpus(have: str, used: str) -> tuple[Gpus, ...]:
-    """Read `gpu:a100:4(S:0-1),gpu:h100:2` and what of it is used; an untyped GPU's model is `gpu`.
-
-    A MIG slice is a GPU of its own, by its own name. Of GPUs that are shared, a shard that is used is that part of one:
-    `gpu:a100:2,shard:a100:16` with 4 shards in use are 2 GPUs of which 0.5 is.
-    """
-    total, allocated = _counts(have), _counts(used)
-    shards, shards_used = total.pop("shard", {}), allocated.pop("shard", {})
-    found = []
-    for model, number in sorted(total.get("gpu", {}).items()):
-        taken = allocated.get("gpu", {}).get(model, 0.0)
-        whose = model if model in shards else "gpu"
-        if shards.get(whose):
-            of_all = number if whose == model else sum(total["gpu"].values())
-            taken += shards_used.get(whose, 0.0) / shards[whose] * of_all * (number / of_all)
-        found.append(Gpus(model=model, total=number, allocated=round(taken, 3)))
-    return tuple(found)
+def _gpus(have: Mapping[str, dict[str, float]], used: Mapping[str, dict[str, float]], told: bool) -> tuple[Gpus, ...]:
+    """Return the whole GPUs, of each model; a MIG slice is a GPU of its own, by its own name."""
+    total, taken = have.get("gpu", {}), dict(used.get("gpu", {}))
+    if len(total) == 1:  # GresUsed may leave the model out: `gpu:(null):2`
+        taken = dict.fromkeys(total, sum(taken.values()))
+    return tuple(
+        Gpus(model=model, total=number, allocated=taken.get(model, 0.0) if told else None)
+        for model, number in sorted(total.items())
+    )
 
 
-def _counts(text: str) -> dict[str, dict[str, float]]:
-    """Give the numbers of generic resources by kind and model."""
-    found: dict[str, dict[str, float]] = {}
-    for match in _GRES.finditer(text):
-        model = match["model"] if match["model"] not in (None, "(null)") else "gpu"
-        models = found.setdefault(match["kind"], {})
-        models[str(model)] = models.get(str(model), 0.0) + float(match["number"])
-    return found
+def _gpu_parts(
+    have: Mapping[str, dict[str, float]], used: Mapping[str, dict[str, float]], told: bool
+) -> tuple[Gpus, ...]:
+    """Return the shards and MPS parts, as `shard` or `shard:model`: GPUs in other units, never added to whole ones."""
+    return tuple(
+        Gpus(
+            model=kind if model == kind else f"{kind}:{model}",
+            total=number,
+            allocated=used.get(kind, {}).get(model, 0.0) if told else None,
+        )
+        for kind in PARTS
+        for model, number in sorted(have.get(kind, {}).items())
+    )
 
 
-def _queue(record: str) -> Queue:
+def _queue(record: str, unknown: list[UnknownValue]) -> Queue:
     pairs = _pairs(record)
+    values = Values("slurm_value", f"partition {pairs.get('PartitionName', '')}", unknown)
     settings: dict[str, Any] = {
         "default": pairs.get("Default") == "YES" or None,
         "cpus": _number(pairs.get("TotalCPUs", "")),
         "workers": _number(pairs.get("TotalNodes", "")),
         "priority_tier": _number(pairs.get("PriorityTier", "")),
         "priority_factor": _number(pairs.get("PriorityJobFactor", "")),
-        "max_wall_seconds": _seconds(pairs.get("MaxTime", "")),
-        "default_wall_seconds": _seconds(pairs.get("DefaultTime", "")),
+        "max_wall_seconds": _whole(values.read(duration, "MaxTime", pairs.get("MaxTime", ""))),
+        "default_wall_seconds": _whole(values.read(duration, "DefaultTime", pairs.get("DefaultTime", ""))),
         "max_workers": _number(pairs.get("MaxNodes", "")),
         "qos": words(pairs.get("QoS", "")),
         "preempt_mode": words(pairs.get("PreemptMode", "")),
@@ -154,22 +188,18 @@ def _queue(record: str) -> Queue:
         "allow_groups": _restricted(pairs.get("AllowGroups", "")),
         "allow_qos": _restricted(pairs.get("AllowQos", "")),
     }
-    try:
-        return Queue(
-            name=pairs["PartitionName"],
-            state=pairs["State"].lower(),
-            settings={key: value for key, value in settings.items() if value is not None},
-        )
-    except KeyError as error:
-        raise AnswerUnreadable(f"scontrol: a partition without {error}: {record[:200]!r}") from error
+    return Queue(
+        name=pairs["PartitionName"],
+        state=pairs["State"].lower(),
+        settings={key: value for key, value in settings.items() if value is not None},
+    )
 
 
 def _number(text: str) -> int | None:
     return None if text in ("UNLIMITED", "INFINITE") or not text.isdigit() else int(text)
 
 
-def _seconds(text: str) -> int | None:
-    seconds = duration(text) if text not in NOTHING else None
+def _whole(seconds: float | None) -> int | None:
     return None if seconds is None else int(seconds)
 
 

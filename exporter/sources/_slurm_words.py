@@ -35,17 +35,23 @@ OUTCOMES = {
     "NODE_FAIL": Outcome.NODE_FAIL,
     "OUT_OF_MEMORY": Outcome.OUT_OF_MEMORY,
     "PREEMPTED": Outcome.PREEMPTED,
-    # taken off its worker to be run again
-    "REQUEUED": Outcome.PREEMPTED,
     "REVOKED": Outcome.CANCELLED,
     "TIMEOUT": Outcome.TIMEOUT,
 }
 """What sacct may say of a job, or of one attempt, that has ended."""
 
-ENDED_CODES = "BF,CA,CD,DL,F,NF,OOM,PR,RQ,RV,TO"
-"""Every terminal state in sacct's short form; RQ and PR are attempts."""
+REQUEUED = "REQUEUED"
+"""What sacct says of an attempt after which the job waits again, by itself (scrontab, RequeueExit) or because somebody
+asked for it: how the attempt ended, its batch step tells."""
+RESIZING = "RESIZING"
+"""What sacct says of the part of a run that ended as its job's allocation changed: the run goes on in another row."""
+REVOKED = "REVOKED"
+"""What sacct says of a federated job's copy on a cluster where it will not run, as another has started it."""
 
-NOT_ENDED = frozenset({"PENDING", "RUNNING", "SUSPENDED", "RESIZING"})
+ENDED_CODES = "BF,CA,CD,DL,F,NF,OOM,PR,RQ,RS,RV,TO"
+"""Every terminal state in sacct's short form; PR and RQ are attempts, RS is a part of one."""
+
+NOT_ENDED = frozenset({"PENDING", "RUNNING", "SUSPENDED"})
 """What sacct says of a job that has not ended."""
 
 _WAITING = {
@@ -74,7 +80,8 @@ def waiting(reason: str) -> Waiting:
         return known
     if reason.startswith(("Nodes required for job are DOWN", "ReqNodeNotAvail")):
         return Waiting.WORKER_UNAVAILABLE
-    if reason.startswith(("QOS", "Assoc", "MaxCpu", "MaxMem", "MaxJobs")) or "Limit" in reason:
+    # MaxCpuPerAccount, MaxGRESPerAccount and the like: slurm_protocol_defs.c has a dozen
+    if reason.startswith(("QOS", "Assoc", "Max")) or "Limit" in reason:
         return Waiting.LIMIT
     return Waiting.OTHER
 
@@ -106,12 +113,14 @@ FLAGS = {
     "POWERED_DOWN": WorkerFlag.POWERED_DOWN,
     "POWERING_DOWN": WorkerFlag.POWERED_DOWN,
     "POWER_DOWN": WorkerFlag.POWERED_DOWN,
+    "POWERING_UP": WorkerFlag.POWERING_UP,
+    "POWER_UP": WorkerFlag.POWERING_UP,
 }
 """The further words of a node's State that BBQ shows."""
 
 OTHER_FLAGS = frozenset({
     "BLOCKED", "CLOUD", "COMPLETING", "DYNAMIC_FUTURE", "DYNAMIC_NORM", "DYNAMIC_NORMAL", "EXTERNAL", "INVALID_REG",
-    "INVALID_REGISTRATION", "PLANNED", "POWERING_UP", "POWER_UP", "POWER_DRAIN", "REBOOT_CANCEL", "REBOOT_ISSUED",
+    "INVALID_REGISTRATION", "PLANNED", "POWER_DRAIN", "REBOOT_CANCEL", "REBOOT_ISSUED",
     "REBOOT_REQUESTED", "RES", "UNDRAIN", "RESUME",
 })  # fmt: skip
 """The further words that say nothing BBQ shows; anything else is counted as unknown."""

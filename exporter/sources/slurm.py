@@ -1,11 +1,14 @@
 """A Slurm cluster, read through its own commands (squeue, scontrol, sacct of 22.05 to 26.05).
 
-Calls: one squeue a jobs poll; two short scontrol a workers poll; one sacct an accounting poll; one sdiag a scheduler
-poll, and one sshare where fair shares are wanted.
+Calls: one squeue a jobs poll, and at most MOST_SHARES short scontrol, one for each new run on several workers or that
+was resized; two short scontrol a workers poll; one sacct an accounting poll; one sdiag a scheduler poll, and one sshare
+where fair shares are wanted. Once an hour, what of it all is hidden from BBQ: two to five short calls.
 """
 
 import hashlib
 import json
+import logging
+import re
 import secrets
 import threading
 from collections.abc import Sequence
@@ -21,14 +24,19 @@ from exporter.sources import (
     CommandFailed,
     NotAllowed,
     SourceError,
+    TooMany,
     _slurm_accounting,
+    _slurm_allocation,
     _slurm_diag,
     _slurm_jobs,
     _slurm_nodes,
     _slurm_shares,
 )
 from exporter.sources._command import find, run
+from exporter.sources._slurm_sight import Sight
 from history.records import Job
+
+log = logging.getLogger(__name__)
 
 OVERLAP_SECONDS = 120
 """What every accounting poll reads again: rows come some seconds after the end they tell of."""
@@ -40,6 +48,11 @@ FIRST_SECOND = 946_684_800
 """The earliest moment to ask sacct for (2000): it refuses `uts` with small numbers, and there was no Slurm before."""
 MANY_ROWS = 50_000
 """Rows above which the next window is made shorter."""
+MOST_SHARES = 5
+"""How many jobs a poll asks what they hold on each of their workers."""
+SHORTEST_SECONDS = 600.0
+"""The shortest window that is tried where slurmdbd allows no longer one (MaxQueryTimeRange)."""
+_ID = re.compile(r"[0-9]+(?:_[0-9]+)?(?:\+[0-9]+)?\Z")
 
 
 class Accounting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -72,10 +85,11 @@ class Source:
     window_seconds = 3600.0
     """How much of the past is read at first."""
     window_jobs = 6_000
-    unknown_fields = (
-        "slurm_accounting_state", "slurm_job", "slurm_job_state", "slurm_node_flag", "slurm_node_state",
-    )  # fmt: skip
     """Each has three to five rows, which are in memory together."""
+    unknown_fields = (
+        "slurm_accounting_state", "slurm_job", "slurm_job_state", "slurm_line", "slurm_node", "slurm_node_flag",
+        "slurm_node_state", "slurm_partition", "slurm_value",
+    )  # fmt: skip
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -85,11 +99,21 @@ class Source:
         self._read_wide_at: datetime | None = None
         self._stored: dict[str, None] = {}
         self._offered: tuple[str | None, str, list[str]] | None = None
-        self._checked_empty = False
+        self._sight = Sight(self._run)
+        self._shares: dict[_slurm_jobs.Allocation, _slurm_allocation.Shares] = {}
+        self._rows_wait = False
+        """Whether slurmctld has rows that slurmdbd has not taken yet, as of the last look."""
+        self._delivered_upto: datetime | None = None
+        """Before this, everything that ended has reached slurmdbd: slurmctld sends its rows in order."""
+        self._read_upto: int | None = None
 
     def version(self) -> str | None:
-        """Give Slurm's version, from slurmctld itself."""
-        return self._configuration().get("SLURM_VERSION")
+        """Return Slurm's version, from slurmctld itself."""
+        return self._sight.settings().get("SLURM_VERSION")
+
+    def remarks(self) -> Sequence[str]:
+        """Say which of Slurm's settings keep from BBQ what it could tell."""
+        return self._sight.remarks()
 
     def feeds(self, known: Sequence[str] = ()) -> Sequence[Feed]:
         """Give the feeds that every Slurm cluster has."""
@@ -102,51 +126,111 @@ class Source:
         taken_at = _now()
         answer = self._run("squeue", *_slurm_jobs.arguments(mark))
         with self._parsing:
-            jobs, unknown = self._parser.parse(answer, mark)
-        calls = 1
-        if not jobs:
-            calls += self._refuse_hidden_jobs()
+            rows, unknown = self._parser.rows(answer, mark)
+            jobs, calls = self._with_shares(rows)
+        calls += 1 + self._sight.check_jobs(len({job.owner for job in jobs}), len(jobs))
         return JobsReading(
             taken_at=taken_at, jobs=[self._with_vo(job) for job in jobs], unknown=tuple(unknown), calls=calls
         )
 
+    def _with_shares(self, rows: Sequence[_slurm_jobs.Row]) -> tuple[list[Job], int]:
+        """Return the jobs, with what they hold on each worker as far as that is known, and the number of calls."""
+        known: dict[_slurm_jobs.Allocation, _slurm_allocation.Shares] = {}
+        jobs: list[Job] = []
+        calls = 0
+        # when a job was resized tells which run it is: those are asked for first
+        asking = sorted(
+            (row.allocation for row in rows if row.allocation is not None and row.allocation not in self._shares),
+            key=lambda allocation: not allocation.resized,
+        )
+        for allocation in asking[:MOST_SHARES]:
+            calls += 1
+            try:
+                answer = self._run("scontrol", *_slurm_allocation.arguments(allocation))
+            except CommandFailed:
+                self._shares[allocation] = _slurm_allocation.Shares()  # it has ended meanwhile
+            except SourceError:
+                break
+            else:
+                self._shares[allocation] = _slurm_allocation.shares(answer, allocation)
+        for row in rows:
+            if row.job is None:
+                continue
+            found = None if row.allocation is None else self._shares.get(row.allocation)
+            if row.allocation is None or found is None:
+                jobs.append(row.job)
+                continue
+            known[row.allocation] = found
+            jobs.append(_slurm_allocation.with_shares(row.job, row.allocation, found))
+        self._shares = known
+        return jobs, calls
+
     def read_workers(self, feed: Feed) -> WorkersReading:
         """Read every node and partition."""
         taken_at = _now()
-        workers, unknown = _slurm_nodes.workers(self._run("scontrol", "-d", "-o", "show", "node"))
-        queues = _slurm_nodes.queues(self._run("scontrol", "-a", "-o", "show", "partition"))
+        # without -a, nodes of partitions that are hidden or of other groups are left out
+        workers, unknown = _slurm_nodes.workers(self._show("-a", "-d", "-o", "show", "node"))
+        queues = _slurm_nodes.queues(self._show("-a", "-o", "show", "partition"), unknown)
         return WorkersReading(taken_at=taken_at, workers=workers, queues=queues, unknown=tuple(unknown), calls=2)
+
+    def _show(self, *arguments: str) -> bytes:
+        try:
+            return self._run("scontrol", *arguments)
+        except CommandFailed as error:
+            if "permission denied" not in str(error):
+                raise
+            raise NotAllowed(
+                f"{error}; PrivateData of slurm.conf hides it from the user that BBQ runs as: "
+                "run `sacctmgr modify user NAME set adminlevel=Operator`"
+            ) from error
 
     def read_scheduler(self, feed: Feed) -> SchedulerReading:
         """Read slurmctld's own figures."""
         taken_at = _now()
         reading = _slurm_diag.reading(self._run("sdiag"), taken_at)
+        self._rows_wait = bool(reading.queue_lengths.get("dbd_agent"))
+        if not self._rows_wait:
+            self._delivered(taken_at)
         if not self._settings.fair_shares:
             return reading
         shares = _slurm_shares.fair_shares(self._run("sshare", *_slurm_shares.ARGUMENTS))
         return msgspec.structs.replace(reading, fair_shares=shares, calls=2)
 
     def read_accounting(self, feed: Feed, watermark: str | None, now: datetime) -> AccountingPage:
-        """Read what ended since the watermark (epoch seconds), and what may have come late."""
+        """Read what ended since the watermark (epoch seconds), and what may have come late.
+
+        While slurmctld has rows that slurmdbd has not taken, the watermark stays where the oldest of them may be: when
+        they have arrived, all of that time is read again, however long it was.
+        """
         self._settle(watermark)
         until = int(now.timestamp())
         lookback = self._settings.accounting.lookback
+        waiting = self._rows_wait
         read_until = until - int(lookback) if watermark is None else int(watermark)
         jumped = read_until > until
         if jumped:
             # our clock was ahead and has been set back: what ended by its true time has been read
             read_until = until - int(lookback)
+        if waiting and self._read_upto is not None and read_until < self._read_upto <= until:
+            read_until = self._read_upto
         wide = self._read_wide_at is None or (now - self._read_wide_at).total_seconds() >= WIDE_EVERY_SECONDS
         behind = 0 if watermark is None or jumped else int(lookback) if wide else OVERLAP_SECONDS
         since = read_until - behind
         # the window is counted from the watermark, so that each page moves it
         end = min(until, read_until + int(self._window))
         try:
+            calls = 1 + self._sight.check_accounting()
             answer, mark = self._sacct(since, end)
+        except TooMany:
+            if self._window <= SHORTEST_SECONDS:
+                raise
+            self._window = max(SHORTEST_SECONDS, self._window / 4)
+            return self.read_accounting(feed, watermark, now)
         except SourceError:
             self._read_wide_at = None  # after an outage, rows come late
             raise
-        attempts, unreadable = _slurm_accounting.rows(answer, mark)
+        unknown: list[UnknownValue] = []
+        attempts, unreadable = _slurm_accounting.rows(answer, mark, unknown)
         if len(attempts) > MANY_ROWS:
             self._window = max(60.0, self._window / 2)
         else:
@@ -154,22 +238,37 @@ class Source:
         complete = end >= until
         if wide and complete:
             self._read_wide_at = now
-        reached = str(max(end, read_until))
-        jobs, unknown = self._new_jobs(attempts, unreadable, watermark, reached)
+        newest = _slurm_accounting.last_end(attempts, now)
+        if newest is not None:
+            self._delivered(newest - timedelta(seconds=OVERLAP_SECONDS))
+        reached = max(end, read_until)
+        self._read_upto = reached
+        stored = reached
+        if waiting and watermark is not None and not jumped:
+            delivered = 0 if self._delivered_upto is None else int(self._delivered_upto.timestamp())
+            stored = max(int(watermark), min(reached, delivered))
+        jobs, odd = self._new_jobs(attempts, unreadable, watermark, str(stored))
         return AccountingPage(
             jobs=jobs,
-            watermark=reached,
+            watermark=str(stored),
             complete=complete,
-            unknown=tuple(unknown),
+            unknown=(*unknown, *odd),
             unreadable=tuple(unreadable),
-            reached_at=datetime.fromtimestamp(int(reached), UTC),
+            reached_at=datetime.fromtimestamp(stored, UTC),
+            calls=calls,
         )
+
+    def _delivered(self, upto: datetime) -> None:
+        """Note up to when everything that ended has reached slurmdbd."""
+        if self._delivered_upto is None or upto > self._delivered_upto:
+            self._delivered_upto = upto
 
     def read_window(self, feed: Feed, since: datetime, until: datetime, margin: timedelta) -> AccountingPage:
         """Read again every attempt that ended in [since, until)."""
         begin, end = max(FIRST_SECOND, int(since.timestamp())), int(until.timestamp())
         answer, mark = self._sacct(max(FIRST_SECOND, begin - int(margin.total_seconds())), end)
-        attempts, unreadable = _slurm_accounting.rows(answer, mark)
+        odd: list[UnknownValue] = []
+        attempts, unreadable = _slurm_accounting.rows(answer, mark, odd)
         ends = [(_seconds(attempt[0]["End"]), attempt) for attempt in attempts]
         jobs, unknown = self._jobs([attempt for at, attempt in ends if begin <= at < end], unreadable)
         remembered = min((at for at, _ in ends if 0 < at < end), default=None)
@@ -177,9 +276,10 @@ class Source:
             jobs=jobs,
             watermark=None,
             complete=True,
-            unknown=tuple(unknown),
+            unknown=(*odd, *unknown),
             unreadable=tuple(unreadable),
             remembered_since=None if remembered is None else datetime.fromtimestamp(remembered, UTC),
+            forgets_by="pruned",
         )
 
     def read_named(self, feed: Feed, native_ids: Sequence[str], now: datetime) -> AccountingPage:
@@ -192,19 +292,33 @@ class Source:
         return self._read_ids(native_ids, until - MISSING_SECONDS, until)
 
     def _read_ids(self, native_ids: Sequence[str], since: int, until: int) -> AccountingPage:
+        """Ask for jobs by id; what is no id of Slurm's can't be asked for, and the others are."""
+        asked = {native_id.partition("+")[0] for native_id in native_ids}
+        ids = sorted(each for each in asked if _ID.match(each))
+        if len(ids) < len(asked):
+            log.warning(
+                "what is no job id can't be asked for",
+                extra={"cluster": self._settings.name, "ids": ", ".join(sorted(asked.difference(ids))[:5])},
+            )
+        if not ids:
+            return AccountingPage(jobs=[], watermark=None, complete=True, calls=0)
         mark = _mark()
-        arguments = _slurm_accounting.arguments(mark, since, until)
-        ids = sorted({native_id.partition("+")[0] for native_id in native_ids})
-        answer = self._run("sacct", *arguments, f"--jobs={','.join(ids)}")
-        attempts, unreadable = _slurm_accounting.rows(answer, mark)
+        answer = self._run("sacct", *_slurm_accounting.arguments(mark, since, until), f"--jobs={','.join(ids)}")
+        odd: list[UnknownValue] = []
+        attempts, unreadable = _slurm_accounting.rows(answer, mark, odd)
         jobs, unknown = self._jobs(attempts, unreadable)
         return AccountingPage(
-            jobs=jobs, watermark=None, complete=True, unknown=tuple(unknown), unreadable=tuple(unreadable)
+            jobs=jobs, watermark=None, complete=True, unknown=(*odd, *unknown), unreadable=tuple(unreadable)
         )
 
     def _sacct(self, since: int, until: int) -> tuple[bytes, str]:
         mark = _mark()
-        return self._run("sacct", *_slurm_accounting.arguments(mark, since, until)), mark
+        try:
+            return self._run("sacct", *_slurm_accounting.arguments(mark, since, until)), mark
+        except CommandFailed as error:
+            if "too wide of a date range" not in str(error).lower():
+                raise
+            raise TooMany(f"{error}; slurmdbd allows no longer time at once (MaxQueryTimeRange)") from error
 
     def _new_jobs(
         self, attempts: Sequence[list[dict[str, str]]], unreadable: list[str], before: str | None, reached: str
@@ -250,36 +364,12 @@ class Source:
         vo = self._settings.vo.map.get(job.account or "")
         return job if vo is None else msgspec.structs.replace(job, vo=vo)
 
-    def _refuse_hidden_jobs(self) -> int:
-        """Tell "no jobs" from "not allowed to see them": PrivateData hides other people's jobs without a word.
-
-        Returns:
-            the number of calls it took.
-        """
-        private = self._configuration().get("PrivateData", "none")
-        if "jobs" not in private and "all" not in private:
-            return 1
-        try:
-            said = self._run("sacctmgr", "-n", "-P", "show", "user", _own_name(), "format=adminlevel")
-        except CommandFailed:
-            said = b""
-        if said.strip() not in (b"Operator", b"Administrator") and _own_name() not in ("root", "slurm"):
-            raise NotAllowed(
-                f"squeue: no jobs, but PrivateData={private} hides them from user {_own_name()}; "
-                f"run `sacctmgr modify user {_own_name()} set adminlevel=Operator`"
-            )
-        return 2
-
-    def _configuration(self) -> dict[str, str]:
-        text = self._run("scontrol", "show", "config").decode("utf-8", "backslashreplace")
-        pairs = (line.partition("=") for line in text.splitlines() if "=" in line)
-        return {key.strip(): value.strip() for key, _, value in pairs}
-
     def _run(self, command: str, *arguments: str) -> bytes:
         return run(
             [find(command, self._settings.commands), *arguments],
             timeout=self._settings.call_seconds,
-            environment={"SLURM_TIME_FORMAT": "%s"},
+            # without BITSTR_LEN=0, lists of array tasks are cut at 64 bytes (tried on 22.05 to 26.05)
+            environment={"SLURM_TIME_FORMAT": "%s", "SLURM_BITSTR_LEN": "0"},
             # the marks are of no use to who reads an error
             shown=f"{command} of cluster {self._settings.name}",
         )
@@ -298,12 +388,6 @@ def _now() -> datetime:
 def _seconds(text: str) -> int:
     """Read an epoch of sacct's; 0 for a time that is not known yet."""
     return int(text) if text.isdigit() else 0
-
-
-def _own_name() -> str:
-    import getpass
-
-    return getpass.getuser()
 
 
 __all__ = ["AnswerUnreadable", "Settings", "Source"]
