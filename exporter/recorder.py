@@ -43,7 +43,7 @@ class Recorder:
         self._spool = spool
         self._retry_seconds = retry_seconds
         self._waiting: dict[tuple[str, str], tuple[Feed, StoredReading, float]] = {}
-        self._open: dict[tuple[str, str], dict[str, Job]] = {}
+        self._open: dict[tuple[str, str], dict[_Identity, Job]] = {}
         self._changed = threading.Condition()
         self._stopping = False
         self._stop = threading.Event()
@@ -273,15 +273,15 @@ class Recorder:
     def _store_jobs(self, cluster: str, feed: Feed, reading: JobsReading, interval: float) -> None:
         """Store the jobs that are new, different or gone since this feed's last stored reading."""
         key = cluster, feed.name
-        now = {job.native_id: job for job in reading.jobs}
+        now = {_identity(job): job for job in reading.jobs}
         before = self._open.get(key)
         observed = list(reading.jobs)
         if before is not None:  # else all that is read is compared with what is stored
-            observed = [job for native_id, job in now.items() if before.get(native_id) != job]
+            observed = [job for identity, job in now.items() if before.get(identity) != job]
             observed.extend(
                 left(job, reading.taken_at)
-                for native_id, job in before.items()
-                if native_id not in now and job.state is not State.ENDED
+                for identity, job in before.items()
+                if identity not in now and job.state is not State.ENDED
             )
         lost_since = self._lost_since.get(key)
         gaps = (Gap(lost_since, reading.taken_at, _LOST),) if lost_since is not None else ()
@@ -301,6 +301,14 @@ class Recorder:
 
 
 _LOST = "neither the database nor the spool took readings: of this time, only what accounting tells is known"
+
+
+_Identity = tuple[str, datetime | None]
+
+
+def _identity(job: Job) -> _Identity:
+    """Return what tells a job of a queue from all others: where ids come again, also when it was submitted."""
+    return job.native_id, job.submitted_at if job.attempt_at is None else None
 
 
 def _now() -> datetime:

@@ -57,7 +57,7 @@ def tally(reading: JobsReading) -> Tally:
         amount = jobs[job.owner, job.account or "", job.vo or "", queue, state.value]
         if state in HOLDING and job.runs:
             run = job.runs[-1]
-            amount.add(1, run.cpus, run.gpus, run.memory_bytes)
+            amount.add(1, 0.0 if job.lends_cpus else run.cpus, run.gpus, run.memory_bytes)
             for there in run.workers:
                 on_worker[there.worker] += 1
         else:

@@ -21,8 +21,6 @@ class Counter(NamedTuple):
     measure: str
     labels: tuple[str, ...]
     """Columns of the rollup's key."""
-    less: str | None = None
-    """A measure that is taken away."""
     only: tuple[str, str] | None = None
     """A column of the key, and what it has to be; without, what accounting has not told of yet is left out."""
 
@@ -34,7 +32,7 @@ COUNTERS = (
     Counter("jobs_ended", USAGE, "jobs", (*_WHO, "outcome")),
     Counter("cpu_seconds", USAGE, "cpu_seconds", _WHO),
     Counter("gpu_seconds", USAGE, "gpu_seconds", _WHO),
-    Counter("cpu_seconds_wasted", USAGE, "measured_cpu_seconds", _WHO, less="used_cpu_seconds"),
+    Counter("cpu_seconds_wasted", USAGE, "wasted_cpu_seconds", _WHO),
     Counter("worker_runs_ended", WORKERS, "runs", ("worker", "outcome")),
     Counter("job_wait_seconds", DURATIONS, "jobs", ("queue", "at_most_seconds"), only=("kind", "wait")),
     Counter("job_wait_seconds_sum", DURATIONS, "seconds", ("queue",), only=("kind", "wait")),
@@ -70,15 +68,12 @@ def counter_rows(cluster: str, moved: Rollup, now: datetime) -> Iterator[dict[st
         columns = ("day", *daily.key)
         places = [columns.index(label) for label in counter.labels]
         plus = daily.measures.index(counter.measure)
-        minus = None if counter.less is None else daily.measures.index(counter.less)
         at, wanted = (None, "") if counter.only is None else (columns.index(counter.only[0]), counter.only[1])
         outcome = columns.index("outcome") if "outcome" in columns else None
         sums: dict[tuple[Any, ...], int] = defaultdict(int)
         for key, figures in moved[daily.name].items():
             if (at is None or key[at] == wanted) and (outcome is None or key[outcome]):
-                sums[tuple([key[place] for place in places])] += (
-                    figures[plus] if minus is None else figures[plus] - figures[minus]
-                )
+                sums[tuple([key[place] for place in places])] += figures[plus]
         for labels, change in sorted(sums.items()):
             if change:
                 yield {

@@ -5,20 +5,28 @@ The same job is seen many times: pending, running, ended, by a queue and by acco
 or on how often something was observed.
 
 Slurm gives a requeued job a new submit time under the same id, and gives ids of the far past to new jobs; so the
-attempts of one id are laid in a row and linked: an attempt whose predecessor ended REQUEUED, PREEMPTED or
-NODE_FAIL, or of which the scheduler says that it was requeued, is another run of the same job; after any other
-end the id has been recycled.
+attempts of one id are laid in a row and linked. An attempt is another run (or part of a run) of the job before it
+where that ended REQUEUED or RESIZING, or where Slurm says that the attempt was requeued, or the one before ended
+PREEMPTED or NODE_FAIL, and not more than some minutes lie between; else the id has been recycled. Accounting's word on
+how an attempt ended decides, whenever it comes: it parts again what was joined before it came.
+
+slurmctld may requeue a job that has completed, for some minutes: its row, COMPLETED at first, becomes REQUEUED with a
+later end (22.05, 24.11; 26.05 leaves it). Of two words of accounting on one attempt, REQUEUED is the later one.
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
-from history.records import Job, Outcome, Run, State
+from history.records import Job, Outcome, Run, RunWorker, State
 
-REQUEUEING = frozenset({"REQUEUED", "PREEMPTED", "NODE_FAIL"})
+REQUEUED, RESIZING = "REQUEUED", "RESIZING"
+REQUEUEING = frozenset({REQUEUED, RESIZING, "PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "LAUNCH_FAILED"})
 """Slurm's accounting states after which the same job may come again under a new submit time."""
+AGAIN_WITHIN = timedelta(minutes=15)
+"""How long after its end a job may come again under its id: slurmctld knows it for MinJobAge, five minutes unless a
+site says otherwise. REQUEUED and RESIZING are no end at all."""
 
 
 def merge(stored: Sequence[Job], observed: Iterable[Job]) -> list[Job]:
@@ -30,11 +38,14 @@ def merge(stored: Sequence[Job], observed: Iterable[Job]) -> list[Job]:
     """
     known = sorted(stored, key=_submitted)
     for seen in sorted(observed, key=_order):
+        seen = replace(seen, lends_cpus=False) if seen.lends_cpus else seen
         place = _find(known, seen)
         if place is None:
             known.append(_only_runs_known(seen) if _tells_only_runs(seen) else _tidy(seen))
             known.sort(key=_submitted)
-        else:
+        elif _ended_before(known[place], seen):
+            known[place : place + 1] = [_tidy(job) for job in _part(known[place], seen)]
+        elif not _is_old_word(known[place], seen):
             known[place] = _tidy(_fold(known[place], seen))
     return _link(known)
 
@@ -66,12 +77,15 @@ def _order(job: Job) -> tuple[datetime, bool]:
 
 def _find(known: Sequence[Job], seen: Job) -> int | None:
     """Find the job of which this observation tells."""
-    moment = seen.attempt_at or seen.submitted_at
-    for place, job in enumerate(known):
-        if moment in (job.submitted_at, job.attempt_at):
-            return place
-        if seen.attempt_at is not None and job.attempt_at is not None and job.submitted_at < moment < job.attempt_at:
-            return place  # one of its attempts, already seen or not
+    # of a resized job, the queue tells both the attempt and the part of its run
+    moments = (seen.attempt_at or seen.submitted_at, seen.submitted_at)
+    for moment in moments[: 1 if seen.attempt_at is None else 2]:
+        for place, job in enumerate(known):
+            if moment in (job.submitted_at, job.attempt_at):
+                return place
+            attempts = seen.attempt_at is not None and job.attempt_at is not None
+            if attempts and job.submitted_at < moment < (job.attempt_at or moment):
+                return place  # one of its attempts, already seen or not
     return None
 
 
@@ -86,16 +100,86 @@ def _only_runs_known(seen: Job) -> Job:
     return replace(seen, state=State.ENDED, outcome=Outcome.UNKNOWN, ended_at=ended_at or seen.submitted_at)
 
 
+def _ended_before(job: Job, seen: Job) -> bool:
+    """Tell whether accounting says that a job ended with an attempt that others follow: those are of another job."""
+    if not seen.accounted or seen.attempt_at is None or job.attempt_at is None or seen.attempt_at >= job.attempt_at:
+        return False
+    if seen.native_state in (REQUEUED, RESIZING) or _is_old_word(job, seen):
+        return False
+    return _next_attempt(job, seen.attempt_at) - _last_end(seen) > AGAIN_WITHIN
+
+
+def _next_attempt(job: Job, attempt_at: datetime) -> datetime:
+    assert job.attempt_at is not None
+    return min([job.attempt_at, *(run.attempt_at for run in job.runs if run.attempt_at > attempt_at)])
+
+
+def _is_old_word(job: Job, seen: Job) -> bool:
+    """Tell whether accounting has said since that an attempt was requeued, which it had called ended before."""
+    if not seen.accounted or seen.native_state in REQUEUEING or seen.attempt_at is None:
+        return False
+    if seen.attempt_at == job.attempt_at and job.native_state != REQUEUED:
+        return False
+    known = next((run for run in job.runs if run.attempt_at == seen.attempt_at), None)
+    ended_at = seen.ended_at or seen.submitted_at
+    return known is not None and known.accounted and known.ended_at is not None and known.ended_at >= ended_at
+
+
+def _part(job: Job, seen: Job) -> list[Job]:
+    """Part a job in two after an attempt with which it ended: what follows was joined by mistake."""
+    assert seen.attempt_at is not None and job.attempt_at is not None
+    before = tuple(run for run in job.runs if run.attempt_at <= seen.attempt_at)
+    after = tuple(run for run in job.runs if run.attempt_at > seen.attempt_at)
+    first = replace(
+        seen, submitted_at=job.submitted_at, runs=_fold_runs(before, seen.runs), **_kept_of_earlier(job, seen)
+    )
+    submitted_at = min([job.attempt_at, *(run.attempt_at for run in after)])
+    return [first, replace(job, submitted_at=submitted_at, runs=after)]
+
+
 def _tidy(job: Job) -> Job:
-    """End the runs that cannot be going on: those before another run, and all of a job that has ended."""
-    if all(run.ended_at is not None for run in job.runs):
-        return job
-    runs = list(job.runs)
-    for place, run in enumerate(runs):
-        later = runs[place + 1].started_at if place + 1 < len(runs) else job.ended_at
-        if run.ended_at is None and later is not None:
-            runs[place] = replace(run, ended_at=max(later, run.started_at), outcome=Outcome.UNKNOWN)
-    return replace(job, runs=tuple(runs))
+    """End the runs that cannot be going on, before another run or of a job that has ended; make parts of runs agree."""
+    runs = job.runs
+    if any(run.ended_at is None for run in runs[:-1]) or (
+        runs and runs[-1].ended_at is None and job.ended_at is not None
+    ):
+        closed = list(runs)
+        for place, run in enumerate(closed):
+            later = closed[place + 1].started_at if place + 1 < len(closed) else job.ended_at
+            if run.ended_at is None and later is not None:
+                closed[place] = replace(run, ended_at=max(later, run.started_at), outcome=Outcome.UNKNOWN)
+        runs = tuple(closed)
+    if any(run.resized for run in runs):
+        runs = _agreeing(runs)
+        if job.accounted and job.state is State.ENDED:
+            job = replace(job, **_used_by(runs))
+    return job if runs is job.runs else replace(job, runs=runs)
+
+
+def _agreeing(runs: Sequence[Run]) -> tuple[Run, ...]:
+    """Give the parts of a run one outcome, that of its last one, and each later one the start of the first."""
+    found = list(runs)
+    for place in range(len(found) - 2, -1, -1):
+        if found[place].resized:
+            following = found[place + 1]
+            outcome = following.outcome if following.ended_at is not None else None
+            found[place] = replace(found[place], outcome=outcome, exit_code=None, exit_signal=None)
+    for place in range(1, len(found)):
+        before = found[place - 1]
+        began = before.run_started_at or before.started_at if before.resized else None
+        if found[place].run_started_at != began:
+            found[place] = replace(found[place], run_started_at=began)
+    return tuple(found)
+
+
+def _used_by(runs: Sequence[Run]) -> dict[str, object]:
+    """Return what the last run used, in all its parts; accounting tells of a job what its last part used."""
+    parts = [runs[-1]]
+    while len(parts) < len(runs) and runs[-1 - len(parts)].resized:
+        parts.append(runs[-1 - len(parts)])
+    cpu = [run.used_cpu_seconds for run in parts if run.used_cpu_seconds is not None]
+    memory = [run.used_memory_bytes for run in parts if run.used_memory_bytes is not None]
+    return {"used_cpu_seconds": sum(cpu) if cpu else None, "used_memory_bytes": max(memory, default=None)}
 
 
 def _fold(job: Job, seen: Job) -> Job:
@@ -106,12 +190,18 @@ def _fold(job: Job, seen: Job) -> Job:
         if job.ended_at is not None and not job.accounted and ends:
             return replace(told, ended_at=max(job.ended_at, *ends))
         return told
+    same = seen.attempt_at is None or seen.attempt_at == job.attempt_at
     if seen.attempt_at is not None and job.attempt_at is not None and seen.attempt_at < job.attempt_at:
         # an earlier attempt: the job is further by now
-        return replace(job, runs=_fold_runs(job.runs, seen.runs))
-    if job.accounted and not seen.accounted:
-        return job  # a queue read before the end says less than accounting after it
-    runs = _fold_runs(job.runs, seen.runs)
+        runs = _fold_runs(job.runs, _close(seen.runs, _next_attempt(job, seen.attempt_at)))
+        return replace(job, runs=runs, **_kept_of_earlier(seen, job))
+    if job.accounted and not seen.accounted and same:
+        # a queue read before the end says less than accounting after it: it is as if it had come first
+        return replace(job, runs=_fold_runs(seen.runs, job.runs), **_kept(seen, job))
+    known = job.runs
+    if seen.attempt_at is not None and seen.submitted_at < seen.attempt_at and seen.runs:
+        known = _resized(known, seen)
+    runs = _fold_runs(known, seen.runs)
     if seen.state in (State.PENDING, State.HELD) and not seen.runs:
         # back in the queue: whatever ran has stopped; accounting will say how
         runs = _close(runs, seen.state_since)
@@ -120,6 +210,17 @@ def _fold(job: Job, seen: Job) -> Job:
         submitted_at=job.submitted_at,
         runs=runs,
         **_kept(job, seen),
+    )
+
+
+def _resized(known: Sequence[Run], seen: Job) -> tuple[Run, ...]:
+    """End the part of a run that was going on when its job was resized, as the queue tells it."""
+    assert seen.attempt_at is not None
+    return tuple(
+        replace(run, ended_at=max(seen.attempt_at, run.started_at), outcome=None, resized=True)
+        if run.ended_at is None and seen.submitted_at <= run.attempt_at < seen.attempt_at
+        else run
+        for run in known
     )
 
 
@@ -175,14 +276,36 @@ _SAYS_MORE = frozenset({Outcome.CANCELLED, Outcome.TIMEOUT, Outcome.OUT_OF_MEMOR
 def _fold_run(old: Run, new: Run) -> Run:
     """Put two records of one run together: accounting's over the queue's, the newer over the older."""
     better, other = (old, new) if old.accounted and not new.accounted else (new, old)
-    kept: dict[str, object] = {
-        name: getattr(other, name)
-        for name in ("cpus", "gpus", "memory_bytes", "used_cpu_seconds", "used_memory_bytes")
-        if getattr(better, name) is None
-    }
+    kept: dict[str, object] = {name: getattr(other, name) for name in _OF_RUNS if getattr(better, name) is None}
     if better.outcome is Outcome.PREEMPTED and other.outcome in _SAYS_MORE:
         kept["outcome"] = other.outcome
-    return replace(better, workers=better.workers or other.workers, **kept)
+    return replace(better, workers=_shares(better, other), **kept)
+
+
+_OF_RUNS = (
+    "cpus", "gpus", "memory_bytes", "used_cpu_seconds", "used_memory_bytes", "used_gpu_seconds",
+    "used_gpu_memory_bytes", "suspended_seconds",
+)  # fmt: skip
+"""What stays true of a run when a better record of it does not mention it."""
+
+
+def _shares(better: Run, other: Run) -> tuple[RunWorker, ...]:
+    """Return what a run held on each worker: accounting tells the workers, the queue may have told the shares."""
+    if not better.workers:
+        return other.workers
+    told = {there.worker: there for there in other.workers}
+    if told.keys() != {there.worker for there in better.workers}:
+        return better.workers
+    return tuple(
+        told[there.worker]
+        if there.cpus is None and there.memory_bytes is None and there.gpus is None
+        else replace(
+            there,
+            gpu_models=there.gpu_models or told[there.worker].gpu_models,
+            gpu_parts=there.gpu_parts or told[there.worker].gpu_parts,
+        )
+        for there in better.workers
+    )
 
 
 def _close(runs: Sequence[Run], moment: datetime | None) -> tuple[Run, ...]:
@@ -199,13 +322,19 @@ def _link(jobs: Sequence[Job]) -> list[Job]:
     """Join the jobs that are attempts of one job."""
     linked: list[Job] = []
     for job in jobs:
-        if linked and _continues(linked[-1], job):
-            linked[-1] = _join(linked[-1], job)
+        if linked and _is_attempt_of(linked[-1], job):
+            linked[-1] = _tidy(_fold(linked[-1], job))  # known by itself before it was known what it is of
+        elif linked and _continues(linked[-1], job):
+            linked[-1] = _tidy(_join(linked[-1], job))
         else:
             if linked and job.attempt_at is not None:
                 linked[-1] = _end_unseen(linked[-1], job.submitted_at)
             linked.append(job)
     return linked
+
+
+def _is_attempt_of(job: Job, other: Job) -> bool:
+    return job.attempt_at is not None and other.attempt_at is not None and other.submitted_at <= job.attempt_at
 
 
 def _end_unseen(job: Job, moment: datetime) -> Job:
@@ -220,9 +349,16 @@ def _end_unseen(job: Job, moment: datetime) -> Job:
 def _continues(before: Job, after: Job) -> bool:
     if before.attempt_at is None or after.attempt_at is None:
         return False
-    if before.accounted:
-        return before.native_state in REQUEUEING
-    return after.requeued
+    if not before.accounted:
+        return after.requeued
+    if before.native_state in (REQUEUED, RESIZING):
+        return True
+    again = after.requeued or before.native_state in REQUEUEING
+    return again and after.submitted_at - _last_end(before) <= AGAIN_WITHIN
+
+
+def _last_end(job: Job) -> datetime:
+    return max([job.ended_at or job.submitted_at, *(run.ended_at for run in job.runs if run.ended_at is not None)])
 
 
 def _join(before: Job, after: Job) -> Job:

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Table, select
+from sqlalchemy import Table, delete, select
 
 from history import bulk, schema
 from history.records import Job, State, Worker, WorkerState
@@ -17,9 +17,18 @@ _PAUSES = (State.HELD, State.SUSPENDED)
 
 def save_pauses(writer: Writer, before: Iterable[Job], after: Iterable[Job]) -> None:
     """Open a pause for each job that is now held or suspended, close those of jobs that no longer are."""
-    paused = {(job.native_id, job.submitted_at) for job in before if job.state in _PAUSES}
+    was = {(job.native_id, job.submitted_at): job for job in before}
+    paused = {key for key, job in was.items() if job.state in _PAUSES}
     now = {(job.native_id, job.submitted_at): job for job in after}
     about = {key for key, job in now.items() if job.state in _PAUSES} | paused
+    # accounting's end may lie before the moment at which the queue was seen without the job
+    ended = {
+        key
+        for key, job in now.items()
+        if job.ended_at is not None and key in was and was[key].ended_at not in (None, job.ended_at)
+    }
+    if ended:
+        _cut_at_ends(writer, {key: now[key] for key in ended})
     if not about:
         return
     known = bulk.fetch(writer.connection, schema.job_pauses, writer.cluster, {native_id for native_id, _ in about})
@@ -38,7 +47,8 @@ def save_pauses(writer: Writer, before: Iterable[Job], after: Iterable[Job]) -> 
         if job.state == row["kind"] and (job.state_since is None or job.state_since <= row["started_at"]):
             about.discard(key)
             continue
-        ended_at = max(job.state_since or job.ended_at or writer.seen_at, row["started_at"])
+        ended_at = job.state_since or job.ended_at or writer.seen_at
+        ended_at = max(ended_at if job.ended_at is None else min(ended_at, job.ended_at), row["started_at"])
         changed.append({**row, "ended_at": ended_at, "span": schema.span_class(row["started_at"], ended_at)})
     for key in about:
         job = now.get(key)
@@ -59,6 +69,44 @@ def save_pauses(writer: Writer, before: Iterable[Job], after: Iterable[Job]) -> 
     writer.delete(schema.job_pauses, gone)
     unique = {(row["native_id"], row["submitted_at"], row["kind"], row["started_at"]): row for row in changed}
     writer.put(schema.job_pauses, list(unique.values()))
+
+
+def _cut_at_ends(writer: Writer, ended: Mapping[tuple[str, datetime], Job]) -> None:
+    """Let no pause last longer than its job."""
+    known = bulk.fetch(writer.connection, schema.job_pauses, writer.cluster, {native_id for native_id, _ in ended})
+    changed = []
+    gone = []
+    for row in known:
+        job = ended.get((row["native_id"], row["submitted_at"]))
+        if job is None or job.ended_at is None or row["kind"] == REQUEUED:
+            continue
+        if row["started_at"] >= job.ended_at:
+            gone.append(row)
+        elif row["ended_at"] is None or row["ended_at"] > job.ended_at:
+            span = schema.span_class(row["started_at"], job.ended_at)
+            changed.append({**row, "ended_at": job.ended_at, "span": span})
+    writer.delete(schema.job_pauses, gone)
+    writer.put(schema.job_pauses, changed)
+
+
+def save_use(writer: Writer, workers: Iterable[Worker]) -> None:
+    """Keep what is in use on each worker by its own record: of now alone, for of the past the runs tell."""
+    table = schema.worker_use
+    rows = [
+        {
+            "cluster": writer.cluster,
+            "worker": worker.name,
+            "read_at": writer.seen_at,
+            "cpus": worker.cpus_allocated,
+            "memory_bytes": worker.memory_allocated_bytes,
+            "jobs": worker.jobs,
+            "gpus": [msgspec.to_builtins(each) for each in worker.gpus] or None,
+            "gpu_parts": [msgspec.to_builtins(each) for each in worker.gpu_parts] or None,
+        }
+        for worker in workers
+    ]
+    bulk.upsert(writer.connection, table, rows)
+    writer.connection.execute(delete(table).where(table.c.cluster == writer.cluster, table.c.read_at < writer.seen_at))
 
 
 def save_seen(writer: Writer, table: Table, column: str, names: Iterable[str]) -> None:

@@ -20,11 +20,13 @@ from sqlalchemy import (
     func,
     insert,
     literal,
+    or_,
     select,
     text,
 )
 
 from history import bulk, schema
+from history.counters import counter_rows
 from history.records import Outcome
 from history.rollup import (
     ARRIVALS,
@@ -42,10 +44,11 @@ from history.rollup import (
     Rollup,
     add_end,
     add_run,
+    no_figures,
     no_rollup,
     told,
 )
-from history.schema import jobs, run_workers, runs
+from history.schema import UtcDateTime, jobs, run_workers, runs
 from history.spans import ended_between, first_started_between, open_between, seconds_between
 
 _ROWS = 20_000
@@ -55,7 +58,7 @@ _SECOND = timedelta(seconds=1)
 _WHO = (jobs.c.queue, jobs.c.owner, jobs.c.account, jobs.c.vo)
 _FIGURES = (
     "started_at", "ended_at", "outcome", "cpus", "gpus", "memory_bytes", "used_cpu_seconds", "used_memory_bytes",
-    "accounted",
+    "suspended_seconds", "resized", "accounted",
 )  # fmt: skip
 _Stretch = tuple[datetime, datetime] | None
 """[midnight, midnight), or all of the time."""
@@ -89,10 +92,35 @@ def rebuild(
             bulk.upsert(connection, table, list(daily_rows(daily, name, rollup[daily.name])))
 
 
-def rebuild_by_month(connection: Connection, dailies: Sequence[Daily]) -> None:
-    """Put into rollups what all the rows say, a month at a time, which stays in memory; nothing may be pruned."""
-    for days in _months(connection):
-        rebuild(connection, days=days, dailies=dailies)
+def fill_in(connection: Connection, rollups: Collection[str]) -> None:
+    """Put into rollups what the rows say, a month at a time to spare memory, and into months and counters the sums.
+
+    Days of which rows have been pruned stay as they are. Counters never fall.
+    """
+    dailies = [daily for daily in DAILY if daily.name in rollups]
+    clusters = connection.execute(select(schema.clusters.c.cluster, schema.clusters.c.pruned_before)).all()
+    for cluster, pruned_before in clusters:
+        for days in _months(connection):
+            kept = [day for day in days if pruned_before is None or day >= pruned_before.date()]
+            if kept:
+                rebuild(connection, cluster, kept, dailies)
+    connection.execute(delete(schema.usage_monthly))
+    fill_months(connection)
+    now = datetime.now(UTC).replace(microsecond=0)
+    for cluster, _ in clusters:
+        table = schema.counters
+        query = select(table).where(table.c.cluster == cluster)
+        before = {tuple(row[name] for name in _COUNTER): dict(row) for row in connection.execute(query).mappings()}
+        rows = []
+        for row in counter_rows(cluster, totals(connection, cluster), now):
+            known = before.get(tuple(row[name] for name in _COUNTER))
+            kept_of = {} if known is None else {name: known[name] for name in ("first_at", "last_at")}
+            highest = max(row["highest"], known["highest"] if known else 0)
+            rows.append({**row, **kept_of, "highest": highest})
+        bulk.upsert(connection, table, rows)
+
+
+_COUNTER = tuple(column.name for column in schema.counters.primary_key.columns)
 
 
 def _months(connection: Connection) -> Iterator[list[date]]:
@@ -222,7 +250,18 @@ def _add_runs(connection: Connection, found: dict[str, Rollup], cluster: str | N
         .where(*ran)
     )
     for row in _stream(connection, starts):
-        add_run(_of(found, row.cluster)[USAGE.name], _who(row), row)
+        if stretch is None:
+            add_run(_of(found, row.cluster)[USAGE.name], _who(row), row)
+            continue
+        # the days of a long run that lie in another stretch are counted there
+        figures = no_figures(USAGE)
+        add_run(figures, _who(row), row)
+        usage = _of(found, row.cluster)[USAGE.name]
+        for key, values in figures.items():
+            if stretch[0].date() <= key[0] < stretch[1].date():
+                sums = usage[key]
+                for place, value in enumerate(values):
+                    sums[place] += value
 
 
 def _add_arrivals(connection: Connection, found: dict[str, Rollup], cluster: str | None, stretch: _Stretch) -> None:
@@ -244,11 +283,11 @@ def _add_workers(connection: Connection, found: dict[str, Rollup], cluster: str 
         run_workers.c.number == runs.c.number,
     )
     key = (_day(connection, runs.c.ended_at), run_workers.c.worker, _told(runs))
-    length = _length(connection, runs.c.started_at, runs.c.ended_at)
+    length = _ran(connection)
     there = (run_workers.c.cpus, run_workers.c.gpus, cast(run_workers.c.memory_bytes, Double) / MIB)
     measures = (
-        func.count(),
-        func.sum(case((run_workers.c.cpus.is_(None), 1), else_=0)),
+        func.sum(case((runs.c.resized, 0), else_=1)),
+        func.sum(case((and_(run_workers.c.cpus.is_(None), ~runs.c.resized), 1), else_=0)),
         func.sum(length),
         *(func.sum(_held(connection, each, length)) for each in there),
     )
@@ -262,17 +301,19 @@ def _add_workers(connection: Connection, found: dict[str, Rollup], cluster: str 
 
 
 def _add_efficiency(connection: Connection, found: dict[str, Rollup], cluster: str | None, stretch: _Stretch) -> None:
-    length = _length(connection, runs.c.started_at, runs.c.ended_at)
+    length = _ran(connection)
     told_cpu = and_(runs.c.used_cpu_seconds.is_not(None), runs.c.cpus.is_not(None))
     told_memory = and_(runs.c.used_memory_bytes.is_not(None), runs.c.memory_bytes > 0)
     memory, used_memory = (cast(each, Double) / MIB for each in (runs.c.memory_bytes, runs.c.used_memory_bytes))
+    held, used = _held(connection, runs.c.cpus, length), _held(connection, runs.c.used_cpu_seconds, literal(1))
     measures = (
-        func.count(),
-        func.sum(case((told_cpu, 0), else_=1)),
-        func.sum(case((told_cpu, _held(connection, runs.c.cpus, length)), else_=0)),
-        func.sum(case((told_cpu, _held(connection, runs.c.used_cpu_seconds, literal(1))), else_=0)),
+        func.sum(case((runs.c.resized, 0), else_=1)),
+        func.sum(case((or_(told_cpu, runs.c.resized), 0), else_=1)),
+        func.sum(case((told_cpu, held), else_=0)),
+        func.sum(case((told_cpu, used), else_=0)),
         func.sum(case((told_memory, _held(connection, memory, length)), else_=0)),
         func.sum(case((told_memory, _held(connection, used_memory, length)), else_=0)),
+        func.sum(case((and_(told_cpu, held > used), held - used), else_=0)),
     )
     key = (_day(connection, runs.c.ended_at), *(_text(column) for column in _WHO))
     query = (
@@ -295,12 +336,14 @@ def _add_sums(connection: Connection, found: dict[str, Rollup], daily: Daily, qu
 
 def _add_durations(connection: Connection, found: dict[str, Rollup], cluster: str | None, stretch: _Stretch) -> None:
     of_jobs = _counted(cluster)
-    of_runs = [runs.c.ended_at.is_not(None), _told(runs) != "", *_counted(cluster), *_ended(stretch)]
-    for kind, begin, end, source, conditions in (
-        ("wait", jobs.c.submitted_at, jobs.c.first_started_at, jobs, [*of_jobs, *_started(stretch)]),
-        ("run", runs.c.started_at, runs.c.ended_at, runs.join(jobs, _same_job(runs)), of_runs),
+    of_runs = [runs.c.ended_at.is_not(None), _told(runs) != "", ~runs.c.resized, *_counted(cluster), *_ended(stretch)]
+    waited = _length(connection, jobs.c.submitted_at, jobs.c.first_started_at)
+    whole = _ran(connection, func.coalesce(runs.c.run_started_at, runs.c.started_at, type_=UtcDateTime()))
+    for kind, length, end, source, conditions in (
+        ("wait", waited, jobs.c.first_started_at, jobs, [*of_jobs, *_started(stretch)]),
+        ("run", whole, runs.c.ended_at, runs.join(jobs, _same_job(runs)), of_runs),
     ):
-        length = _length(connection, begin, end).label("seconds")
+        length = length.label("seconds")
         bound = case(*((length <= each, each) for each in BOUNDS), else_=LONGER).label("at_most")
         key = (_day(connection, end).label("day"), _text(jobs.c.queue).label("of_queue"), bound)
         query = select(jobs.c.cluster, *key, length).select_from(source).where(*conditions).subquery()
@@ -383,6 +426,13 @@ def _length(connection: Connection, begin: ColumnElement[Any], end: ColumnElemen
     if connection.dialect.name == "sqlite":
         return func.min(func.max(0, seconds), LONGER)
     return cast(func.least(func.greatest(0, func.floor(seconds)), LONGER), Integer)
+
+
+def _ran(connection: Connection, begin: ColumnElement[Any] | None = None) -> ColumnElement[Any]:
+    """Give what `history.rollup.ran` gives."""
+    length = _length(connection, runs.c.started_at if begin is None else begin, runs.c.ended_at)
+    greatest = func.max if connection.dialect.name == "sqlite" else func.greatest
+    return cast(greatest(0, length - func.coalesce(runs.c.suspended_seconds, 0)), Integer)
 
 
 def _held(connection: Connection, value: ColumnElement[Any], length: ColumnElement[Any]) -> ColumnElement[Any]:

@@ -97,7 +97,9 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     suspended_seconds: int | None = None
     """For how long it was suspended: a part of its time in which it is not accounted for."""
     resized: bool = False
-    """It ended as its job's allocation was changed, and the run goes on in the next one of these."""
+    """It is a part of a run, which ended as its job's allocation changed: the run goes on in the next one of these."""
+    run_started_at: datetime | None = None
+    """Of a later part of a run: when the first part started."""
     workers: tuple[RunWorker, ...] = ()
     accounted: bool = False
     """Whether the scheduler's accounting has said this, rather than its queue."""
@@ -115,6 +117,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Slurm: the Submit of the newest attempt. None where the scheduler's identity has no attempts in it."""
     requeued: bool = False
     """The scheduler says that an earlier attempt of the same job exists."""
+    lends_cpus: bool = False
+    """It is suspended, and the scheduler gives its CPUs to others meanwhile; a fact of the moment, not stored."""
     raw_id: str | None = None
     """Slurm's JobIDRaw where it is another than native_id."""
 

@@ -3,7 +3,11 @@
 A rollup is exact because it is only ever changed by differences of this function (`history.pages`), and because
 whole numbers add up to the same in any order. Days are days of UTC. A job counts as submitted on the day of its
 submission, as started on that of its first start, and as ended on that of its end; a run counts on its workers on the
-day it ended, and its time on the days on which it ran, once it has ended.
+day it ended, and its time on the days on which it ran, once it has ended. The time that a run was suspended is none of
+its time, as slurmdbd counts. A part of a run that was resized has its time, and is no run: its last part is.
+
+What is wasted (held and not used) is added up run by run and never negative: a job that used more than it held must not
+hide what others wasted.
 """
 
 from bisect import bisect_left
@@ -28,7 +32,7 @@ USAGE = Daily(
     "usage_daily",
     ("queue", "owner", "account", "vo", "outcome"),
     ("jobs", "waits", "wait_seconds", "runs", "wall_seconds", "cpu_seconds", "gpu_seconds", "memory_mib_seconds",
-     "measured_cpu_seconds", "used_cpu_seconds"),
+     "measured_cpu_seconds", "used_cpu_seconds", "wasted_cpu_seconds"),
 )  # fmt: skip
 """What was used, and how jobs ended; the outcome is empty until accounting has told of it."""
 ARRIVALS = Daily("arrivals_daily", ("queue", "owner", "account", "vo"), ("submitted", "started"))
@@ -44,8 +48,9 @@ DURATIONS = Daily("durations_daily", ("queue", "kind", "at_most_seconds"), ("job
 EFFICIENCY = Daily(
     "efficiency_daily",
     ("queue", "owner", "account", "vo"),
-    ("runs", "untold_runs", "cpu_seconds", "used_cpu_seconds", "memory_mib_seconds", "used_memory_mib_seconds"),
-)
+    ("runs", "untold_runs", "cpu_seconds", "used_cpu_seconds", "memory_mib_seconds", "used_memory_mib_seconds",
+     "wasted_cpu_seconds"),
+)  # fmt: skip
 """Runs that ended, each as a whole: what they held and used, as far as it is told; the memory used is the peak."""
 DAILY = (USAGE, ARRIVALS, WORKERS, DURATIONS, EFFICIENCY)
 MONTHLY_USAGE = Daily("usage_monthly", USAGE.key, USAGE.measures)
@@ -112,22 +117,19 @@ def add_job(job: Job, rollup: Rollup, sign: int = 1) -> None:
         if run.ended_at is None:
             continue
         add_run(rollup[USAGE.name], who, run, sign)
-        day, length, outcome = (
-            run.ended_at.date(),
-            _length(run.started_at, run.ended_at),
-            told(run.outcome, run.accounted),
-        )
+        day, length, outcome = run.ended_at.date(), ran(run), told(run.outcome, run.accounted)
         figures = rollup[EFFICIENCY.name][(day, *who)]
         for place, value in enumerate(_whole(run, length)):
             figures[place] += sign * value
-        if outcome:
-            figures = durations[(day, queue, "run", _bound(length))]
+        if outcome and not run.resized:
+            whole = ran(run, run.run_started_at)
+            figures = durations[(day, queue, "run", _bound(whole))]
             figures[0] += sign
-            figures[1] += sign * length
+            figures[1] += sign * whole
         for there in run.workers:
             figures = workers[(day, there.worker, outcome)]
-            figures[0] += sign
-            figures[1] += sign * (there.cpus is None)
+            figures[0] += sign * (not run.resized)
+            figures[1] += sign * (there.cpus is None and not run.resized)
             figures[2] += sign * length
             figures[3] += sign * _held(there.cpus, length)
             figures[4] += sign * _held(there.gpus, length)
@@ -161,29 +163,43 @@ def add_run(usage: Figures, who: tuple[str, str, str, str], run: Run, sign: int 
     if run.ended_at is None:
         return
     outcome = told(run.outcome, run.accounted)
-    usage[(run.ended_at.date(), *who, outcome)][3] += sign
+    usage[(run.ended_at.date(), *who, outcome)][3] += sign * (not run.resized)
     for day, parts in _days(run, run.ended_at):
         figures = usage[(day, *who, outcome)]
         for place, part in enumerate(parts, 4):
             figures[place] += sign * part
 
 
-def _days(run: Run, ended_at: datetime) -> Iterator[tuple[date, tuple[int, int, int, int, int, int]]]:
+def ran(run: Run, since: datetime | None = None) -> int:
+    """Return the seconds of an ended run (or a row of `runs`), without those of its suspension.
+
+    Args:
+        since: the beginning, where it is another one than the run's own.
+    """
+    assert run.ended_at is not None
+    return max(0, _length(since or run.started_at, run.ended_at) - (run.suspended_seconds or 0))
+
+
+def _days(run: Run, ended_at: datetime) -> Iterator[tuple[date, tuple[int, int, int, int, int, int, int]]]:
     """Give what a run adds to each day it ran on, in the order of the measures of USAGE from `wall_seconds` on."""
     cpus, gpus, memory = run.cpus or 0.0, run.gpus or 0.0, run.memory_bytes or 0
     used = run.used_cpu_seconds
     wall = int((ended_at - run.started_at).total_seconds())
+    counted = max(0, wall - (run.suspended_seconds or 0))
     begin, before, used_before = run.started_at, 0, 0
     while True:
         day = begin.date()
         end = min(ended_at, begin.replace(hour=0, minute=0, second=0, microsecond=0) + _DAY)
-        until = wall if end == ended_at else int((end - run.started_at).total_seconds())
+        passed = wall if end == ended_at else int((end - run.started_at).total_seconds())
+        # when it was suspended is not told: evenly, and the parts add up to the whole
+        until = passed if counted == wall else passed * counted // wall
         seconds = until - before
         allocated = _bounded(cpus * seconds)
         used_until = 0
         if used is not None:
             # how the CPU time was spread over the run is not known: evenly, and the parts add up to the whole
-            used_until = _bounded(used if end == ended_at else used * until / wall)
+            used_until = _bounded(used if end == ended_at else used * passed / wall)
+        mine = used_until - used_before
         yield (
             day,
             (
@@ -192,7 +208,8 @@ def _days(run: Run, ended_at: datetime) -> Iterator[tuple[date, tuple[int, int, 
                 _bounded(gpus * seconds),
                 _bounded(memory * seconds >> 20),
                 allocated if used is not None else 0,
-                used_until - used_before,
+                mine,
+                max(0, allocated - mine) if used is not None else 0,
             ),
         )
         if end == ended_at:
@@ -200,17 +217,20 @@ def _days(run: Run, ended_at: datetime) -> Iterator[tuple[date, tuple[int, int, 
         begin, before, used_before = end, until, used_until
 
 
-def _whole(run: Run, seconds: int) -> tuple[int, int, int, int, int, int]:
+def _whole(run: Run, seconds: int) -> tuple[int, int, int, int, int, int, int]:
     """Give what an ended run adds to the measures of EFFICIENCY."""
     told_cpu = run.used_cpu_seconds is not None and run.cpus is not None
     told_memory = run.used_memory_bytes is not None and run.memory_bytes is not None and run.memory_bytes > 0
+    held, used = (_held(run.cpus, seconds), _held(run.used_cpu_seconds, 1)) if told_cpu else (0, 0)
+    one = 0 if run.resized else 1
     return (
-        1,
-        0 if told_cpu else 1,
-        _held(run.cpus, seconds) if told_cpu else 0,
-        _held(run.used_cpu_seconds, 1) if told_cpu else 0,
+        one,
+        0 if told_cpu else one,
+        held,
+        used,
         _held((run.memory_bytes or 0) / MIB, seconds) if told_memory else 0,
         _held((run.used_memory_bytes or 0) / MIB, seconds) if told_memory else 0,
+        max(0, held - used),
     )
 
 

@@ -1,5 +1,6 @@
 """Between a stored job and its rows in jobs, runs, run_workers and job_pauses."""
 
+import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
@@ -26,13 +27,14 @@ _SAME = (
 
 _RUN_SAME = (
     "attempt_at", "started_at", "ended_at", "cpus", "gpus", "memory_bytes", "outcome", "exit_code", "exit_signal",
-    "used_cpu_seconds", "used_memory_bytes", "accounted",
+    "used_cpu_seconds", "used_memory_bytes", "used_gpu_seconds", "used_gpu_memory_bytes", "suspended_seconds",
+    "resized", "run_started_at", "accounted",
 )  # fmt: skip
+
+_SHARE = ("worker", "cpus", "gpus", "memory_bytes", "gpu_models", "gpu_parts")
 
 REQUEUED = "requeued"
 """The kind of pause in which a job waits again; it follows from the job's runs, the others from what was observed."""
-_AGAIN = (Outcome.PREEMPTED, Outcome.NODE_FAIL)
-"""Outcomes of a run after which its job waits again."""
 
 _job_values = attrgetter(*_SAME)
 _run_values = attrgetter(*_RUN_SAME)
@@ -49,6 +51,7 @@ def rows_of(job: Job, cluster: str, seen_at: datetime, into: Rows) -> None:
         "first_started_at": started,
         "wait_span": schema.span_class(job.submitted_at, started or job.ended_at),
         "run_count": len(job.runs),
+        "seal": seal(cluster, job.native_id, job.submitted_at),
         "seen_at": seen_at,
     }
     for number, run in enumerate(job.runs, 1):
@@ -74,6 +77,8 @@ def rows_of(job: Job, cluster: str, seen_at: datetime, into: Rows) -> None:
                 "cpus": there.cpus,
                 "gpus": there.gpus,
                 "memory_bytes": there.memory_bytes,
+                "gpu_models": there.gpu_models,
+                "gpu_parts": there.gpu_parts,
             }
 
     for begin, end in waits_again(job):
@@ -100,9 +105,18 @@ def waits_again(job: Job) -> Iterator[tuple[datetime, datetime | None]]:
         return
     if job.state in (State.PENDING, State.HELD):
         yield last.ended_at, None
-    waited = last.outcome in _AGAIN or job.outcome is Outcome.CANCELLED
-    if waited and last.outcome is not job.outcome and job.ended_at is not None and last.ended_at < job.ended_at:
-        yield last.ended_at, job.ended_at  # it was cancelled while it waited, or was held
+    if job.ended_at is None or job.ended_at <= last.ended_at:
+        return
+    # it was cancelled (or its deadline passed) while it waited again, or was held: on Slurm in an attempt of its own
+    waited = job.outcome is Outcome.CANCELLED if job.attempt_at is None else job.attempt_at > last.attempt_at
+    if waited:
+        yield last.ended_at, job.ended_at
+
+
+def seal(cluster: str, native_id: str, submitted_at: datetime) -> int:
+    """Return what BBQ writes beside each job that it was told of: a row without it was put there by somebody else."""
+    identity = f"{cluster}\0{native_id}\0{int(submitted_at.timestamp())}"
+    return zlib.crc32(identity.encode("utf-8", "replace")) - (1 << 31)
 
 
 def no_rows() -> Rows:
@@ -135,7 +149,7 @@ def assemble(
     places: dict[tuple[Any, ...], list[RunWorker]] = defaultdict(list)
     for row in sorted(workers, key=lambda row: row["worker"]):
         places[row["native_id"], row["submitted_at"], row["number"]].append(
-            RunWorker(worker=row["worker"], cpus=row["cpus"], gpus=row["gpus"], memory_bytes=row["memory_bytes"])
+            RunWorker(**{name: row[name] for name in _SHARE})
         )
     starts: dict[tuple[Any, ...], list[Run]] = defaultdict(list)
     for row in sorted(runs, key=lambda row: row["number"]):

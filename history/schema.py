@@ -25,6 +25,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    false,
     text,
 )
 from sqlalchemy.dialects import postgresql
@@ -132,7 +133,7 @@ jobs = Table(
     _moment("first_started_at"),
     _moment("ended_at"),
     Column("wait_span", SmallInteger, nullable=False),
-    Column("run_count", SmallInteger, nullable=False),
+    Column("run_count", Integer, nullable=False),
     Column("requested_cpus", Double),
     Column("requested_memory_bytes", BigInteger),
     Column("requested_gpus", Double),
@@ -149,6 +150,7 @@ jobs = Table(
     Column("accounted", Boolean, nullable=False),
     Column("details", _json()),
     _moment("seen_at", nullable=False),
+    Column("seal", Integer),
     postgresql_partition_by="RANGE (submitted_at)",
 )
 Index(None, jobs.c.owner, jobs.c.submitted_at)
@@ -199,7 +201,7 @@ runs = Table(
     "runs",
     metadata,
     *_identity(),
-    Column("number", SmallInteger, primary_key=True, autoincrement=False),
+    Column("number", Integer, primary_key=True, autoincrement=False),
     _moment("attempt_at", nullable=False),
     _moment("started_at", nullable=False),
     _moment("ended_at"),
@@ -215,6 +217,11 @@ runs = Table(
     Column("used_cpu_seconds", Double),
     Column("used_memory_bytes", BigInteger),
     Column("accounted", Boolean, nullable=False),
+    Column("used_gpu_seconds", Double),
+    Column("used_gpu_memory_bytes", BigInteger),
+    Column("suspended_seconds", Integer),
+    _moment("run_started_at"),
+    Column("resized", Boolean, nullable=False, server_default=false()),
     CheckConstraint(_OPEN_CHECK, name="open_span"),
     postgresql_partition_by="RANGE (submitted_at)",
     sqlite_with_rowid=False,
@@ -246,12 +253,14 @@ run_workers = Table(
     "run_workers",
     metadata,
     *_identity(),
-    Column("number", SmallInteger, primary_key=True, autoincrement=False),
+    Column("number", Integer, primary_key=True, autoincrement=False),
     Column("worker", _key_text(), primary_key=True),
     _moment("started_at", nullable=False),
     _moment("ended_at"),
     Column("span", SmallInteger, nullable=False),
     *_held(),
+    Column("gpu_models", _json()),
+    Column("gpu_parts", _json()),
     CheckConstraint(_OPEN_CHECK, name="open_span"),
     postgresql_partition_by="RANGE (submitted_at)",
     sqlite_with_rowid=False,
@@ -323,6 +332,20 @@ worker_states = Table(
     Column("details", _json()),
 )
 Index("ix_worker_states_open", worker_states.c.cluster, worker_states.c.worker, worker_states.c.ended_at)
+
+worker_use = Table(
+    "worker_use",
+    metadata,
+    _cluster(),
+    Column("worker", _key_text(), primary_key=True),
+    _moment("read_at", nullable=False),
+    Column("cpus", Double),
+    Column("memory_bytes", BigInteger),
+    Column("jobs", Integer),
+    Column("gpus", _json()),
+    Column("gpu_parts", _json()),
+)
+"""What is in use on each worker by its own record, as of the newest reading."""
 
 queue_settings = Table(
     "queue_settings",
@@ -407,6 +430,7 @@ verifications = Table(
     Column("missing", Integer, nullable=False),
     Column("extra", Integer, nullable=False),
     Column("different", Integer, nullable=False),
+    Column("not_confirmed", Integer, nullable=False, server_default="0"),
 )
 
 tasks = Table(

@@ -1,7 +1,7 @@
-"""Writing the history: every page of observations in one transaction with its watermark.
+"""Writing the history: every batch of observations in one transaction with its watermark, and seen as a whole.
 
-Saving is idempotent: a page is merged with what is stored (`history.merge`), and only rows that come out
-different are written. Saving the same page again, or an older one later, changes nothing.
+Saving is idempotent: a batch is merged with what is stored (`history.merge`), page by page, and only rows that come
+out different are written. Saving the same batch again, or an older one later, changes nothing.
 """
 
 import logging
@@ -23,14 +23,14 @@ from history.counters import Count
 from history.database import is_away
 from history.merge import left
 from history.pages import save_page
-from history.periods import save_periods, save_seen, worker_settings
+from history.periods import save_periods, save_seen, save_use, worker_settings
 from history.records import Job, Outcome, Queue, State, Worker
 from history.rows import stored_jobs
 from history.upgrade import upgrade
 from history.writer import Writer
 
 PAGE = 2_000
-"""Jobs in one transaction."""
+"""Jobs that are merged and written together."""
 MOST_GAPS = 100
 FORGET_AFTER = timedelta(days=30)
 """A source that has not been read for so long is no longer expected to come back."""
@@ -129,23 +129,15 @@ class History:
             names = connection.scalars(query).all()
         return sorted({queue for queue in (name.partition(":")[2] for name in names) if queue})
 
-    def open_ids(self, cluster: str, queue: str | None = None) -> list[str]:
-        """Give the native ids of the jobs that have not ended as far as is known."""
+    def open_jobs(self, cluster: str, queue: str | None = None) -> list[tuple[str, datetime, bool]]:
+        """Return the jobs that have not ended as far as is known: id, submission, and whether the id has attempts."""
         table = schema.jobs
-        query = select(table.c.native_id).where(table.c.cluster == cluster, table.c.ended_at.is_(None))
+        columns = (table.c.native_id, table.c.submitted_at, table.c.attempt_at.is_not(None))
+        query = select(*columns).where(table.c.cluster == cluster, table.c.ended_at.is_(None))
         if queue is not None:
             query = query.where(table.c.queue == queue)
         with self._engine.connect() as connection:
-            return list(connection.scalars(query))
-
-    def newest_jobs(self, cluster: str, native_ids: Iterable[str]) -> dict[str, Job]:
-        """Give the newest job of each of these ids, with all its runs."""
-        found: dict[str, Job] = {}
-        with self._engine.connect() as connection:
-            for page in _pages(list(native_ids)):
-                for native_id, jobs in stored_jobs(connection, cluster, page).items():
-                    found[native_id] = max(jobs, key=lambda job: job.submitted_at)
-        return found
+            return [(row[0], row[1], bool(row[2])) for row in connection.execute(query)]
 
     def unaccounted(self, cluster: str, since: datetime, until: datetime, most: int) -> list[str]:
         """Give the native ids of jobs that left the queue in a period and of whose end accounting has not told."""
@@ -160,7 +152,7 @@ class History:
             return list(connection.scalars(query))
 
     def save(self, batch: Batch) -> int:
-        """Store a batch: its pages one after the other, and with the last one its watermark.
+        """Store a batch as a whole, with its watermark.
 
         Rows that the database refuses, as it would refuse them for ever, are set aside; the rest of their page is
         stored. Saving a batch again changes nothing.
@@ -183,46 +175,77 @@ class History:
             return 0
         jobs = batch.jobs
         if batch.whole_queue:
-            there = {job.native_id for job in jobs}
-            gone = [each for each in self.open_ids(batch.cluster, batch.queue) if each not in there]
-            known = self.newest_jobs(batch.cluster, gone)
-            jobs = [*jobs, *(left(job, batch.seen_at) for job in known.values() if job.state is not State.ENDED)]
-        pages = list(_pages(jobs)) or [[]]
-        changed = sum(self._save_or_split(batch, page, last=page is pages[-1]) for page in pages)
+            jobs = [*jobs, *(left(job, batch.seen_at) for job in self._gone(batch))]
+        self.make_months(jobs)
+        try:
+            changed, new = self._save_all(batch, jobs)
+        except SQLAlchemyError as error:
+            if "no partition of relation" not in str(error):
+                raise
+            self._months.clear()  # a month that was there has been pruned since
+            self.make_months(jobs)
+            changed, new = self._save_all(batch, jobs)
+        if new:
+            self.rows_set_aside[batch.cluster, batch.source] += new
         if batch.reached_at is not None:
             self.reached_at[batch.cluster, batch.source] = batch.reached_at
         return changed
 
-    def _save_or_split(self, batch: JobsBatch, page: Sequence[Job], *, last: bool, again: bool = False) -> int:
-        """Store a page; one that is refused is halved until the rows are found that are to blame."""
+    def _save_all(self, batch: JobsBatch, jobs: Sequence[Job]) -> tuple[int, int]:
+        """Store a batch as a whole: no reader sees a part of it. Return how many jobs changed and were set aside."""
+        with self.writing(batch.cluster, batch.seen_at) as writer:
+            pruned_before = self.pruned_before(writer.connection, batch.cluster)
+            changed = new = 0
+            for page in _pages(jobs):
+                each = self._save_or_split(writer, batch, page, pruned_before)
+                changed, new = changed + each[0], new + each[1]
+            new += self._finish(writer, batch)
+        return changed, new
+
+    def _gone(self, batch: JobsBatch) -> list[Job]:
+        """Return the jobs of a queue that are stored as open and are not in it: by id and, where ids come again without
+        a word (HTCondor, after a spool is lost), by the whole identity."""
+        there = {job.native_id for job in batch.jobs}
+        exact = {(job.native_id, job.submitted_at) for job in batch.jobs if job.attempt_at is None}
+        gone = [
+            (native_id, submitted_at)
+            for native_id, submitted_at, has_attempts in self.open_jobs(batch.cluster, batch.queue)
+            if native_id not in there or (not has_attempts and exact and (native_id, submitted_at) not in exact)
+        ]
+        found: list[Job] = []
+        with self._engine.connect() as connection:
+            for page in _pages(gone):
+                stored = stored_jobs(connection, batch.cluster, [], page)
+                found += [job for jobs in stored.values() for job in jobs if job.state is not State.ENDED]
+        return found
+
+    def _save_or_split(
+        self, writer: Writer, batch: JobsBatch, page: Sequence[Job], pruned_before: datetime | None
+    ) -> tuple[int, int]:
+        """Store a page; one that is refused is halved until the rows are found that are to blame.
+
+        Returns:
+            how many jobs changed, and how many were newly set aside.
+        """
+        written = writer.written.copy()
         try:
-            self.make_months(page)
-            with self.writing(batch.cluster, batch.seen_at) as writer:
-                changed = save_page(writer, page, self.pruned_before(writer.connection, batch.cluster))
-                new = self._finish(writer, batch) if last else 0
-            self._count_aside(batch, new)
-            return changed
+            with writer.connection.begin_nested():
+                return save_page(writer, page, pruned_before), 0
         except Exception as error:
-            if is_away(error) or not page:
+            writer.written = written
+            if is_away(error) or "no partition of relation" in str(error):
                 raise
-            # a month that was there may have been pruned since: it is made again before a row is blamed
-            self._months.clear()
-            if len(page) == 1 and not again:
-                return self._save_or_split(batch, page, last=last, again=True)
             if len(page) > 1:
                 half = len(page) // 2
-                first = self._save_or_split(batch, page[:half], last=False)
-                return first + self._save_or_split(batch, page[half:], last=last)
+                first = self._save_or_split(writer, batch, page[:half], pruned_before)
+                second = self._save_or_split(writer, batch, page[half:], pruned_before)
+                return first[0] + second[0], first[1] + second[1]
             said = " ".join(str(error).split())[:500]
             log.error(
                 "a job is refused by the database and set aside",
                 extra={"cluster": batch.cluster, "source": batch.source, "job": page[0].native_id, "error": said},
             )
-            with self.writing(batch.cluster, batch.seen_at) as writer:
-                new = set_aside(writer, batch.source, "refused", [(said, as_text(page[0]))])
-                new += self._finish(writer, batch) if last else 0
-            self._count_aside(batch, new)
-            return 0
+            return 0, set_aside(writer, batch.source, "refused", [(said, as_text(page[0]))])
 
     def _finish(self, writer: Writer, batch: JobsBatch) -> int:
         """Write, with the last rows of a batch, how far its source has been read; give what was newly set aside."""
@@ -238,10 +261,6 @@ class History:
                 batch.gaps,
             )
         return new
-
-    def _count_aside(self, batch: JobsBatch, new: int) -> None:
-        if new:
-            self.rows_set_aside[batch.cluster, batch.source] += new
 
     def save_jobs(
         self,
@@ -317,6 +336,7 @@ class History:
             save_periods(writer, schema.worker_states, "worker", states)
             settings = {queue.name: {"state": queue.state, "settings": dict(queue.settings)} for queue in queues}
             save_periods(writer, schema.queue_settings, "queue", settings)
+            save_use(writer, workers)
             self._collected(writer.connection, cluster, source, seen_at, None, interval_seconds)
         for table, names in due.items():
             self._seen[cluster, table.name] = seen_at, names

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import URL, Connection, Engine, inspect
 
 from history.database import HistoryError, shown
+from history.migrations import wanted
 from history.months import LOCK
 
 if TYPE_CHECKING:
@@ -64,6 +65,11 @@ def upgrade(engine: Engine) -> list[str]:
             config = _config()
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+            rollups = wanted(connection)
+            if rollups:
+                from history.rebuild import fill_in
+
+                fill_in(connection, rollups)
     return missing
 
 

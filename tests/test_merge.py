@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from history.merge import merge
 from history.records import Job, Outcome, Run, RunWorker, State
@@ -17,14 +18,15 @@ def at(seconds: int) -> datetime:
     return T + timedelta(seconds=seconds)
 
 
+WORKERS = (RunWorker(worker="n1"), RunWorker(worker="n2"))
+SHARED = tuple(replace(each, cpus=cpus, gpus=0.0) for each, cpus in zip(WORKERS, (1.5, 0.5), strict=True))
+"""Two workers as accounting tells them, and with what the queue told of them."""
+
+
 def live(
     submit: int, state: State = State.PENDING, start: int | None = None, *, requeued: bool = False, name: str = "name"
 ) -> Job:
-    runs = (
-        ()
-        if start is None
-        else (Run(attempt_at=at(submit), started_at=at(start), workers=(RunWorker(worker="n1"),), cpus=2.0),)
-    )
+    runs = () if start is None else (Run(attempt_at=at(submit), started_at=at(start), workers=SHARED, cpus=2.0),)
     return Job(
         native_id="7", submitted_at=at(submit), attempt_at=at(submit), owner="alice", queue="q", state=state,
         native_state=state.value.upper(), requeued=requeued, runs=runs, name=name,
@@ -32,9 +34,10 @@ def live(
 
 
 def accounted(
-    submit: int, start: int | None, end: int, native_state: str = "COMPLETED", outcome: Outcome = Outcome.COMPLETED
-) -> Job:
-    again = native_state == "REQUEUED"
+    submit: int, start: int | None, end: int, native_state: str = "COMPLETED",
+    outcome: Outcome | None = Outcome.COMPLETED,
+) -> Job:  # fmt: skip
+    again = native_state in ("REQUEUED", "RESIZING")
     runs = ()
     if start is not None:
         runs = (
@@ -43,14 +46,16 @@ def accounted(
                 started_at=at(start),
                 ended_at=at(end),
                 outcome=outcome,
-                workers=(RunWorker(worker="n1"),),
+                workers=WORKERS,
                 cpus=2.0,
+                resized=native_state == "RESIZING",
                 accounted=True,
             ),
         )
     return Job(
         native_id="7", submitted_at=at(submit), attempt_at=at(submit), owner="alice", queue="q", accounted=True,
-        state=State.PENDING if again else State.ENDED, native_state=native_state, outcome=None if again else outcome,
+        state=State.RUNNING if native_state == "RESIZING" else State.PENDING if again else State.ENDED,
+        native_state=native_state, outcome=None if again else outcome,
         ended_at=None if again else at(end), runs=runs, name="name",
     )  # fmt: skip
 
@@ -82,7 +87,9 @@ def test_an_earlier_attempt_that_comes_late_changes_the_jobs_key() -> None:
 
 def test_a_queue_read_before_the_end_does_not_reopen_a_job() -> None:
     stored = merge([], [accounted(0, 10, 20)])
-    assert merge(stored, [live(0, State.RUNNING, 10)]) == stored
+    (late,) = merge(stored, [live(0, State.RUNNING, 10)])
+    assert late == replace(stored[0], runs=(replace(stored[0].runs[0], workers=SHARED),))  # only shares are news
+    assert merge([late], [live(0, State.RUNNING, 10)]) == [late]
 
 
 def test_a_recycled_id_closes_what_was_never_seen_to_end() -> None:
@@ -134,9 +141,24 @@ def some_lives(number: Callable[[int, int], int]) -> list[list[Job]]:
             again = attempt > 0
             seen.append(live(submit, requeued=again))
             seen.append(live(submit, State.RUNNING, start, requeued=again))
-            ends = [("REQUEUED", Outcome.PREEMPTED), ("NODE_FAIL", Outcome.NODE_FAIL)]
-            how = ("COMPLETED", Outcome.COMPLETED) if attempt == attempts - 1 else ends[number(0, 1)]
-            seen.append(accounted(submit, start, end, *how))
+            if number(0, 3) == 0:
+                seen.append(replace(live(submit, State.SUSPENDED, start, requeued=again), lends_cpus=True))
+            part, began = submit, start
+            for change in range(start + 1, end, 17)[: number(0, 2)]:  # it is resized
+                seen.append(accounted(part, began, change, "RESIZING", None))
+                part = began = change
+                resized = live(submit, State.RUNNING, start, requeued=again)
+                run = replace(resized.runs[0], attempt_at=at(part), started_at=at(part))
+                seen.append(replace(resized, attempt_at=at(part), runs=(run,)))
+            ends = [("REQUEUED", Outcome.CANCELLED), ("NODE_FAIL", Outcome.NODE_FAIL)]
+            last = attempt == attempts - 1
+            how = ("COMPLETED", Outcome.COMPLETED) if last else ends[number(0, 1)]
+            ending = accounted(part, began, end, *how)
+            if number(0, 2) == 0:
+                ending = replace(ending, runs=(replace(ending.runs[0], suspended_seconds=number(1, 9)),))
+            seen.append(ending)
+            if how[0] == "REQUEUED" and end - 1 > began and number(0, 1):  # it had been called completed at first
+                seen.append(accounted(part, began, end - 1))
             clock = end
         clock += 1000
         jobs.append(seen)

@@ -66,6 +66,7 @@ def named(lives: list[list[Job]], native_id: str, chance: random.Random) -> list
         "gpus": chance.choice((None, 0.5, 4.0)),
         "memory_bytes": chance.choice((None, 100 << 20, 1 << 40)),
         "used_cpu_seconds": chance.choice((None, 0.0, 1234.567)),
+        "suspended_seconds": chance.choice((None, None, 7, 10**6)),
     }
 
     def moved(moment: datetime | None) -> datetime | None:
@@ -136,15 +137,15 @@ def test_a_run_over_midnight_counts_on_both_days_and_its_job_on_the_last(history
     )
     four, six = 4 * 3600, 6 * 3600
     assert usage(history) == {
-        first: [0, 0, 0, 0, four, 3 * four, four // 2, 1024 * four, 3 * four, 40],
-        last: [1, 1, 90, 1, six, 3 * six, six // 2, 1024 * six, 3 * six, 60],
+        first: [0, 0, 0, 0, four, 3 * four, four // 2, 1024 * four, 3 * four, 40, 3 * four - 40],
+        last: [1, 1, 90, 1, six, 3 * six, six // 2, 1024 * six, 3 * six, 60, 3 * six - 60],
     }
 
 
 def test_what_is_not_said_adds_nothing(history: History) -> None:
     job = ended(T, T + timedelta(hours=1), cpus=None, gpus=None, memory_bytes=None, used_cpu_seconds=None)
     history.save_jobs("local", "accounting", [job], seen_at=T)
-    assert list(usage(history).values()) == [[1, 1, 90, 1, 3600, 0, 0, 0, 0, 0]]
+    assert list(usage(history).values()) == [[1, 1, 90, 1, 3600, 0, 0, 0, 0, 0, 0]]
 
 
 def test_bookkeeping_for_a_routed_copy_counts_nowhere(history: History) -> None:
@@ -181,7 +182,7 @@ def test_durations_and_workers_are_kept_by_the_day(history: History) -> None:
     assert kept["workers_daily"] == {
         (last, "w1", "failed"): [1, 0, 36000, 90000, 18000, 108000], (last, "w2", "failed"): [1, 1, 36000, 0, 0, 0],
     }  # fmt: skip
-    assert kept["efficiency_daily"] == {(last, "q", "alice", "", ""): [1, 0, 108000, 100, 0, 0]}
+    assert kept["efficiency_daily"] == {(last, "q", "alice", "", ""): [1, 0, 108000, 100, 0, 0, 107900]}
     assert kept["durations_daily"] == {(first, "q", "wait", 300): [1, 90], (last, "q", "run", 43200): [1, 36000]}
 
 
@@ -201,3 +202,46 @@ def test_a_counter_stands_still_until_a_correction_is_made_up_for(history: Histo
     assert shown() == {"q": (1, 1), "other": (1, 1)}
     history.save_jobs("local", "accounting", [replace(job, native_id="3")], seen_at=T)
     assert shown() == {"q": (2, 2), "other": (1, 1)}
+
+
+def test_time_of_suspension_is_nobodys(history: History) -> None:
+    """As slurmdbd counts: ten hours with one of suspension are nine, of everything."""
+    history.save_jobs("local", "accounting", [ended(T, T + timedelta(hours=10), suspended_seconds=3600)], seen_at=T)
+    four, six = 4 * 3240, 6 * 3240
+    assert [figures[4:8] for figures in usage(history).values()] == [
+        [four, 3 * four, four // 2, 1024 * four], [six, 3 * six, six // 2, 1024 * six],
+    ]  # fmt: skip
+    assert rollups(history)["durations_daily"][(date(2026, 2, 1), "q", "run", 43200)] == [1, 32400]
+
+
+def test_a_part_of_a_run_has_its_time_and_is_no_run(history: History) -> None:
+    """10 s with 2 CPUs, then 1,190 s with 1: 1,210 CPU seconds of one run that took 1,200 s."""
+    change, end = T + timedelta(seconds=10), T + timedelta(seconds=1200)
+    first = replace(
+        ended(T, change, cpus=2.0, used_cpu_seconds=1.0, resized=True),
+        state=State.RUNNING,
+        ended_at=None,
+        outcome=None,
+        native_state="RESIZING",
+    )
+    last = replace(ended(change, end, cpus=1.0, used_cpu_seconds=2.0), submitted_at=change)
+    first = replace(first, submitted_at=T, runs=(replace(first.runs[0], attempt_at=T),), attempt_at=T)
+    history.save_jobs("local", "accounting", [first], seen_at=T)
+    history.save_jobs("local", "accounting", [last], seen_at=T)
+    (figures,) = usage(history).values()
+    assert figures[:1] + figures[3:6] == [1, 1, 1200, 1210] and figures[-3:] == [1210, 3, 1207]
+    kept = rollups(history)
+    assert kept["durations_daily"][(T.date(), "q", "run", 3600)] == [1, 1200]
+    assert [values[:2] for values in kept["efficiency_daily"].values()] == [[1, 0]]
+    with history._engine.connect() as connection:
+        assert inexact(connection, "local") == []
+
+
+def test_what_one_job_used_too_much_hides_nobodys_waste(history: History) -> None:
+    """D13: a job that used more CPU than it held is no negative waste."""
+    wasteful = ended(T, T + timedelta(seconds=1000), cpus=1.0, used_cpu_seconds=100.0)
+    greedy = replace(ended(T, T + timedelta(seconds=1000), cpus=1.0, used_cpu_seconds=50_000.0), native_id="2")
+    history.save_jobs("local", "accounting", [wasteful, greedy], seen_at=T)
+    with history._engine.connect() as connection:
+        wasted = [value for key, (value, _) in counters(connection, "local").items() if key[0] == "cpu_seconds_wasted"]
+        assert wasted == [900] and inexact(connection, "local") == []

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from exporter.snapshot import Feed, Kind, UnknownValue
+from exporter.snapshot import Feed, JobsReading, Kind, UnknownValue
 from exporter.sources import AnswerUnreadable, NotAllowed, TooMany, _slurm_accounting, _slurm_nodes
 from exporter.sources._slurm_jobs import JobsParser
 from exporter.sources.slurm import Settings, Source
+from exporter.tally import tally
 from history.records import Gpus, Job, Outcome, State, Waiting, WorkerFlag, WorkerState
 from tests.slurm_says import MARK, accounted, commands, marked, queued, step
 from tests.test_corpus import node
@@ -96,8 +97,10 @@ def test_a_suspended_job_holds_memory_and_gpus_and_no_cpus() -> None:
     """S11, as scontrol show node says of its worker: CPUAlloc=0, AllocMem and GresUsed as before."""
     (job,), _ = parse(queued(State="SUSPENDED", tres_alloc="cpu=2,mem=1G,node=1,gres/gpu=1,gres/gpu:a100=1"))
     (run,) = job.runs
-    assert (run.cpus, run.memory_bytes, run.gpus) == (0, 1 << 30, 1)
-    assert (run.workers[0].cpus, run.workers[0].gpus) == (0, 1) and job.requested_cpus == 2
+    assert job.lends_cpus and (run.cpus, run.memory_bytes, run.gpus) == (2, 1 << 30, 1)
+    counted = tally(JobsReading(taken_at=NOW, jobs=[job]))
+    (amount,) = counted.jobs.values()
+    assert (amount.jobs, amount.cpus, amount.memory_bytes, amount.gpus) == (1, 0, 1 << 30, 1)
 
 
 TOO_LARGE = "18446744073709551614"

@@ -17,6 +17,7 @@ from history.database import HistoryError, open_database
 from history.merge import left
 from history.months import months_ahead
 from history.records import Gpus, Job, Outcome, Queue, Run, RunWorker, State, Waiting, Worker, WorkerFlag, WorkerState
+from history.rows import stored_jobs
 from history.store import History
 from history.upgrade import newest, upgrade
 from tests.exact import inexact
@@ -81,11 +82,17 @@ def save(history: History, *jobs: Job, minutes: float = 0, watermark: str | None
     return history.save_jobs("local", "jobs", jobs, seen_at=at(minutes), watermark=watermark)
 
 
+def stored(history: History, *native_ids: str) -> dict[str, list[Job]]:
+    with history.reading() as connection:
+        return stored_jobs(connection, "local", native_ids)
+
+
 def test_a_job_comes_back_as_it_was_saved(history: History) -> None:
     for job in (pending("1"), running("2"), replace(ended("3"), exit_signal=9, het_parent="3", routed_to="4")):
         save(history, job)
-    assert sorted(history.open_ids("local")) == ["1", "2"] and history.open_ids("local", "other") == []
-    assert history.newest_jobs("local", ["1", "2", "9"]) == {"1": pending("1"), "2": running("2")}
+    assert sorted(each[0] for each in history.open_jobs("local")) == ["1", "2"]
+    assert history.open_jobs("local", "other") == []
+    assert stored(history, "1", "2", "9") == {"1": [pending("1")], "2": [running("2")]}
     (row,) = [row for row in rows(history, schema.jobs) if row["native_id"] == "3"]
     assert row["first_started_at"] == at(10) and row["run_count"] == 1 and row["wait_span"] == 9
     assert row["details"] == {"qos": "normal", "partitions": ["a", "b"]}
@@ -145,7 +152,7 @@ def test_a_job_that_waits_again_is_open_until_it_starts_or_is_cancelled(history:
 
 def test_a_job_that_left_is_closed_until_accounting_tells(history: History) -> None:
     save(history, running())
-    save(history, left(history.newest_jobs("local", ["7"])["7"], at(15)))
+    save(history, left(stored(history, "7")["7"][0], at(15)))
     (job,) = rows(history, schema.jobs)
     assert (job["state"], job["outcome"], job["ended_at"], job["accounted"]) == ("ended", "unknown", at(15), False)
     assert rows(history, schema.runs)[0]["ended_at"] == at(15)

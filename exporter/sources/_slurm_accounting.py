@@ -26,24 +26,29 @@ FIELDS = (
 """Fields that 22.05 to 26.05 all have; one that is missing makes sacct print nothing at all."""
 
 Row = dict[str, str]
+RESTARTS = "Restarts"
+"""How often a job had been requeued before an attempt: a field since 23.11."""
 _ID = re.compile(r"[0-9]+(?:\+[0-9]+)?(?:\.\S+)?\Z")
 _ELSEWHERE = "(federation)"
 """What a federated job's copy on a cluster where it does not run is bookkeeping for; where it ran, no row tells."""
 
 
-def arguments(mark: str, since: int, until: int) -> list[str]:
+def arguments(mark: str, since: int, until: int, fields: Sequence[str] = FIELDS) -> list[str]:
     """Return sacct's arguments for what ended on this cluster in [since, until], epoch seconds, both edges included."""
     return [
         "--allusers", "--duplicates", "--noheader", "--local", "--parsable", f"--delimiter={mark}",
-        f"--state={ENDED_CODES}", f"--starttime=uts{since}", f"--endtime=uts{until}", f"--format={','.join(FIELDS)}",
+        f"--state={ENDED_CODES}", f"--starttime=uts{since}", f"--endtime=uts{until}", f"--format={','.join(fields)}",
     ]  # fmt: skip
 
 
-def rows(answer: bytes, mark: str, unknown: list[UnknownValue]) -> tuple[list[list[Row]], list[str]]:
+def rows(
+    answer: bytes, mark: str, unknown: list[UnknownValue], fields: Sequence[str] = FIELDS
+) -> tuple[list[list[Row]], list[str]]:
     """Return each attempt's row followed by the rows of its steps, and the texts that are no row.
 
     Args:
         unknown: takes lines that are of no table.
+        fields: what was asked for.
 
     Raises:
         AnswerUnreadable: the answer is cut off.
@@ -55,10 +60,10 @@ def rows(answer: bytes, mark: str, unknown: list[UnknownValue]) -> tuple[list[li
     for raw in parts:
         part = raw.decode("utf-8", "backslashreplace").replace("\0", "\\x00")
         values = part.split(mark)
-        if len(values) != len(FIELDS) or _ID.match(values[0]) is None:
+        if len(values) != len(fields) or _ID.match(values[0]) is None:
             unreadable.append(part.replace(mark, "|"))
             continue
-        row = dict(zip(FIELDS, values, strict=True))
+        row = dict(zip(fields, values, strict=True))
         if "." not in row["JobIDRaw"]:
             found.append([row])
         elif found and found[-1][0]["JobIDRaw"] == row["JobIDRaw"].partition(".")[0]:
@@ -85,6 +90,8 @@ def jobs(attempt: Sequence[Row], unknown: list[UnknownValue]) -> Iterator[Job]:
     if submitted is None:
         raise ValueError("no Submit")
     started = values.read(moment, "Start", row["Start"])
+    if row["NodeList"] in NOTHING and row["AllocTRES"] in NOTHING and started is not None and started >= ended:
+        started = None  # 22.05 gives what was cancelled while it was held its end as its start
     # a clock that was set back must not make an end before its start
     ended = max(ended, submitted, started or submitted)
     requeued, resized = native_state == REQUEUED, native_state == RESIZING
@@ -119,8 +126,8 @@ def jobs(attempt: Sequence[Row], unknown: list[UnknownValue]) -> Iterator[Job]:
                 accounted=True,
             ),
         )
-    elif exit_code == 0:
-        exit_code = None  # it never ran, so it never exited
+    else:
+        exit_code = exit_signal = None  # it never ran: the code is that of an attempt before, or none
     details = _details(row, held if held.gpu_models or held.gpu_parts else asked, values)
     limit = row["TimelimitRaw"]
     partition = row["Partition"].partition(",")[0]
@@ -130,6 +137,7 @@ def jobs(attempt: Sequence[Row], unknown: list[UnknownValue]) -> Iterator[Job]:
             native_id=native_id,
             submitted_at=submitted,
             attempt_at=submitted,
+            requeued=row.get(RESTARTS, "0") not in ("0", ""),
             raw_id=None if native_id == row["JobIDRaw"] or "[" in row["JobID"] else row["JobIDRaw"],
             owner=row["User"] or "(unknown)",
             account=words(row["Account"]),

@@ -97,7 +97,7 @@ def _shared(run: Run, told: Mapping[str, RunWorker]) -> Run:
     workers = []
     for there in run.workers:
         share = told[there.worker]
-        each = 0.0 if run.cpus == 0 else (share.cpus or 0) * scale
+        each = (share.cpus or 0) * scale
         workers.append(
             replace(share, cpus=each)
             if gpus_told

@@ -195,20 +195,18 @@ def _translate(row: dict[str, str], unknown: list[UnknownValue]) -> Job | None:
     if started is not None:
         names = values.read(hosts, "NodeList", row["NodeList"]) or ()
         alone = len(names) == 1
-        # slurmctld gives the CPUs of a suspended job to others, and keeps its memory and GPUs for it (tried on all)
-        held = 0.0 if state is State.SUSPENDED and cpus is not None else cpus
         runs = (
             Run(
                 attempt_at=submitted,
                 started_at=started,
-                cpus=held,
+                cpus=cpus,
                 gpus=gpus,
                 memory_bytes=resources.memory_bytes,
                 workers=tuple(
                     # how a run's share is spread over several workers, squeue does not say
                     RunWorker(
                         worker=name,
-                        cpus=held if alone else None,
+                        cpus=cpus if alone else None,
                         gpus=gpus if alone else None,
                         memory_bytes=resources.memory_bytes if alone else None,
                         gpu_models=(models or None) if alone else None,
@@ -232,6 +230,8 @@ def _translate(row: dict[str, str], unknown: list[UnknownValue]) -> Job | None:
         native_id=native_id,
         submitted_at=submitted,
         attempt_at=submitted,
+        # slurmctld gives the CPUs of a suspended job to others, and keeps its memory and GPUs for it (tried on all)
+        lends_cpus=state is State.SUSPENDED,
         requeued=(values.read(count, "RestartCnt", row["RestartCnt"]) or 0) > 0,
         raw_id=None if native_id == row["JobID"] or (array and not runs) else row["JobID"],
         owner=row["UserName"] or "(unknown)",

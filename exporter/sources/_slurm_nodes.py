@@ -11,12 +11,14 @@ from typing import Any
 
 from exporter.snapshot import UnknownValue
 from exporter.sources import AnswerUnreadable, refuse_rubbish
-from exporter.sources._slurm_tres import PARTS, gres
+from exporter.sources._slurm_tres import PARTS, gres, tres
 from exporter.sources._slurm_words import BASE_STATES, FLAGS, OTHER_FLAGS
 from exporter.sources._units import Values, count, duration, moment, size, words
 from history.records import Gpus, Queue, Worker, WorkerFlag, WorkerState
 
 _PAIR = re.compile(r"(?:^|\s)([A-Za-z_]+(?:/[a-z]+)?)=(.*?)(?=\s+[A-Z][A-Za-z_]*=|\s*$)", re.DOTALL)
+_FIRST = re.compile(r"NodeName=\S+\s+(?:Arch|CoresPerSocket)=")
+"""How a node's record begins: a line of somebody's Comment is none, whatever it says."""
 _FREE = "Reason|Comment|Extra|InstanceId|InstanceType|ReservationName|TopologyStr|Topology"
 """What stands behind the figures of a node's record, texts that people write among them: any may be missing."""
 _FIGURES = re.compile(rf"\A.*?\sState=.*?(?=\s+(?:{_FREE})=|\Z)", re.DOTALL)
@@ -64,7 +66,7 @@ def _records(answer: bytes, start: str, unknown: list[UnknownValue]) -> Iterator
     record = ""
     before: list[str] = []
     for line in text.splitlines(keepends=True):
-        if line.startswith(start):
+        if line.startswith(start) and (start != "NodeName=" or _FIRST.match(line)):
             if record:
                 yield record.rstrip()
             record = line
@@ -118,7 +120,7 @@ def _worker(record: str, unknown: list[UnknownValue]) -> Worker:
         memory_bytes=values.read(size, "RealMemory", pairs["RealMemory"], "M"),
         memory_allocated_bytes=values.read(size, "AllocMem", pairs["AllocMem"], "M"),
         gpus=_gpus(have, used, "GresUsed" in pairs),
-        gpu_parts=_gpu_parts(have, used, "GresUsed" in pairs),
+        gpu_parts=_gpu_parts(have, used, "GresUsed" in pairs, dict(tres(pairs.get("AllocTRES", "")).gpu_parts)),
         queues=tuple(part for part in pairs.get("Partitions", "").split(",") if part),
         details={key: value for key, value in details.items() if value is not None} or None,
     )
@@ -155,18 +157,25 @@ def _gpus(have: Mapping[str, dict[str, float]], used: Mapping[str, dict[str, flo
 
 
 def _gpu_parts(
-    have: Mapping[str, dict[str, float]], used: Mapping[str, dict[str, float]], told: bool
+    have: Mapping[str, dict[str, float]],
+    used: Mapping[str, dict[str, float]],
+    told: bool,
+    allocated: Mapping[str, float],
 ) -> tuple[Gpus, ...]:
-    """Return the shards and MPS parts, as `shard` or `shard:model`: GPUs in other units, never added to whole ones."""
-    return tuple(
-        Gpus(
-            model=kind if model == kind else f"{kind}:{model}",
-            total=number,
-            allocated=used.get(kind, {}).get(model, 0.0) if told else None,
-        )
-        for kind in PARTS
-        for model, number in sorted(have.get(kind, {}).items())
-    )
+    """Return the shards and MPS parts, as `shard` or `shard:model`: GPUs in other units, never added to whole ones.
+
+    Args:
+        allocated: what AllocTRES tells of them; GresUsed of 22.05 is wrong on shards.
+    """
+    found = []
+    for kind in PARTS:
+        models = have.get(kind, {})
+        for model, number in sorted(models.items()):
+            name = kind if model == kind else f"{kind}:{model}"
+            taken = used.get(kind, {}).get(model, 0.0) if told else None
+            taken = allocated.get(name, allocated.get(kind, taken) if len(models) == 1 else taken)
+            found.append(Gpus(model=name, total=number, allocated=taken))
+    return tuple(found)
 
 
 def _queue(record: str, unknown: list[UnknownValue]) -> Queue:

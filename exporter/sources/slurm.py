@@ -106,6 +106,7 @@ class Source:
         self._delivered_upto: datetime | None = None
         """Before this, everything that ended has reached slurmdbd: slurmctld sends its rows in order."""
         self._read_upto: int | None = None
+        self._fields: Sequence[str] | None = None
 
     def version(self) -> str | None:
         """Return Slurm's version, from slurmctld itself."""
@@ -230,7 +231,7 @@ class Source:
             self._read_wide_at = None  # after an outage, rows come late
             raise
         unknown: list[UnknownValue] = []
-        attempts, unreadable = _slurm_accounting.rows(answer, mark, unknown)
+        attempts, unreadable = _slurm_accounting.rows(answer, mark, unknown, self._accounting_fields())
         if len(attempts) > MANY_ROWS:
             self._window = max(60.0, self._window / 2)
         else:
@@ -268,7 +269,7 @@ class Source:
         begin, end = max(FIRST_SECOND, int(since.timestamp())), int(until.timestamp())
         answer, mark = self._sacct(max(FIRST_SECOND, begin - int(margin.total_seconds())), end)
         odd: list[UnknownValue] = []
-        attempts, unreadable = _slurm_accounting.rows(answer, mark, odd)
+        attempts, unreadable = _slurm_accounting.rows(answer, mark, odd, self._accounting_fields())
         ends = [(_seconds(attempt[0]["End"]), attempt) for attempt in attempts]
         jobs, unknown = self._jobs([attempt for at, attempt in ends if begin <= at < end], unreadable)
         remembered = min((at for at, _ in ends if 0 < at < end), default=None)
@@ -303,9 +304,10 @@ class Source:
         if not ids:
             return AccountingPage(jobs=[], watermark=None, complete=True, calls=0)
         mark = _mark()
-        answer = self._run("sacct", *_slurm_accounting.arguments(mark, since, until), f"--jobs={','.join(ids)}")
+        arguments = _slurm_accounting.arguments(mark, since, until, self._accounting_fields())
+        answer = self._run("sacct", *arguments, f"--jobs={','.join(ids)}")
         odd: list[UnknownValue] = []
-        attempts, unreadable = _slurm_accounting.rows(answer, mark, odd)
+        attempts, unreadable = _slurm_accounting.rows(answer, mark, odd, self._accounting_fields())
         jobs, unknown = self._jobs(attempts, unreadable)
         return AccountingPage(
             jobs=jobs, watermark=None, complete=True, unknown=(*odd, *unknown), unreadable=tuple(unreadable)
@@ -314,11 +316,24 @@ class Source:
     def _sacct(self, since: int, until: int) -> tuple[bytes, str]:
         mark = _mark()
         try:
-            return self._run("sacct", *_slurm_accounting.arguments(mark, since, until)), mark
+            return self._run("sacct", *_slurm_accounting.arguments(mark, since, until, self._accounting_fields())), mark
         except CommandFailed as error:
             if "too wide of a date range" not in str(error).lower():
                 raise
             raise TooMany(f"{error}; slurmdbd allows no longer time at once (MaxQueryTimeRange)") from error
+
+    def _accounting_fields(self) -> Sequence[str]:
+        """Return what sacct is asked for; one unknown field would make it print nothing, so it tells which it has."""
+        if self._fields is None:
+            fields = _slurm_accounting.FIELDS
+            try:
+                there = self._run("sacct", "--helpformat").split()
+            except SourceError:
+                there = []
+            # before the name, which stays last
+            more = (_slurm_accounting.RESTARTS,) if _slurm_accounting.RESTARTS.encode() in there else ()
+            self._fields = (*fields[:-1], *more, fields[-1])
+        return self._fields
 
     def _new_jobs(
         self, attempts: Sequence[list[dict[str, str]]], unreadable: list[str], before: str | None, reached: str

@@ -3,8 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from history.rebuild import rebuild
-from history.rollup import USAGE
+from history.migrations import later
 from history.schema import UtcDateTime
 
 revision = "0002"
@@ -58,4 +57,4 @@ def upgrade() -> None:
         *(sa.Column(name, MOMENT, nullable=False) for name in ("since", "until", "reached", "touched_at")),
         sa.PrimaryKeyConstraint("cluster", "task", "source", name="pk_tasks"),
     )
-    rebuild(op.get_bind(), dailies=[USAGE])
+    later(op.get_bind(), "usage_daily")

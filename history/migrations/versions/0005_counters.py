@@ -1,15 +1,9 @@
 """More rollups, counters, and an index of failed runs; filled from the rows and the rollup that are there."""
 
-from datetime import UTC, datetime
-
 import sqlalchemy as sa
 from alembic import op
-from sqlalchemy import select
 
-from history import bulk, schema
-from history.counters import counter_rows
-from history.rebuild import fill_months, rebuild_by_month, totals
-from history.rollup import ARRIVALS, DURATIONS, EFFICIENCY, WORKERS
+from history.migrations import later
 from history.schema import UtcDateTime
 
 revision = "0005"
@@ -55,12 +49,7 @@ def upgrade() -> None:
     )
     failed = sa.text("outcome NOT IN ('completed', 'cancelled', 'preempted', 'unknown', '')")
     op.create_index("ix_runs_failed", "runs", ["ended_at"], sqlite_where=failed, postgresql_where=failed)
-    connection = op.get_bind()
-    rebuild_by_month(connection, [ARRIVALS, WORKERS, DURATIONS, EFFICIENCY])
-    fill_months(connection)
-    now = datetime.now(UTC).replace(microsecond=0)
-    for cluster in connection.scalars(select(schema.clusters.c.cluster)).all():
-        bulk.count(connection, schema.counters, list(counter_rows(cluster, totals(connection, cluster), now)))
+    later(op.get_bind(), "arrivals_daily", "workers_daily", "durations_daily", "efficiency_daily")
 
 
 def _key(name: str) -> "sa.Column[object]":
