@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -55,7 +56,10 @@ def verify(
 ) -> None:
     """Compare the history, job by job, with the scheduler's accounting; exit 1 if they differ.
 
-    Nothing is changed. Times that accounting does not remember any more cannot be checked, and are counted as such.
+    Nothing is changed. MISSING is what accounting tells of and the history lacks; DIFFERENT what it tells otherwise;
+    EXTRA a row that BBQ has not written. NOT CONFIRMED is what was seen, or told by accounting once, and accounting
+    does not remember: pruned or rotated away, lost with the scheduler's state, or of an answer that was cut. Nothing is
+    wrong with it.
 
     \b
     Examples:
@@ -69,7 +73,7 @@ def verify(
     wrong = False
     for result in results:
         result.findings.usage_days = result.days
-        wrong = wrong or bool(result.findings.found) or bool(result.days)
+        wrong = wrong or bool(result.findings.found) or bool(result.days) or bool(result.errors)
     _say(results, options["output"], limit)
     sys.exit(1 if wrong else 0)
 
@@ -78,20 +82,29 @@ def verify(
 @_since
 @_until
 @click.option("--limit", type=click.IntRange(0), default=20, help="Name at most so many jobs.")
+@click.option("--dry-run", is_flag=True, help="Change nothing; print, job by job, what would be taken out.")
 @_shared
 @click.pass_context
-def recollect(context: click.Context, /, since: datetime, until: datetime | None, limit: int, **options: Any) -> None:
+def recollect(
+    context: click.Context, /, since: datetime, until: datetime | None, limit: int, dry_run: bool, **options: Any
+) -> None:
     """Read a time again from the scheduler's accounting, and make the history what it says.
 
-    A job of which accounting does not tell, also not when asked by name, is taken out and kept in `set_aside`. The
-    daily rollup of every day that is touched is computed anew. Interrupted, the same command goes on.
+    Nothing that was seen, or told by accounting once, is taken out because accounting does not tell of it any more.
+    What is taken out, rows that BBQ has not written and jobs that turn out to be one with another, is kept whole in
+    `set_aside`, and `bbq-history put-back` puts it back. The daily rollup of every day that is touched is computed
+    anew. Interrupted, the same command goes on.
 
     \b
     Examples:
+      bbq-exporter recollect --since 2026-01-03 --until 2026-01-04 --dry-run
       bbq-exporter recollect --since 2026-01-03 --until 2026-01-04
     """
-    results = _work(context, windows.recollect, since, until, options)
+    results = _work(context, windows.verify if dry_run else windows.recollect, since, until, options)
     _say(results, options["output"], limit)
+    if dry_run and options["output"] == "table":
+        _say_taken_out(results)
+    sys.exit(1 if any(each.errors for each in results) else 0)
 
 
 @click.command()
@@ -112,15 +125,16 @@ def backfill(context: click.Context, /, since: datetime, until: datetime | None,
     if options["output"] == "json":
         click.echo(
             json.dumps(
-                [{**_where(each), "read": each.findings.checked, "new": each.findings.unchecked} for each in results]
+                [{**_where(each), "read": each.findings.checked, "new": each.findings.changed} for each in results]
             )
         )
         return
     for each in results:
         click.echo(
             f"{each.cluster} {each.source}: {each.findings.checked:,} records read, "
-            f"{each.findings.unchecked:,} jobs new or changed"
+            f"{each.findings.changed:,} jobs new or changed"
         )
+    _say_errors(results)
 
 
 class _Result:
@@ -130,6 +144,7 @@ class _Result:
         self.cluster, self.source, self.since, self.until = cluster, source, since, until
         self.findings = Findings(found=[])
         self.days: list[Any] = []
+        self.errors: list[str] = []
 
 
 def _work(
@@ -166,6 +181,8 @@ def _work(
             with _bar(total, cluster.name) as moved:
                 for part in work(history, cluster.name, source, feeds, since, end):
                     results[cluster.name, part.feed.name].findings.add(part.findings)
+                    if part.error is not None:
+                        results[cluster.name, part.feed.name].errors.append(part.error)
                     moved(int((part.until - part.since).total_seconds()))
             if work is not windows.backfill and feeds:
                 days = [since.date() + timedelta(days=more) for more in range((end.date() - since.date()).days + 1)]
@@ -194,10 +211,10 @@ def _say(results: Sequence[_Result], output: str, limit: int) -> None:
     if output == "json":
         click.echo(json.dumps([_as_json(each) for each in results], indent=1))
         return
-    rows = [["CLUSTER", "SOURCE", "CHECKED", "MISSING", "EXTRA", "DIFFERENT", "NOT REMEMBERED"]]
+    rows = [["CLUSTER", "SOURCE", "CHECKED", "MISSING", "DIFFERENT", "EXTRA", "NOT CONFIRMED"]]
     for each in results:
-        counts = [each.findings.count(kind) for kind in ("missing", "extra", "different")]
-        numbers = [each.findings.checked, *counts, each.findings.unchecked]
+        counts = [each.findings.count(kind) for kind in ("missing", "different", "extra")]
+        numbers = [each.findings.checked, *counts, len(each.findings.not_confirmed)]
         rows.append([each.cluster, each.source, *(f"{number:,}" for number in numbers)])
     widths = [max(len(row[place]) for row in rows) for place in range(7)]
     for row in rows:
@@ -216,8 +233,31 @@ def _say(results: Sequence[_Result], output: str, limit: int) -> None:
     if len(found) > limit:
         click.echo(f"... and {len(found) - limit:,} more (--limit, --format json)")
     for each in results:
+        why = Counter(finding.why or "" for finding in each.findings.not_confirmed)
+        if why:
+            said = ", ".join(f"{count:,} {word}" for word, count in why.most_common())
+            click.echo(f"not confirmed  {each.cluster} {each.source}: {said}")
+    for each in results:
         for day in each.days:
             click.echo(f"usage_daily  {each.cluster}: {day} is not the sum of its rows")
+    _say_errors(results)
+
+
+def _say_taken_out(results: Sequence[_Result]) -> None:
+    """Name each job that a recollection would take out."""
+    jobs = [(each.cluster, job) for each in results for job in each.findings.taken_out]
+    click.echo(f"{len(jobs):,} jobs would be taken out, and kept in set_aside")
+    for cluster, job in jobs:
+        click.echo(
+            f"take out  {cluster} {job.native_id}  submitted {job.submitted_at:%Y-%m-%dT%H:%M:%SZ}  owner {job.owner}  "
+            f"{job.outcome or job.state}"
+        )
+
+
+def _say_errors(results: Sequence[_Result]) -> None:
+    for each in results:
+        for error in each.errors:
+            click.echo(f"bbq-exporter: {each.cluster} {each.source}: {error}", err=True)
 
 
 def _where(result: _Result) -> dict[str, Any]:
@@ -233,9 +273,15 @@ def _as_json(result: _Result) -> dict[str, Any]:
     return {
         **_where(result),
         "checked": result.findings.checked,
-        "not_remembered": result.findings.unchecked,
-        **{kind: result.findings.count(kind) for kind in ("missing", "extra", "different")},
+        **{kind: result.findings.count(kind) for kind in ("missing", "different", "extra")},
+        "not_confirmed": len(result.findings.not_confirmed),
+        "not_confirmed_why": dict(Counter(each.why or "" for each in result.findings.not_confirmed)),
+        "errors": result.errors,
         "usage_days": [day.isoformat() for day in result.days],
+        "taken_out": [
+            {"native_id": job.native_id, "submitted_at": job.submitted_at.isoformat(), "owner": job.owner}
+            for job in result.findings.taken_out
+        ],
         "found": [
             {
                 "kind": each.kind,

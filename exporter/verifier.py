@@ -38,6 +38,8 @@ class Verifier:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name=f"{cluster.name} verifier", daemon=True)
         self._done: date | None = None
+        self._partly: tuple[date, Findings, set[str]] | None = None
+        """A day of which some feeds could not be read: what was found, and the feeds that are left."""
         self._loaded = False
 
     def start(self) -> None:
@@ -73,7 +75,11 @@ class Verifier:
         if first is None or first.date() >= yesterday:
             return None  # of the day on which BBQ came, it cannot know everything
         feeds = accounting_feeds(self._source, self._recorder.known_queues(name))
-        found = nightly(
+        together = Findings(found=[])
+        if self._partly is not None and self._partly[0] == yesterday:
+            together = self._partly[1]
+            feeds = [feed for feed in feeds if feed.name in self._partly[2]]
+        done = nightly(
             self._history,
             name,
             self._source,
@@ -82,14 +88,33 @@ class Verifier:
             self._stop.wait,
             lambda feed, calls: self._board.called(name, feed, calls),
         )
-        if found is not None:
-            self._done = yesterday
-            self._say(yesterday, found)
-        return found
+        if done is None:
+            return None
+        found, away = done
+        first_time = self._partly is None or self._partly[0] != yesterday
+        together.add(found)
+        together.usage_days = found.usage_days
+        Audit(self._history).note_verified(name, yesterday, together)
+        if away:
+            self._partly = yesterday, together, set(away)
+            if first_time:
+                said = "; ".join(f"{feed}: {error}" for feed, error in sorted(away.items()))
+                log.warning("a part of the verification is put off", extra={"cluster": name, "error": said[:500]})
+        else:
+            self._done, self._partly = yesterday, None
+        self._say(yesterday, together)
+        return together
 
     def _say(self, day: date, found: Findings) -> None:
-        counts = {kind: found.count(kind) for kind in ("missing", "extra", "different")}
-        extra = {"cluster": self._cluster.name, "day": day.isoformat(), "checked": found.checked, **counts}
+        counts = {kind: found.count(kind) for kind in ("missing", "different", "extra")}
+        extra = {
+            "cluster": self._cluster.name,
+            "day": day.isoformat(),
+            "checked": found.checked,
+            **counts,
+            "not_confirmed": len(found.not_confirmed),
+            "were_missing": found.changed,
+        }
         if not any(counts.values()) and not found.usage_days:
             log.info("history verified", extra=extra)
             return

@@ -11,7 +11,7 @@ from functools import partial
 import msgspec
 
 from exporter.snapshot import AccountingPage, Feed, Kind
-from exporter.sources import Source, TooMany
+from exporter.sources import Source, SourceError, TooMany
 from history.audit import Audit
 from history.batch import JobsBatch
 from history.store import History
@@ -37,6 +37,8 @@ class Part(msgspec.Struct, frozen=True):
     until: datetime
     findings: Findings
     calls: int
+    error: str | None = None
+    """Why the rest of this feed's time could not be read; the other feeds go on."""
 
 
 def accounting_feeds(source: Source, known: Sequence[str]) -> list[Feed]:
@@ -47,11 +49,25 @@ def accounting_feeds(source: Source, known: Sequence[str]) -> list[Feed]:
 def verify(
     history: History, cluster: str, source: Source, feeds: Sequence[Feed], since: datetime, until: datetime
 ) -> Iterator[Part]:
-    """Compare the history with accounting, and change nothing. Raises SourceError."""
-    for feed in feeds:
+    """Compare the history with accounting, and change nothing."""
+
+    def compare(feed: Feed) -> Iterator[Part]:
         for page, window in _windows(cluster, source, feed, since, until):
             findings = Audit(history).compare(window, partial(_again, source, feed))
             yield Part(feed, window.since, window.until, findings, page.calls)
+
+    yield from _each(feeds, compare, since, until)
+
+
+def _each(
+    feeds: Sequence[Feed], work: Callable[[Feed], Iterator[Part]], since: datetime, until: datetime
+) -> Iterator[Part]:
+    """Go through the feeds; where one cannot be read (a schedd that is away), say so, and go on with the next."""
+    for feed in feeds:
+        try:
+            yield from work(feed)
+        except SourceError as error:
+            yield Part(feed, since, until, Findings(found=[]), 1, str(error))
 
 
 def recollect(
@@ -59,12 +75,15 @@ def recollect(
 ) -> Iterator[Part]:
     """Make the history what accounting says, going on where an earlier recollection of the same time stopped."""
     audit = Audit(history)
-    for feed in feeds:
+
+    def mend(feed: Feed) -> Iterator[Part]:
         begin = audit.reached(cluster, "recollect", feed.name, since, until)
         for page, window in _windows(cluster, source, feed, begin, until):
             findings = audit.mend(window, feed.name, page.unreadable, partial(_again, source, feed))
             audit.set_reached(cluster, "recollect", feed.name, since, until, window.until)
             yield Part(feed, window.since, window.until, findings, page.calls)
+
+    yield from _each(feeds, mend, since, until)
 
 
 def backfill(
@@ -72,21 +91,30 @@ def backfill(
 ) -> Iterator[Part]:
     """Store what accounting has of a past from before BBQ was there, going on where an earlier backfill stopped."""
     audit = Audit(history)
-    for feed in feeds:
+
+    def fill(feed: Feed) -> Iterator[Part]:
         begin = audit.reached(cluster, "backfill", feed.name, since, until)
         for page, window in _windows(cluster, source, feed, begin, until):
-            batch = JobsBatch(
-                cluster=cluster,
-                source=feed.name,
-                seen_at=datetime.now(UTC).replace(microsecond=0),
-                jobs=page.jobs,
-                unreadable=page.unreadable,
-                collected=False,
-            )
-            changed = history.save(batch)
+            changed = _store(history, cluster, feed, page)
             audit.set_reached(cluster, "backfill", feed.name, since, until, window.until)
-            done = Findings(checked=len(page.jobs), unchecked=changed, found=[])
+            done = Findings(checked=len(page.jobs), changed=changed, found=[])
             yield Part(feed, window.since, window.until, done, page.calls)
+
+    yield from _each(feeds, fill, since, until)
+
+
+def _store(history: History, cluster: str, feed: Feed, page: AccountingPage) -> int:
+    """Store what accounting tells of a time: nothing that is there is taken out. Return how many jobs changed."""
+    return history.save(
+        JobsBatch(
+            cluster=cluster,
+            source=feed.name,
+            seen_at=datetime.now(UTC).replace(microsecond=0),
+            jobs=page.jobs,
+            unreadable=page.unreadable,
+            collected=False,
+        )
+    )
 
 
 def nightly(
@@ -97,21 +125,37 @@ def nightly(
     day: date,
     rest: Callable[[float], bool],
     calls: Callable[[Feed, int], None],
-) -> Findings | None:
-    """Verify one day with much rest between the questions, and note the result.
+) -> tuple[Findings, dict[str, str]] | None:
+    """Verify one day with much rest between the questions, store what turns out to be missing, and note the result.
+
+    Rows may reach accounting later than any poll looks back (slurmctld cut off from slurmdbd for long).
 
     Args:
         rest: waits some seconds; tells whether to stop.
         calls: is told of every question put to the scheduler.
 
     Returns:
-        the findings; None when it was stopped.
+        the findings, of what is still so, and the feeds that could not be read; None when it was stopped.
     """
     since = datetime.combine(day, datetime.min.time(), UTC)
     until = since + timedelta(days=1)
     together = Findings(found=[])
     began = datetime.now(UTC)
-    for part in verify(history, cluster, source, feeds, since, until):
+    away: dict[str, str] = {}
+
+    def compare(feed: Feed) -> Iterator[Part]:
+        for page, window in _windows(cluster, source, feed, since, until):
+            findings = Audit(history).compare(window, partial(_again, source, feed))
+            if findings.count("missing"):
+                missing = findings.count("missing")
+                _store(history, cluster, feed, page)
+                findings = Audit(history).compare(window, partial(_again, source, feed))
+                findings.changed = missing - findings.count("missing")
+            yield Part(feed, window.since, window.until, findings, page.calls)
+
+    for part in _each(feeds, compare, since, until):
+        if part.error is not None:
+            away[part.feed.name] = part.error
         together.add(part.findings)
         calls(part.feed, part.calls)
         now = datetime.now(UTC)
@@ -119,8 +163,7 @@ def nightly(
             return None
         began = datetime.now(UTC)
     together.usage_days = Audit(history).compare_usage(cluster, [day])
-    Audit(history).note_verified(cluster, day, together)
-    return together
+    return together, away
 
 
 def _again(source: Source, feed: Feed, native_ids: Sequence[str]) -> AccountingPage:
@@ -155,6 +198,8 @@ def _windows(
                 jobs=page.jobs,
                 remembered_since=remembered,
                 tells_all_runs=page.tells_all_runs,
+                forgets_by=page.forgets_by,
+                cut=bool(page.unreadable),
             ),
         )
         begin, margin = end, timedelta()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from history import schema
 from history.records import Job
@@ -13,7 +13,9 @@ from history.writer import Writer
 
 MOST_SET_ASIDE = 10_000
 MOST_TEXT = 65_536
-"""How many texts are kept of each source, and how much of each."""
+"""How many texts are kept of each source, and how much of each: not of those that were taken out."""
+REMOVED = "removed"
+"""The kind of jobs that a recollection took out."""
 
 
 def set_aside(writer: Writer, source: str, kind: str, texts: Sequence[tuple[str | None, str]]) -> int:
@@ -34,7 +36,8 @@ def set_aside(writer: Writer, source: str, kind: str, texts: Sequence[tuple[str 
     known = {row["digest"]: dict(row) for row in writer.connection.execute(select(*short).where(mine)).mappings()}
     rows: dict[str, dict[str, Any]] = {}
     for said, text in texts:
-        content = text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()[:MOST_TEXT]
+        content = text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
+        content = content if kind == REMOVED else content[:MOST_TEXT]
         digest = hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
         before = rows.get(digest) or known.get(digest)
         rows[digest] = {
@@ -50,9 +53,25 @@ def set_aside(writer: Writer, source: str, kind: str, texts: Sequence[tuple[str 
         }
     writer.put(table, list(rows.values()))
     together = {**known, **rows}
-    oldest = sorted(together, key=lambda digest: together[digest]["last_seen_at"])
+    # what was taken out can be put back, all of it
+    oldest = sorted(
+        (digest for digest, row in together.items() if row["kind"] != REMOVED),
+        key=lambda digest: together[digest]["last_seen_at"],
+    )
     writer.delete(table, [together[digest] for digest in oldest[: max(0, len(oldest) - MOST_SET_ASIDE)]])
     return len(rows.keys() - known.keys())
+
+
+def removed_jobs(connection: Connection, clusters: Sequence[str] = ()) -> list[tuple[str, str, str, Job]]:
+    """Read the jobs that were taken out: cluster, source, digest and job of each."""
+    table = schema.set_aside
+    query = select(table).where(table.c.kind == REMOVED).order_by(table.c.cluster, table.c.source, table.c.digest)
+    if clusters:
+        query = query.where(table.c.cluster.in_(clusters))
+    return [
+        (row["cluster"], row["source"], row["digest"], msgspec.json.decode(row["content"], type=Job))
+        for row in connection.execute(query).mappings()
+    ]
 
 
 def as_text(job: Job) -> str:

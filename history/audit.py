@@ -8,13 +8,16 @@ from msgspec.structs import replace
 from sqlalchemy import select
 
 from history import schema
-from history.aside import as_text, set_aside
+from history.aside import REMOVED, as_text, set_aside
+from history.batch import JobsBatch
 from history.records import Job
 from history.store import History
 from history.verify import Findings, Window, compare, compare_usage, forget, mend
 
 MOST_ASKED = 500
 """Jobs that accounting is asked for by name at a time."""
+MOST_ASKED_OF = 2_000
+"""Jobs of a window that it is asked for by name at most, of those that it may only have at another time."""
 
 
 class AskedAgain(Protocol):
@@ -39,7 +42,7 @@ class Audit:
 
         Args:
             again: asks accounting for jobs by their native id: one that only ended at another time than is stored is
-                different, not extra.
+                different, not unknown to it.
         """
         return self._compare(window, again)[0]
 
@@ -47,10 +50,11 @@ class Audit:
         """Compare; give also the window with what was asked for by name."""
         with self.history.reading() as connection:
             findings = compare(connection, window, self.history.pruned_before(connection, window.cluster))
-        extra = [each.native_id for each in findings.found if each.kind == "extra"]
-        if again is None or not extra:
+        untold = [each.native_id for each in findings.found if each.kind == "extra"]
+        untold += [each.native_id for each in findings.not_confirmed[:MOST_ASKED_OF] if each.why != window.forgets_by]
+        if again is None or not untold:
             return findings, window
-        asked = [extra[start : start + MOST_ASKED] for start in range(0, len(extra), MOST_ASKED)]
+        asked = [untold[start : start + MOST_ASKED] for start in range(0, len(untold), MOST_ASKED)]
         named = [job for ids in asked for job in again(ids).jobs]
         if not named:
             return findings, window
@@ -69,7 +73,7 @@ class Audit:
     def mend(self, window: Window, source: str, unreadable: Sequence[str], again: Ask) -> Findings:
         """Make what is stored equal to what accounting says of a window.
 
-        A job that accounting does not tell of is asked for by name before it is taken out, and kept aside then.
+        What accounting does not tell of stays, but for rows that BBQ has not written; what is taken out is kept aside.
 
         Args:
             again: asks accounting for jobs by their native id.
@@ -84,12 +88,23 @@ class Audit:
         now = datetime.now(UTC).replace(microsecond=0)
         with self.history.writing(window.cluster, now) as writer:
             mended = mend(writer, window, self.history.pruned_before(writer.connection, window.cluster))
-            removed = [("accounting does not tell of it", as_text(job)) for job in mended.removed]
-            new = set_aside(writer, source, "removed", removed)
+            removed = [
+                ("BBQ has not written it, or it is one with another job", as_text(job)) for job in mended.removed
+            ]
+            new = set_aside(writer, source, REMOVED, removed)
             new += set_aside(writer, source, "unreadable", [(None, each) for each in unreadable])
             forget(writer.connection, window.cluster, {window.since.date(), window.until.date()})
         self.history.rows_set_aside[window.cluster, source] += new
         return findings
+
+    def put_back(self, jobs: Sequence[tuple[str, str, str, Job]]) -> None:
+        """Store jobs again that were taken out, as `history.aside.removed_jobs` gives them."""
+        now = datetime.now(UTC).replace(microsecond=0)
+        for cluster, source, digest, job in jobs:
+            batch = JobsBatch(cluster=cluster, source=source, seen_at=now, jobs=[job], collected=False)
+            self.history.save(batch)
+            with self.history.writing(cluster, now) as writer:
+                writer.delete(schema.set_aside, [{"cluster": cluster, "source": source, "digest": digest}])
 
     def reached(self, cluster: str, task: str, source: str, since: datetime, until: datetime) -> datetime:
         """Give from where a task goes on: where it stopped, if it was begun with the same times; else its beginning."""
@@ -131,6 +146,7 @@ class Audit:
             "missing": missing,
             "extra": findings.count("extra"),
             "different": findings.count("different"),
+            "not_confirmed": len(findings.not_confirmed),
         }
         with self.history.writing(cluster, now) as writer:
             writer.put(schema.verifications, [row])

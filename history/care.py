@@ -127,6 +127,37 @@ def prune(database: str | None, older_than: str, vacuum: bool) -> None:
     click.echo(f"{removed:,} jobs submitted and ended before {before:%Y-%m-%d} UTC taken out")
 
 
+@command.command("put-back")
+@_database
+@click.option("--cluster", "clusters", multiple=True, metavar="NAME", help="Only of this cluster; may be repeated.")
+@click.option("--dry-run", is_flag=True, help="Change nothing; print what would be put back.")
+def put_back(database: str | None, clusters: tuple[str, ...], dry_run: bool) -> None:
+    """Put the jobs back that recollections have taken out.
+
+    They are stored as they were, with their runs; rollups and counters follow.
+
+    \b
+    Examples:
+      bbq-history put-back --dry-run
+      bbq-history put-back --cluster local
+    """
+    from history.aside import removed_jobs
+    from history.audit import Audit
+    from history.store import History
+
+    with _open(database) as engine:
+        with engine.connect() as connection:
+            found = removed_jobs(connection, clusters)
+        for cluster, _, _, job in found:
+            submitted = f"{job.submitted_at:%Y-%m-%dT%H:%M:%SZ}"
+            click.echo(
+                f"{cluster} {job.native_id}  submitted {submitted}  owner {job.owner}  {job.outcome or job.state}"
+            )
+        if not dry_run:
+            Audit(History(engine)).put_back(found)
+    click.echo(f"{len(found):,} jobs {'would be ' if dry_run else ''}put back")
+
+
 @command.command()
 @_database
 @click.option("--format", "output", type=click.Choice(["table", "json"]), default="table")

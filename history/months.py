@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import MAXYEAR, UTC, datetime
 
 from sqlalchemy import Connection, Engine, Table
 
@@ -47,7 +47,8 @@ def make_months(engine: Engine, months: Iterable[tuple[int, int]]) -> None:
     with engine.begin() as connection:
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(%(lock)s)", {"lock": LOCK})
         for year, month in sorted(months):
-            make_month(connection, datetime(year, month, 1, tzinfo=UTC))
+            if year < MAXYEAR:  # a month that has no end can't be made: what is of it is set aside
+                make_month(connection, datetime(year, month, 1, tzinfo=UTC))
 
 
 def make_month(connection: Connection, month: datetime) -> None:

@@ -40,6 +40,10 @@ _T = TypeVar("_T")
 _SEEN_EVERY = timedelta(minutes=10)
 
 
+class _NoMonth(Exception):
+    """PostgreSQL has no month for a row."""
+
+
 class History:
     """The history database, for writing. Thread-safe: one write at a time."""
 
@@ -178,26 +182,24 @@ class History:
             jobs = [*jobs, *(left(job, batch.seen_at) for job in self._gone(batch))]
         self.make_months(jobs)
         try:
-            changed, new = self._save_all(batch, jobs)
-        except SQLAlchemyError as error:
-            if "no partition of relation" not in str(error):
-                raise
+            changed, new = self._save_all(batch, jobs, blame_months=True)
+        except _NoMonth:
             self._months.clear()  # a month that was there has been pruned since
             self.make_months(jobs)
-            changed, new = self._save_all(batch, jobs)
+            changed, new = self._save_all(batch, jobs, blame_months=False)
         if new:
             self.rows_set_aside[batch.cluster, batch.source] += new
         if batch.reached_at is not None:
             self.reached_at[batch.cluster, batch.source] = batch.reached_at
         return changed
 
-    def _save_all(self, batch: JobsBatch, jobs: Sequence[Job]) -> tuple[int, int]:
+    def _save_all(self, batch: JobsBatch, jobs: Sequence[Job], *, blame_months: bool) -> tuple[int, int]:
         """Store a batch as a whole: no reader sees a part of it. Return how many jobs changed and were set aside."""
         with self.writing(batch.cluster, batch.seen_at) as writer:
             pruned_before = self.pruned_before(writer.connection, batch.cluster)
             changed = new = 0
             for page in _pages(jobs):
-                each = self._save_or_split(writer, batch, page, pruned_before)
+                each = self._save_or_split(writer, batch, page, pruned_before, blame_months)
                 changed, new = changed + each[0], new + each[1]
             new += self._finish(writer, batch)
         return changed, new
@@ -220,12 +222,15 @@ class History:
         return found
 
     def _save_or_split(
-        self, writer: Writer, batch: JobsBatch, page: Sequence[Job], pruned_before: datetime | None
+        self, writer: Writer, batch: JobsBatch, page: Sequence[Job], pruned_before: datetime | None, blame_months: bool
     ) -> tuple[int, int]:
         """Store a page; one that is refused is halved until the rows are found that are to blame.
 
         Returns:
             how many jobs changed, and how many were newly set aside.
+
+        Raises:
+            _NoMonth: a month is missing, and months are to be blamed before rows are.
         """
         written = writer.written.copy()
         try:
@@ -233,12 +238,14 @@ class History:
                 return save_page(writer, page, pruned_before), 0
         except Exception as error:
             writer.written = written
-            if is_away(error) or "no partition of relation" in str(error):
+            if is_away(error):
                 raise
+            if blame_months and (isinstance(error, _NoMonth) or "no partition of relation" in str(error)):
+                raise _NoMonth from error
             if len(page) > 1:
                 half = len(page) // 2
-                first = self._save_or_split(writer, batch, page[:half], pruned_before)
-                second = self._save_or_split(writer, batch, page[half:], pruned_before)
+                first = self._save_or_split(writer, batch, page[:half], pruned_before, blame_months)
+                second = self._save_or_split(writer, batch, page[half:], pruned_before, blame_months)
                 return first[0] + second[0], first[1] + second[1]
             said = " ".join(str(error).split())[:500]
             log.error(

@@ -1,10 +1,13 @@
 """Comparing the history with what a scheduler's accounting says of a window of time, and mending it.
 
 The history is right when reading the window once more would change nothing: every job that accounting tells of is
-there, what would be stored is what is stored, row by row, and nothing is there of which accounting does not tell.
+there, and what would be stored is what is stored, row by row. What is stored and accounting does not tell of is *not
+confirmed*: it was seen in the queue, or accounting told of it once and has forgotten it since (pruned, rotated away,
+lost with the scheduler's state). That is no witness against it, and it is never taken out. Only what BBQ has not
+written, a row without its seal, is *extra*.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
@@ -17,10 +20,10 @@ from history.pages import follow
 from history.rebuild import computed, daily_rows, difference, rebuild, stored
 from history.records import Job
 from history.rollup import DAILY, Rollup, add_job, no_rollup
-from history.rows import REQUEUED, Rows, assemble, no_rows, rows_of
+from history.rows import REQUEUED, Rows, assemble, no_rows, rows_of, seal
 from history.writer import Writer
 
-_NOT_COMPARED = frozenset({"seen_at"})
+_NOT_COMPARED = frozenset({"seen_at", "seal"})
 _TABLES = (schema.jobs, schema.runs, schema.run_workers, schema.job_pauses)
 """The tables that say a job; of its pauses, those that follow from its runs."""
 
@@ -37,6 +40,10 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
     remembered_since: datetime | None
     """Accounting knows nothing of what ended before; None when it knows nothing at all of the window."""
     tells_all_runs: bool
+    forgets_by: str = "pruned"
+    """What accounting does with what is old, in a word."""
+    cut: bool = False
+    """Whether some of its answer was not understood."""
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,7 +52,9 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     native_id: str
     submitted_at: datetime
     kind: str
-    """missing, extra or different."""
+    """missing, different, extra or not_confirmed."""
+    why: str | None = None
+    """Of what is not confirmed: why accounting may not tell of it."""
     columns: tuple[str, ...] = ()
     """What is different, as table.column."""
     continues: bool = False
@@ -57,9 +66,14 @@ class Findings(msgspec.Struct, kw_only=True):
 
     checked: int = 0
     """Jobs of which accounting told; on Slurm each attempt of a requeued job counts."""
-    unchecked: int = 0
-    """Stored jobs of a time that accounting does not remember any more."""
+    changed: int = 0
+    """Jobs that were stored anew or differently, by what fills in or mends."""
     found: list[Finding] = []
+    """Jobs that are missing, different or extra."""
+    not_confirmed: list[Finding] = []
+    """Stored jobs of which accounting does not tell: nothing is wrong with them."""
+    taken_out: list[Job] = []
+    """Jobs that a recollection takes out, or would: extra ones, and those that turn out to be one with another."""
     usage_days: list[date] = []
     """Days of which the rollup is not the sum of the rows."""
 
@@ -70,7 +84,12 @@ class Findings(msgspec.Struct, kw_only=True):
     def add(self, more: "Findings") -> None:
         """Add what came of a later window; a job with something in both counts once, as the worse of the two."""
         self.checked += more.checked
-        self.unchecked += more.unchecked
+        self.changed += more.changed
+        known_jobs = {(each.native_id, each.submitted_at) for each in self.not_confirmed}
+        self.not_confirmed += [
+            each for each in more.not_confirmed if (each.native_id, each.submitted_at) not in known_jobs
+        ]
+        self.taken_out += more.taken_out
         places = {(each.native_id, each.submitted_at): place for place, each in enumerate(self.found)}
         requeued = {each.native_id: place for place, each in enumerate(self.found) if each.continues}
         for finding in more.found:
@@ -91,6 +110,8 @@ class Findings(msgspec.Struct, kw_only=True):
 
 
 _WORST = ("missing", "different", "extra")
+MOST_NAMED = 10_000
+"""How many jobs that are not confirmed are held in memory."""
 
 
 class _Compared(msgspec.Struct, kw_only=True):
@@ -140,7 +161,7 @@ def mend(writer: Writer, window: Window, pruned_before: datetime | None = None) 
         before = stored(connection, cluster, days)
         rebuild(connection, cluster, days)
         follow(writer, difference(stored(connection, cluster, days), before))
-    return Mended(findings=compared.findings, removed=compared.extra)
+    return Mended(findings=compared.findings, removed=compared.findings.taken_out)
 
 
 class Mended(msgspec.Struct, frozen=True):
@@ -176,6 +197,8 @@ def _compare(connection: Connection, window: Window, pruned_before: datetime | N
     touched = no_rollup()
     days: set[date] = set()
     extra: list[Job] = []
+    joined: list[Job] = []
+    sealed = {(row["native_id"], row["submitted_at"]): _is_sealed(row, window.cluster) for row in rows[schema.jobs]}
     for native_id, seen in observed.items():
         there = by_id.get(native_id, {table: [] for table in _TABLES})
         known = _assembled(there)
@@ -188,14 +211,18 @@ def _compare(connection: Connection, window: Window, pruned_before: datetime | N
             names = [column.name for column in table.primary_key.columns]
             before[table] = {tuple(row[name] for name in names): row for row in there[table]}
         for job in expected:
-            if _is_extra(job, window, told_jobs) and job in known:
-                extra.append(job)  # the same id, at a time of which accounting tells nothing
-                findings.found.append(Finding(native_id=native_id, submitted_at=job.submitted_at, kind="extra"))
-                continue
+            if _is_untold(job, window, told_jobs) and job in known:
+                # the same id, at a time of which accounting tells nothing
+                if sealed.get((native_id, job.submitted_at)) is False:
+                    extra.append(job)
+                    findings.found.append(Finding(native_id=native_id, submitted_at=job.submitted_at, kind="extra"))
+                    continue
+                findings.not_confirmed.append(_not_confirmed(job, window))
             if window.tells_all_runs:
-                job = _without_runs(job, [run.attempt_at for run in job.runs if _invented(run, window, told)])
+                job = _without_runs(job, _contradicted(job, window, told))
             rows_of(job, window.cluster, job.submitted_at, mine)
         findings.found += _findings(native_id, before, mine, {job.submitted_at for job in extra})
+        joined += [job for job in known if not any(key[1] == job.submitted_at for key in mine[schema.jobs])]
         for table in _TABLES:
             old[table].update(before[table])
             new[table].update(mine[table])
@@ -210,14 +237,15 @@ def _compare(connection: Connection, window: Window, pruned_before: datetime | N
                 if row.get(name) is not None
             }
     findings.checked = len({(job.native_id, job.submitted_at) for job in window.jobs})
-    for job in _stored_in(connection, window, observed):
-        if window.remembered_since is None or (job.ended_at or window.since) < window.remembered_since:
-            findings.unchecked += 1
+    for job, is_sealed in _stored_in(connection, window, observed):
+        if is_sealed is not False:
+            findings.not_confirmed.append(_not_confirmed(job, window))
             continue
         extra.append(job)
         findings.found.append(Finding(native_id=job.native_id, submitted_at=job.submitted_at, kind="extra"))
         rows_of(job, window.cluster, job.submitted_at, old)
         add_job(job, touched)
+    findings.taken_out = [*extra, *(job for job in joined if job not in extra)]
     return _Compared(findings=findings, old=old, new=new, extra=extra, touched=touched, days=days)
 
 
@@ -230,8 +258,30 @@ def _assembled(there: dict[Table, list[dict[str, Any]]]) -> list[Job]:
     return [job for jobs in found.values() for job in jobs]
 
 
-def _stored_in(connection: Connection, window: Window, told: Iterable[str]) -> list[Job]:
-    """Read the jobs that are stored as ended in the window, without those with an id that accounting tells of."""
+def _is_sealed(row: Mapping[str, Any], cluster: str) -> bool | None:
+    """Tell whether BBQ has written a job; None of one from before it marked what it writes."""
+    return None if row["seal"] is None else row["seal"] == seal(cluster, row["native_id"], row["submitted_at"])
+
+
+def _not_confirmed(job: Job, window: Window) -> Finding:
+    """Say of a job of which accounting does not tell why it may not."""
+    if window.cut:
+        why = "cut answer"
+    elif not job.accounted:
+        why = "state lost"  # accounting never told of it: the scheduler lost it before it could
+    elif window.remembered_since is None or (job.ended_at or window.since) < window.remembered_since:
+        why = window.forgets_by
+    else:
+        why = "forgotten"
+    return Finding(native_id=job.native_id, submitted_at=job.submitted_at, kind="not_confirmed", why=why)
+
+
+def _stored_in(connection: Connection, window: Window, told: Iterable[str]) -> list[tuple[Job, bool | None]]:
+    """Read the jobs that are stored as ended in the window, without those with an id that accounting tells of.
+
+    Returns:
+        each with whether BBQ has written it.
+    """
     jobs = schema.jobs
     query = select(jobs).where(
         jobs.c.cluster == window.cluster, jobs.c.ended_at >= window.since, jobs.c.ended_at < window.until
@@ -242,28 +292,36 @@ def _stored_in(connection: Connection, window: Window, told: Iterable[str]) -> l
     rows = [dict(row) for row in connection.execute(query).mappings() if row["native_id"] not in known]
     runs = bulk.fetch_jobs(connection, schema.runs, rows)
     places = bulk.fetch_jobs(connection, schema.run_workers, rows)
-    return [job for jobs_ in assemble(rows, runs, places).values() for job in jobs_]
+    sealed = {(row["native_id"], row["submitted_at"]): _is_sealed(row, window.cluster) for row in rows}
+    found = [job for jobs_ in assemble(rows, runs, places).values() for job in jobs_]
+    return [(job, sealed[job.native_id, job.submitted_at]) for job in found]
 
 
-def _is_extra(job: Job, window: Window, told: set[datetime]) -> bool:
+def _is_untold(job: Job, window: Window, told: set[datetime]) -> bool:
     """Tell whether a job ended in the window, as far as is stored, and accounting tells nothing of it."""
     return (
         job.ended_at is not None
         and window.since <= job.ended_at < window.until
-        and window.remembered_since is not None
-        and job.ended_at >= window.remembered_since
         and (job.attempt_at or job.submitted_at) not in told
         and job.submitted_at not in told
     )
 
 
-def _invented(run: Any, window: Window, told: set[datetime]) -> bool:
-    return (
-        run.accounted
+def _contradicted(job: Job, window: Window, told: set[datetime]) -> list[datetime]:
+    """Return the attempts of runs that accounting contradicts: it has told another run of the same time.
+
+    A run that it only does not tell of any more (an earlier attempt is pruned before a later one) stays.
+    """
+    telling = [run for run in job.runs if run.attempt_at in told and run.ended_at is not None]
+    return [
+        run.attempt_at
+        for run in job.runs
+        if run.accounted
         and run.ended_at is not None
         and window.since <= run.ended_at < window.until
         and run.attempt_at not in told
-    )
+        and any(each.started_at < run.ended_at and run.started_at < each.ended_at for each in telling if each.ended_at)
+    ]
 
 
 def _without_runs(job: Job, attempts: list[datetime]) -> Job:
@@ -278,7 +336,8 @@ def _findings(native_id: str, before: Rows, after: Rows, extra: set[datetime]) -
     submitted = {key[1] for table in _TABLES for rows in (before, after) for key in rows[table]}
     for moment in sorted(submitted - extra):
         if not any(key[1] == moment for key in after[schema.jobs]):
-            found.append(Finding(native_id=native_id, submitted_at=moment, kind="extra"))
+            # it is one with another job of the same id
+            found.append(Finding(native_id=native_id, submitted_at=moment, kind="different", columns=("jobs.*",)))
             continue
         if not any(key[1] == moment for key in before[schema.jobs]):
             again = any(

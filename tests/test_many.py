@@ -106,7 +106,7 @@ def test_a_long_past_is_filled_in_verified_damaged_and_mended(
     idle = MANY // 100 if scheduler == "slurm" else 0  # an attempt that never started is no run
     assert counts == [MANY, attempts - idle]
     nothing_wrong = go(windows.verify)
-    assert nothing_wrong.found == [] and nothing_wrong.unchecked == 0
+    assert nothing_wrong.found == [] and nothing_wrong.not_confirmed == []
     # on HTCondor a run that ended in an earlier window than its job counts again
     assert nothing_wrong.checked == attempts if scheduler == "slurm" else MANY <= nothing_wrong.checked <= attempts
     with history._engine.begin() as connection:

@@ -5,25 +5,31 @@ import random
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
+from msgspec.structs import replace
 from sqlalchemy import URL, delete, insert, select, text, update
 
 from exporter.board import Board
 from exporter.config import Cluster, Duration
 from exporter.recorder import Recorder
 from exporter.snapshot import AccountingPage, Feed, Kind
-from exporter.sources import TooMany
+from exporter.sources import CommandTimeout, TooMany
 from exporter.sources.slurm import Settings, Source
 from exporter.verifier import Verifier
 from exporter.windows import accounting_feeds, backfill, recollect, verify
-from history import schema
+from history import care, schema
 from history.audit import Audit
 from history.database import open_database
+from history.merge import left
+from history.records import Job, State
+from history.rows import stored_jobs
 from history.store import History
 from history.verify import Findings
 from tests.exact import contents
@@ -64,6 +70,11 @@ def found(findings: Findings) -> dict[str, str]:
     return {each.native_id: each.kind for each in findings.found}
 
 
+def stored(history: History, *native_ids: str) -> dict[str, list[Job]]:
+    with history.reading() as connection:
+        return dict(stored_jobs(connection, "local", native_ids))
+
+
 def everything(history: History) -> dict[str, list[Any]]:
     with history._engine.connect() as connection:
         return contents(connection)
@@ -71,7 +82,7 @@ def everything(history: History) -> dict[str, list[Any]]:
 
 def test_what_was_backfilled_is_verified(filled: History, source: Source) -> None:
     findings = run(verify, filled, source)
-    assert (findings.found, findings.checked, findings.unchecked) == ([], 1271, 0)
+    assert (findings.found, findings.checked, findings.not_confirmed) == ([], 1271, [])
     with filled._engine.connect() as connection:
         assert set(connection.scalars(select(schema.jobs.c.native_id))) == set(IDS)
         assert len(connection.execute(select(schema.runs)).all()) == 1271
@@ -244,10 +255,11 @@ def test_what_accounting_forgot_is_neither_extra_nor_taken_out(filled: History, 
     forgetful: Any = Forgetful(source, SINCE + timedelta(hours=2))
     for work in (verify, recollect):
         findings = run(work, filled, forgetful)
-        assert findings.found == [] and 600 < findings.unchecked < 720
+        assert findings.found == [] and 600 < len(findings.not_confirmed) < 720
+        assert {each.why for each in findings.not_confirmed} == {"pruned"} and findings.taken_out == []
     nothing: Any = Forgetful(source, UNTIL + timedelta(days=1))
     findings = run(recollect, filled, nothing)
-    assert (findings.found, findings.unchecked, findings.checked) == ([], 1200, 0)
+    assert (findings.found, len(findings.not_confirmed), findings.checked) == ([], 1200, 0)
     assert everything(filled) == before
 
 
@@ -284,6 +296,76 @@ def test_work_goes_on_where_it_was_interrupted(history: History, source: Source)
     assert next(backfill(history, "local", source, feeds, SINCE, UNTIL)).since == SINCE  # it was done: once more
 
 
+class Losing(Forgetful):
+    """A scheduler whose accounting has lost some jobs in the midst of others, and is asked for them in vain."""
+
+    lost: frozenset[str] = frozenset()
+
+    def read_window(self, feed: Feed, since: datetime, until: datetime, margin: timedelta) -> AccountingPage:
+        return self._without(self._source.read_window(feed, since, until, margin))
+
+    def read_named(self, feed: Feed, native_ids: Sequence[str], now: datetime) -> AccountingPage:
+        return self._without(self._source.read_named(feed, native_ids, now))
+
+    def _without(self, page: AccountingPage) -> AccountingPage:
+        return replace(page, jobs=[job for job in page.jobs if job.native_id not in self.lost])
+
+
+def test_what_was_seen_is_never_taken_out(filled: History, source: Source) -> None:
+    """S19, H1: jobs that accounting told once, a requeued job's first run, and jobs that were only seen in the queue."""
+    losing: Any = Losing(source, SINCE)
+    losing.lost = frozenset(IDS[100:400])
+    seen = replace(
+        next(iter(stored(filled, IDS[700]).values()))[0], native_id="9900001", state=State.PENDING, runs=(), accounted=False,
+        ended_at=None, outcome=None,
+    )  # fmt: skip
+    filled.save_jobs("local", "jobs", [seen], seen_at=SINCE)
+    filled.save_jobs("local", "jobs", [left(seen, SINCE + timedelta(hours=1))], seen_at=SINCE)
+    before = everything(filled)
+    for work in (verify, recollect):
+        findings = run(work, filled, losing)
+        assert findings.found == [] and findings.taken_out == []
+        assert Counter(each.why for each in findings.not_confirmed) == {"forgotten": 300, "state lost": 1}
+        assert everything(filled) == before
+
+
+def test_what_is_taken_out_is_shown_first_and_can_be_put_back(filled: History, source: Source, database: URL) -> None:
+    expected = damage(filled, random.Random(3), 1)
+    extra = [native_id for native_id, kind in expected.items() if kind == "extra"]
+    before = stored(filled, *extra)
+    shown = run(verify, filled, source)
+    assert [job.native_id for job in shown.taken_out] == extra and stored(filled, *extra) == before
+    run(recollect, filled, source)
+    assert stored(filled, *extra) == {}
+    url = database.render_as_string(hide_password=False)
+    for more in (["--dry-run"], []):
+        done = CliRunner().invoke(care.command, ["put-back", "--database", url, *more])
+        assert done.exit_code == 0 and f"local {extra[0]}  submitted " in done.stdout, done.output
+    assert stored(filled, *extra) == before and usage_is_exact(filled)
+    assert "0 jobs put back" in CliRunner().invoke(care.command, ["put-back", "--database", url]).stdout
+
+
+class Absent(Forgetful):
+    """A scheduler of which one part does not answer."""
+
+    def feeds(self, known: Sequence[str] = ()) -> list[Feed]:
+        return [Feed(kind=Kind.ACCOUNTING, queue="gone"), *self._source.feeds(known)]
+
+    def read_window(self, feed: Feed, since: datetime, until: datetime, margin: timedelta) -> AccountingPage:
+        if feed.queue == "gone":
+            raise CommandTimeout("schedd gone: no answer")
+        return self._source.read_window(feed, since, until, margin)
+
+
+def test_one_part_that_is_away_keeps_nobody_from_being_verified(filled: History, source: Source) -> None:
+    """H16."""
+    absent: Any = Absent(source, SINCE)
+    for work in (verify, recollect):
+        parts = list(work(filled, "local", absent, accounting_feeds(absent, []), SINCE, UNTIL))
+        assert [part.error for part in parts if part.error] == ["schedd gone: no answer"]
+        assert sum(part.findings.checked for part in parts) == 1271
+
+
 class Site:
     """What the nightly verification needs of a running daemon."""
 
@@ -307,8 +389,9 @@ def test_each_night_the_day_before_is_verified_once(filled: History, source: Sou
     site = Site(filled, source)
     assert site.verifier.look(tonight.replace(hour=1, minute=0)) is None
     findings = site.verifier.look(tonight)
-    assert findings is not None and findings.count("missing") == len(ids) == 3
-    assert filled.verified["local"][1] == 3
+    # what accounting tells of and the history lacks is stored at once
+    assert findings is not None and (findings.changed, findings.found) == (3, []) and len(ids) == 3
+    assert filled.verified["local"][1] == 0
     assert 3 <= next(status.calls for _, status in site.board.statuses()) <= 5
     assert site.verifier.look(tonight) is None
     assert Site(filled, source).verifier.look(tonight) is None  # also not after a restart
