@@ -185,7 +185,7 @@ def _used_by(runs: Sequence[Run]) -> dict[str, object]:
 def _fold(job: Job, seen: Job) -> Job:
     """Add one observation of a job to what is known of it."""
     if _tells_only_runs(seen):
-        told = replace(job, runs=_fold_runs(job.runs, seen.runs))
+        told = replace(job, runs=_fold_runs(job.runs, seen.runs, latest=True))
         ends = [run.ended_at for run in told.runs if run.ended_at is not None]
         if job.ended_at is not None and not job.accounted and ends:
             return replace(told, ended_at=max(job.ended_at, *ends))
@@ -197,11 +197,11 @@ def _fold(job: Job, seen: Job) -> Job:
         return replace(job, runs=runs, **_kept_of_earlier(seen, job))
     if job.accounted and not seen.accounted and same:
         # a queue read before the end says less than accounting after it: it is as if it had come first
-        return replace(job, runs=_fold_runs(seen.runs, job.runs), **_kept(seen, job))
+        return replace(job, runs=_fold_runs(seen.runs, job.runs, latest=seen.attempt_at is None), **_kept(seen, job))
     known = job.runs
     if seen.attempt_at is not None and seen.submitted_at < seen.attempt_at and seen.runs:
         known = _resized(known, seen)
-    runs = _fold_runs(known, seen.runs)
+    runs = _fold_runs(known, seen.runs, latest=seen.attempt_at is None)
     if seen.state in (State.PENDING, State.HELD) and not seen.runs:
         # back in the queue: whatever ran has stopped; accounting will say how
         runs = _close(runs, seen.state_since)
@@ -260,12 +260,17 @@ def _kept(job: Job, seen: Job) -> dict[str, object]:
     return kept
 
 
-def _fold_runs(known: Sequence[Run], seen: Sequence[Run]) -> tuple[Run, ...]:
-    """Add the runs of one observation, by attempt."""
+def _fold_runs(known: Sequence[Run], seen: Sequence[Run], *, latest: bool = False) -> tuple[Run, ...]:
+    """Add the runs of one observation, by attempt.
+
+    Args:
+        latest: of two words of accounting on a run the one with the later end counts, not the newer word. HTCondor has
+            two records of a run, the job's own and the shadow's, which may be written before the run is over.
+    """
     runs = {run.attempt_at: run for run in known}
     for run in seen:
         old = runs.get(run.attempt_at)
-        runs[run.attempt_at] = run if old is None else _fold_run(old, run)
+        runs[run.attempt_at] = run if old is None else _fold_run(old, run, latest)
     return tuple(sorted(runs.values(), key=lambda run: (run.attempt_at, run.started_at)))
 
 
@@ -273,13 +278,23 @@ _SAYS_MORE = frozenset({Outcome.CANCELLED, Outcome.TIMEOUT, Outcome.OUT_OF_MEMOR
 """Why a run was taken off its worker, where one record knows it and another only says that it was (HTCondor)."""
 
 
-def _fold_run(old: Run, new: Run) -> Run:
+def _fold_run(old: Run, new: Run, latest: bool) -> Run:
     """Put two records of one run together: accounting's over the queue's, the newer over the older."""
     better, other = (old, new) if old.accounted and not new.accounted else (new, old)
+    if latest and old.accounted and new.accounted:
+        better, other = (old, new) if _says_more(old) > _says_more(new) else (new, old)
     kept: dict[str, object] = {name: getattr(other, name) for name in _OF_RUNS if getattr(better, name) is None}
-    if better.outcome is Outcome.PREEMPTED and other.outcome in _SAYS_MORE:
+    says_more = better.outcome is Outcome.PREEMPTED and other.outcome in _SAYS_MORE
+    says_it = better.outcome is Outcome.UNKNOWN and other.outcome is not None and other.accounted
+    if says_more or says_it:
         kept["outcome"] = other.outcome
     return replace(better, workers=_shares(better, other), **kept)
+
+
+def _says_more(run: Run) -> tuple[bool, datetime, int, list[str]]:
+    """Order two records of a run, so that it is the same whichever is read first."""
+    told = [str(getattr(run, name)) for name in ("outcome", "exit_code", "exit_signal", *_OF_RUNS)]
+    return run.outcome is not Outcome.UNKNOWN, run.ended_at or run.started_at, run.used_memory_bytes or 0, told
 
 
 _OF_RUNS = (
@@ -297,12 +312,13 @@ def _shares(better: Run, other: Run) -> tuple[RunWorker, ...]:
     if told.keys() != {there.worker for there in better.workers}:
         return better.workers
     return tuple(
-        told[there.worker]
-        if there.cpus is None and there.memory_bytes is None and there.gpus is None
-        else replace(
+        replace(
             there,
-            gpu_models=there.gpu_models or told[there.worker].gpu_models,
-            gpu_parts=there.gpu_parts or told[there.worker].gpu_parts,
+            **{
+                name: getattr(told[there.worker], name)
+                for name in ("cpus", "memory_bytes", "gpus", "gpu_models", "gpu_parts")
+                if getattr(there, name) is None
+            },
         )
         for there in better.workers
     )

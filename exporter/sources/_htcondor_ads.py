@@ -4,9 +4,11 @@ Nothing asked of the queue changes while a job waits or runs, so that an unchang
 Arguments and environments are never asked for: they may hold secrets.
 """
 
+import re
+from collections import Counter
 from datetime import datetime, timedelta
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
@@ -21,21 +23,25 @@ from exporter.sources._htcondor_values import (
     as_text,
     as_total,
     as_whole,
+    as_whole_text,
 )
 from history.records import Job, Outcome, Run, RunWorker, State, Waiting
 
+_N = TypeVar("_N", int, float)
 _WHO = (
-    "GlobalJobId", "ClusterId", "ProcId", "QDate", "Owner", "AcctGroup", "x509UserProxyVOName", "AuthTokenGroups",
+    "GlobalJobId", "ClusterId", "ProcId", "QDate", "Owner", "AcctGroup", "AccountingGroup", "x509UserProxyVOName",
+    "AuthTokenGroups", "AuthTokenIssuer", "DAGNodeName", "JobMaterializeNextProcId", "TotalSubmitProcs", "MaxHosts",
     "JobBatchName", "Cmd", "JobUniverse", "DAGManJobId", "RoutedFromJobId", "RoutedToJobId", "RequestCpus",
     "RequestMemory", "RequestGPUs", "AllowedExecuteDuration", "AllowedJobDuration",
 )  # fmt: skip
 _RUN = (
-    "JobCurrentStartDate", "RemoteHost", "LastRemoteHost", "CpusProvisioned", "MemoryProvisioned", "GPUsProvisioned",
-    "ExitCode", "ExitBySignal", "ExitSignal", "VacateReason", "VacateReasonCode", "HoldReasonCode",
+    "JobCurrentStartDate", "RemoteHost", "RemoteHosts", "LastRemoteHost", "CpusProvisioned", "MemoryProvisioned",
+    "GPUsProvisioned", "ExitCode", "ExitBySignal", "ExitSignal", "VacateReason", "VacateReasonCode",
+    "HoldReasonCode", "HoldReasonSubCode",
 )  # fmt: skip
 _STATE = (
     "JobStatus", "LastJobStatus", "EnteredCurrentStatus", "CompletionDate", "HoldReason", "RemoveReason",
-    "LastRemoteWallClockTime",
+    "LastRemoteWallClockTime", "LastSuspensionTime", "CumulativeSuspensionTime",
 )  # fmt: skip
 _USED = (
     "RemoteUserCpu",
@@ -52,8 +58,6 @@ QUEUE = (
     *_STATE,
     "TransferringOutput",
     "LastRejMatchReason",
-    "TotalSubmitProcs",
-    "JobMaterializeNextProcId",
 )
 """What is asked of a job in the queue, and of a late-materializing cluster's own ad."""
 QUEUE_CONSTRAINT = "ProcId =!= undefined || JobMaterializeNextProcId =!= undefined"
@@ -71,7 +75,28 @@ _STATES = {
     7: State.SUSPENDED,
 }
 _ON_SCHEDD = frozenset({7, 12})
-"""Universes (scheduler, local) whose jobs run beside the schedd and have no shadow."""
+"""Universes (scheduler, local) whose jobs run beside the schedd: they have no shadow and hold nothing of a worker."""
+_PARALLEL = 11
+"""The universe whose jobs run on several slots at once; what their ads say of CPUs and memory is of one of them."""
+HOLD_CODES = {
+    1: "UserRequest", 2: "GlobusGramError", 3: "JobPolicy", 4: "CorruptedCredential", 5: "JobPolicyUndefined",
+    6: "FailedToCreateProcess", 7: "UnableToOpenOutput", 8: "UnableToOpenInput", 9: "UnableToOpenOutputStream",
+    10: "UnableToOpenInputStream", 11: "InvalidTransferAck", 12: "TransferOutputError", 13: "TransferInputError",
+    14: "IwdError", 15: "SubmittedOnHold", 16: "SpoolingInput", 17: "JobShadowMismatch", 18: "InvalidTransferGoAhead",
+    19: "HookPrepareJobFailure", 20: "MissedDeferredExecutionTime", 21: "StartdHeldJob", 22: "UnableToInitUserLog",
+    23: "FailedToAccessUserAccount", 24: "NoCompatibleShadow", 25: "InvalidCronSettings", 26: "SystemPolicy",
+    27: "SystemPolicyUndefined", 32: "MaxTransferInputSizeExceeded", 33: "MaxTransferOutputSizeExceeded",
+    34: "JobOutOfResources", 35: "InvalidDockerImage", 36: "FailedToCheckpoint", 37: "EC2UserError",
+    38: "EC2InternalError", 39: "EC2AdminError", 40: "EC2ConnectionProblem", 41: "EC2ServerError",
+    42: "EC2InstancePotentiallyLostError", 43: "PreScriptFailed", 44: "PostScriptFailed",
+    45: "SingularityTestFailed", 46: "JobDurationExceeded", 47: "JobExecuteExceeded", 48: "HookShadowPrepareJobFailure",
+    49: "CannotSwitchPrimaryGroup",
+}  # fmt: skip
+"""Names of HoldReasonCode (HTCondor's condor_holdcodes.h)."""
+_WORKER_FAILED = frozenset({1007, 1008, 1012, 1024, 1031, 1036})
+"""VacateReasonCode: StarterError, ReconnectFailed, StartdException, ScratchDirError, ActivationRefusedBroken and
+-Unhealthy. A claim that could not be activated for another reason (1006 of 23.x, the rest of 1026 to 1035) was on its
+way out already: condor_vacate_job makes some (tried on 23.9 and 25.14)."""
 
 
 def identity(ad: Ad) -> tuple[str, str]:
@@ -80,8 +105,11 @@ def identity(ad: Ad) -> tuple[str, str]:
     return f"{schedd}#{rest.partition('#')[0]}", schedd
 
 
-def live(ad: Ad, unknown: list[UnknownValue]) -> Job:
-    """Read a job in the queue. Raises KeyError, ValueError, TypeError when it is no job ad."""
+def live(ad: Ad, unknown: list[UnknownValue], schedd: str | None = None) -> Job:
+    """Read a job in the queue of a schedd, which may have had another name when the job came.
+
+    Raises KeyError, ValueError, TypeError when it is no job ad.
+    """
     status = int(ad["JobStatus"])
     state = _STATES.get(status, State.UNKNOWN)
     if state is State.UNKNOWN:
@@ -89,14 +117,16 @@ def live(ad: Ad, unknown: list[UnknownValue]) -> Job:
     if status == 2 and ad["TransferringOutput"]:
         state = State.FINISHING
     if state is State.ENDED:
-        return ended(ad)
+        return ended(ad, schedd)
     holding = state in (State.RUNNING, State.FINISHING, State.SUSPENDED)
     runs = (_run(ad, running=True),) if holding and ad["RoutedToJobId"] is None and ad["JobCurrentStartDate"] else ()
     return _job(
         ad,
         state=state,
+        schedd=schedd,
         native_state=_NATIVE.get(status, str(status)),
-        state_since=as_moment(ad["EnteredCurrentStatus"]),
+        # a suspension leaves EnteredCurrentStatus where it was: at the start
+        state_since=as_moment(ad["LastSuspensionTime"] if state is State.SUSPENDED else ad["EnteredCurrentStatus"]),
         reason=as_text(ad["HoldReason"])
         if state is State.HELD
         else as_text(ad["LastRejMatchReason"])
@@ -107,7 +137,7 @@ def live(ad: Ad, unknown: list[UnknownValue]) -> Job:
     )
 
 
-def ended(ad: Ad) -> Job:
+def ended(ad: Ad, schedd: str | None = None) -> Job:
     """Read a job that has ended, from the history or still in the queue; with its last run, as the job tells of it."""
     status = int(ad["JobStatus"])
     completed = as_moment(ad["CompletionDate"])
@@ -118,17 +148,20 @@ def ended(ad: Ad) -> Job:
     outcome = Outcome.CANCELLED if status == 3 and completed is None else _exit_outcome(ad)
     runs: tuple[Run, ...] = ()
     if ad["RoutedToJobId"] is None and ad["JobCurrentStartDate"]:
-        run = _run(ad, running=False, ended_at=end, outcome=outcome)
+        run = _run(ad, running=False, ended_at=end, outcome=outcome, accounted=True)
+        lasted = as_real(ad["LastRemoteWallClockTime"])
+        ran_until = None if lasted is None else run.started_at + timedelta(seconds=round(lasted))
         if status == 3 and completed is None and ad["LastJobStatus"] not in (2, 6, 7):
             # removed while it was idle or held: its last run had ended before, and not because of that
-            lasted = as_real(ad["LastRemoteWallClockTime"])
-            ran_until = None if lasted is None else run.started_at + timedelta(seconds=round(lasted))
             run = replace(run, ended_at=ran_until, outcome=Outcome.PREEMPTED, exit_code=None, exit_signal=None)
-        if run.ended_at is not None and run.attempt_at <= end:
+        elif completed is None and ran_until is not None:
+            run = replace(run, ended_at=ran_until)  # a shadow may outlast the removal
+        if run.ended_at is not None:
             runs = (run,)
     used = as_total(ad.get("CumulativeRemoteUserCpu"), ad.get("CumulativeRemoteSysCpu"))
     return _job(
         ad,
+        schedd=schedd,
         state=State.ENDED,
         native_state=_NATIVE.get(status, str(status)),
         state_since=as_moment(ad["EnteredCurrentStatus"]),
@@ -144,40 +177,66 @@ def ended(ad: Ad) -> Job:
     )
 
 
-def epoch(ad: Ad) -> Job:
+def epoch(ad: Ad, schedd: str | None = None) -> Job:
     """Read one run's record: an observation of a job that tells only of that run."""
     written = as_moment(ad["EpochWriteDate"])
     if written is None or not ad["JobCurrentStartDate"]:
         raise ValueError("an epoch without EpochWriteDate or JobCurrentStartDate")
     run = _run(ad, running=True, ended_at=written, outcome=_run_outcome(ad), accounted=True)
-    return _job(ad, state=State.UNKNOWN, native_state=None, runs=(run,))
+    return _job(ad, schedd=schedd, state=State.UNKNOWN, native_state=None, runs=(run,))
 
 
-def _job(ad: Ad, **fields: Any) -> Job:
-    native_id, schedd = identity(ad)
+def _submitted(ad: Ad) -> datetime:
+    """Return when a job was submitted: its id says so for good, while anybody may edit QDate.
+
+    The id of a proc that was made late has the moment of its making; it was submitted before. Raises ValueError.
+    """
+    if ad.get("JobMaterializeNextProcId") is None:
+        said = as_moment(as_whole_text(str(ad["GlobalJobId"]).rpartition("#")[2]))
+        if said is not None:
+            return said
     submitted = as_moment(ad["QDate"])
     if submitted is None:
         raise ValueError("no QDate")
+    return submitted
+
+
+def _job(ad: Ad, schedd: str | None = None, **fields: Any) -> Job:
+    native_id, named = identity(ad)
+    schedd = schedd or named
+    submitted = _submitted(ad)
     dag = as_whole(ad["DAGManJobId"])
     wall = as_whole(ad["AllowedExecuteDuration"]) or as_whole(ad["AllowedJobDuration"])
     universe = as_whole(ad["JobUniverse"])
+    hosts = _hosts_wanted(ad)
+    code = as_code(ad["HoldReasonCode"])
+    details: dict[str, Any] = {
+        "universe": universe if universe != 5 else None,
+        "dag_node": as_text(ad.get("DAGNodeName")),
+        "hold_code": code,
+        "hold_reason": None if code is None else HOLD_CODES.get(code, str(code)),
+        "hold_subcode": as_code(ad.get("HoldReasonSubCode")) if code is not None else None,
+        "suspended_seconds": as_whole(ad.get("CumulativeSuspensionTime")) or None,
+        "token_issuer": as_key(ad.get("AuthTokenIssuer")),
+        "token_groups": as_key(ad.get("AuthTokenGroups")),
+    }
     return Job(
         native_id=native_id,
         submitted_at=submitted,
         owner=as_key(ad["Owner"]) or "(unknown)",
-        account=as_key(ad["AcctGroup"]),
+        account=_account(ad),
         vo=_vo(ad),
         queue=schedd,
         name=as_text(ad["JobBatchName"]) or (PurePosixPath(str(ad["Cmd"])).name if ad["Cmd"] else None),
         eligible_at=submitted,
-        requested_cpus=as_real(ad["RequestCpus"]),
-        requested_memory_bytes=as_bytes(ad["RequestMemory"]),
-        requested_gpus=as_real(ad["RequestGPUs"]),
+        requested_cpus=_times(as_real(ad["RequestCpus"]), hosts),
+        requested_memory_bytes=_times(as_bytes(ad["RequestMemory"]), hosts),
+        requested_gpus=_times(as_real(ad["RequestGPUs"]), hosts),
         requested_wall_seconds=wall,
         dag_parent=f"{schedd}#{dag}.0" if dag is not None else None,
         routed_from=as_key(ad["RoutedFromJobId"]),
         routed_to=as_key(ad["RoutedToJobId"]),
-        details={"universe": universe} if universe not in (None, 5) else None,
+        details={key: value for key, value in details.items() if value is not None} or None,
         **fields,
     )
 
@@ -188,9 +247,6 @@ def _run(
     started = as_moment(ad["JobCurrentStartDate"])
     if started is None:
         raise ValueError("no JobCurrentStartDate")
-    host = ad["RemoteHost"] if running else ad["LastRemoteHost"] or ad["RemoteHost"]
-    if as_whole(ad["JobUniverse"]) in _ON_SCHEDD:
-        host = None
     cpus = as_real(ad["CpusProvisioned"])
     cpus = cpus if cpus is not None else as_real(ad["RequestCpus"])
     gpus = as_real(ad["GPUsProvisioned"])
@@ -199,6 +255,12 @@ def _run(
     memory = memory if memory is not None else as_bytes(ad["RequestMemory"])
     over = ended_at is not None
     by_signal = bool(ad["ExitBySignal"])
+    slots = _slots(ad, running=running)
+    used = as_total(ad.get("RemoteUserCpu"), ad.get("RemoteSysCpu")) if over else None
+    hosts: float = max(1, len(slots)) if slots else _hosts_wanted(ad)
+    if as_whole(ad["JobUniverse"]) in _ON_SCHEDD:
+        slots, hosts, used = [], 0.0, None
+    workers = Counter(machine(slot) for slot in slots)
     return Run(
         attempt_at=started,
         started_at=started,
@@ -206,14 +268,41 @@ def _run(
         outcome=outcome,
         exit_code=as_code(ad["ExitCode"]) if over and not by_signal else None,
         exit_signal=as_code(ad["ExitSignal"]) if over and by_signal else None,
-        cpus=cpus,
-        gpus=gpus,
-        memory_bytes=memory,
-        used_cpu_seconds=as_total(ad.get("RemoteUserCpu"), ad.get("RemoteSysCpu")) if over else None,
+        cpus=_times(cpus, hosts),
+        gpus=_times(gpus, hosts),
+        memory_bytes=_times(memory, hosts),
+        used_cpu_seconds=used,
         used_memory_bytes=as_bytes(ad.get("MemoryUsage")) if over else None,
-        workers=(RunWorker(worker=machine(str(host)), cpus=cpus, gpus=gpus, memory_bytes=memory),) if host else (),
+        workers=tuple(
+            RunWorker(
+                worker=name, cpus=_times(cpus, count), gpus=_times(gpus, count), memory_bytes=_times(memory, count)
+            )
+            for name, count in sorted(workers.items())
+        ),
         accounted=accounted,
     )
+
+
+def _slots(ad: Ad, *, running: bool) -> list[str]:
+    """Return the slots of a run: one, or of a parallel job all of its nodes'."""
+    if as_whole(ad["JobUniverse"]) == _PARALLEL and ad.get("RemoteHosts"):
+        return [slot.strip() for slot in str(ad["RemoteHosts"]).split(",") if slot.strip()]
+    host = ad["RemoteHost"] if running else ad["LastRemoteHost"] or ad["RemoteHost"]
+    return [str(host)] if host else []
+
+
+def _hosts_wanted(ad: Ad) -> float:
+    """Return how many times a job wants what its ad says of one slot: 0 of a job that runs beside the schedd."""
+    universe = as_whole(ad["JobUniverse"])
+    if universe in _ON_SCHEDD:
+        return 0.0
+    return float(as_whole(ad.get("MaxHosts")) or 1) if universe == _PARALLEL else 1.0
+
+
+def _times(value: _N | None, times: float) -> _N | None:
+    if value is None:
+        return None
+    return type(value)(value * times)
 
 
 def machine(slot: str) -> str:
@@ -241,7 +330,7 @@ def _run_outcome(ad: Ad) -> Outcome:
         return Outcome.TIMEOUT
     if held == 34:  # JobOutOfResources
         return Outcome.OUT_OF_MEMORY
-    if code in (1006, 1034):  # the claim could not be activated (23.x, 25.x): the job never began
+    if code in _WORKER_FAILED:
         return Outcome.NODE_FAIL
     if code is not None and 1 < code < 1000:  # the reason for which it was held, such as a failed transfer
         return Outcome.FAILED
@@ -255,7 +344,7 @@ def unmade(ad: Ad) -> Unmade | None:
         return None
     return Unmade(
         owner=as_key(ad["Owner"]) or "(unknown)",
-        account=as_key(ad["AcctGroup"]),
+        account=_account(ad),
         vo=_vo(ad),
         count=total - made,
         requested_cpus=as_real(ad["RequestCpus"]),
@@ -279,9 +368,29 @@ def _waiting(rejected: Any) -> Waiting:
     return Waiting.OTHER
 
 
+def _account(ad: Ad) -> str | None:
+    """Return the accounting group without the user's name that HTCondor puts behind it."""
+    group = as_key(ad["AcctGroup"])
+    if group is not None:
+        return group
+    whole = as_key(ad.get("AccountingGroup"))
+    if whole is None:
+        return None
+    before, dot, _ = whole.rpartition(".")
+    return before if dot else None  # accounting_group_user alone is a user
+
+
 def _vo(ad: Ad) -> str | None:
-    """Give the VO of the proxy, or else the first group of the token (`/atlas/production`)."""
+    """Return the VO of the proxy, or else the first group of the token, or the name of who issued it.
+
+    Groups are written `/atlas/production`, `urn:mace:egi.eu:group:vo.example.org:role=member#...`, or as a list of
+    those; an issuer is `https://cms-auth.example`.
+    """
     if ad["x509UserProxyVOName"]:
         return as_key(ad["x509UserProxyVOName"])
-    groups = str(ad["AuthTokenGroups"] or "").split(",")[0].strip("/")
-    return as_key(groups.partition("/")[0])
+    for group in re.split(r"[\s,{}\"]+", str(ad["AuthTokenGroups"] or "")):
+        urn = re.match(r"urn:.*?:group:([^:#]+)", group)
+        name = urn[1] if urn else group.strip("/").partition("/")[0]
+        if name:
+            return as_key(name)
+    return as_key(re.sub(r"^[a-z]+://|[/:].*$", "", str(ad.get("AuthTokenIssuer") or "")) or None)

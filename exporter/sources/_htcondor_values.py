@@ -21,6 +21,11 @@ def as_whole(value: Any) -> int | None:
     return None if value is None or isinstance(value, str) or abs(value) >= _LARGEST else int(value)
 
 
+def as_whole_text(text: str) -> int | None:
+    """Read a whole number that is written out."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
+
+
 def as_code(value: Any) -> int | None:
     """Read an exit code or signal."""
     number = as_whole(value)
