@@ -64,6 +64,12 @@ def _cluster(cluster: Cluster, board: Board) -> Iterator[Line]:
         yield cluster.name, "version", False, time.monotonic() - began, str(error)
         return
     yield cluster.name, "version", True, time.monotonic() - began, f"{cluster.scheduler} {version}"
+    began = time.monotonic()
+    try:
+        for said in source.remarks():
+            yield cluster.name, "settings", True, time.monotonic() - began, f"note: {said}"
+    except SourceError as error:
+        yield cluster.name, "settings", False, time.monotonic() - began, str(error)
     for feed in feeds:
         began = time.monotonic()
         try:

@@ -119,9 +119,21 @@ class ClusterPoller:
         if known is not None:
             return known
         version = self._source.version()
+        self._log_remarks()
         if self._recorder is not None:
             self._recorder.begin_cluster(self._cluster.name, self._cluster.scheduler, version)
         return version
+
+    def _log_remarks(self) -> None:
+        """Say once what the scheduler's settings keep from us."""
+        try:
+            remarks = self._source.remarks()
+        except SourceError as error:
+            log.debug("settings cannot be read", extra={"cluster": self._cluster.name, "error": str(error)})
+            return
+        for said in remarks:
+            if _first_time((self._cluster.name, said)):
+                log.warning("the scheduler does not tell all", extra={"cluster": self._cluster.name, "said": said})
 
     def _loop(self, feed: Feed) -> None:
         failures = 0

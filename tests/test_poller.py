@@ -57,6 +57,9 @@ class Scripted:
         if what in self.errors:
             raise self.errors[what]
 
+    def remarks(self) -> list[str]:
+        return []
+
     def version(self) -> str | None:
         self._maybe("version")
         return "1.0"

@@ -10,9 +10,15 @@ Imports nothing of BBQ's, for it is run by its path.
 
 import json
 import math
+import os
 import re
+import resource
+import select
+import socket
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -20,21 +26,80 @@ _ESCAPE = re.compile(rb"\\([0-7]{3}|.)", re.DOTALL)
 _PLAIN = {b"n": b"\n", b"t": b"\t", b"r": b"\r"}
 
 
-def _fail(said: str) -> None:
-    print(json.dumps({"error": said}))
+SHORT_SECONDS = "4"
+"""How long a collector is given to answer where there is another one; its answers take a quarter second."""
+MOST_BYTES = 3 << 30
+"""Memory of this process: a user's expression may want any amount of it."""
+MOST_JUDGED = 200
+"""Expressions of unusual kind that are worked out in one answer, each in a process of its own."""
+JUDGE_BYTES, JUDGE_SECONDS = 512 << 20, 1
+_answered: list[str] = []
+"""The collectors that have answered, the newest last."""
+
+
+def _fail(said: str, *, refused: bool = False) -> None:
+    print(json.dumps({"error": said, "refused": refused}))
     sys.exit(3)
 
 
 def _collector(h: Any, hosts: list[str], ask: Callable[[Any], Any]) -> Any:
-    """Ask the first collector that answers; each by itself, for a list is asked in random order."""
+    """Ask the first collector that answers; each by itself, for a list is asked in random order.
+
+    Where there are several, each is given a short time at first, and one that knows nothing (just restarted, it has no
+    ads yet) is believed only if the others know nothing either.
+    """
     said = []
-    for host in hosts or [""]:
-        try:
-            return ask(h.Collector(host) if host else h.Collector())
-        except Exception as error:
-            said.append(f"{host or 'the configured collector'}: {error}")
-    _fail(f"no collector answers: {'; '.join(said)}")
+    patient = str(h.param["QUERY_TIMEOUT"])
+    hosts = sorted(hosts or [""], key=lambda host: host not in _answered[-1:])
+    empty = None
+    at_once: set[str] = set()
+    for short in (True, False) if len(hosts) > 1 else (False,):
+        h.param["QUERY_TIMEOUT"] = SHORT_SECONDS if short else patient
+        for host in hosts:
+            began = time.monotonic()
+            try:
+                found = ask(h.Collector(host) if host else h.Collector())
+            except Exception as error:
+                said.append(f"{host or 'the configured collector'}: {error}")
+                if time.monotonic() - began < 1:
+                    at_once.add(host)
+                continue
+            if not found and len(hosts) > 1:
+                empty = found
+                continue
+            h.param["QUERY_TIMEOUT"] = patient
+            _answered.append(host)
+            return found
+        if empty is not None:
+            break
+    h.param["QUERY_TIMEOUT"] = patient
+    if empty is not None:
+        return empty
+    # who hangs would hang again
+    refused = [host for host in hosts if host in at_once and host and _refuses(h, host)]
+    if refused:
+        _fail(
+            f"the pool refuses us at {', '.join(refused)}: authentication failed; check token_directory (is the token "
+            "there, readable, of this pool's TRUST_DOMAIN, not expired, with READ?)",
+            refused=True,
+        )
+    _fail(f"no collector answers: {'; '.join(dict.fromkeys(said))}")
     return None
+
+
+def _refuses(h: Any, host: str) -> bool:
+    """Tell a collector that is there and refuses us from one that is not: both are one error for a query."""
+    import classad2
+
+    name, _, port = host.rpartition(":") if ":" in host else (host, "", "9618")
+    try:
+        address = socket.gethostbyname(name)
+        h.ping(classad2.ClassAd({"MyType": "Collector", "MyAddress": f"<{address}:{port}>"}), "READ")
+    except OSError:
+        return False
+    except Exception as error:
+        return "Failed to start command" in str(error)
+    return False
 
 
 @cache
@@ -62,12 +127,18 @@ def _answer(h: Any, question: dict[str, Any]) -> Iterable[Any]:
     }
     if what in kinds:
         kind = kinds[what]
-        pool: Iterable[Any] = _collector(h, hosts, lambda collector: collector.query(kind, constraint, wanted))
+        names = [name for name in wanted if name not in _WORKED_OUT]
+        pool: list[Any] = list(_collector(h, hosts, lambda collector: list(collector.query(kind, constraint, names))))
+        if len(names) < len(wanted):
+            _add_models(pool, _collector(h, hosts, lambda it: list(it.query(kind, f"({constraint}) && {_WITH_GPUS}"))))
         return pool
     schedd = _locate(h, tuple(hosts), question["schedd"])
     if what == "jobs":
         jobs: Iterable[Any] = schedd.query(constraint, wanted, opts=h.QueryOpt.IncludeClusterAd)
         return jobs
+    if what == "epochs_set":  # raises where the schedd keeps none
+        list(schedd.jobEpochHistory("false", ["ClusterId"], 1))
+        return []
     ask = schedd.history if what == "history" else schedd.jobEpochHistory
     since = question.get("since")
     try:
@@ -80,6 +151,88 @@ def _answer(h: Any, question: dict[str, Any]) -> Iterable[Any]:
         return []
     newest_first: list[Any] = list(ended)
     return newest_first[::-1]
+
+
+_WORKED_OUT = ("GPUModels", "FreeGPUModels")
+_WITH_GPUS = "(TotalSlotGPUs > 0 || GPUs > 0)"
+
+
+def _add_models(pool: list[Any], whole: list[Any]) -> None:
+    """Add to slots their GPUs by model, all and free ones: each device has an ad of its own in its slot's."""
+    found = {}
+    for ad in whole:
+        text = str(ad.lookup("AvailableGPUs")) if "AvailableGPUs" in ad else None
+        free = None if text is None else dict.fromkeys(re.findall(r"GPUs_\w+", text), 1)
+        models: dict[str, int] = {}
+        left: dict[str, int] = {}
+        for device in re.findall(r"[^\s,]+", str(ad.get("AssignedGPUs") or "")):
+            name = f"GPUs_{device.replace('-', '_')}"
+            own = ad.get(name)
+            model = own.get("DeviceName") if hasattr(own, "get") else None
+            model = str(model or ad.get("GPUs_DeviceName") or "gpu")
+            models[model] = models.get(model, 0) + 1
+            if free is not None and name in free:
+                left[model] = left.get(model, 0) + 1
+        if models:
+            found[ad.get("Name")] = models, None if free is None else left
+    for ad in pool:
+        models_of = found.get(ad.get("Name"))
+        if models_of is not None:
+            ad["GPUModels"] = json.dumps(models_of[0])
+            if models_of[1] is not None:
+                ad["FreeGPUModels"] = json.dumps(models_of[1])
+
+
+_USUAL = re.compile(
+    r"(?i)(?:ifthenelse|isundefined|iserror|min|max|floor|ceiling|round|int|real|quantize|pow|abs|time)\s*\("
+)
+_CALL = re.compile(r"[A-Za-z_]\w*\s*\(")
+
+
+def _judge(expression: Any, ad: Any) -> Any:
+    """Work an expression out: one that calls what may take any time and memory in a process that may not.
+
+    A thousand characters of somebody's RequestMemory can want a gigabyte, and the bindings then end the process.
+    """
+    text = str(expression)
+    if len(text) < 2000 and len(_CALL.findall(text)) == len(_USUAL.findall(text)):
+        return expression.eval(ad)
+    _judged.append(text[:100])
+    if len(_judged) > MOST_JUDGED:
+        return None
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            resource.setrlimit(resource.RLIMIT_AS, (JUDGE_BYTES, JUDGE_BYTES))
+            resource.setrlimit(resource.RLIMIT_CPU, (JUDGE_SECONDS, JUDGE_SECONDS))
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+            value = expression.eval(ad)
+            if isinstance(value, str | int | float | bool) and type(value).__module__ != "classad2":
+                os.write(writing, json.dumps(value)[:60_000].encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    answer = b""
+    try:
+        while select.select([reading], [], [], 5)[0]:
+            piece = os.read(reading, 65_536)
+            if not piece:
+                break
+            answer += piece
+    finally:
+        os.close(reading)
+        with suppress(ProcessLookupError):
+            os.kill(child, 9)
+        os.waitpid(child, 0)
+    try:
+        return json.loads(answer) if answer else None
+    except ValueError:
+        return None
+
+
+_judged: list[str] = []
 
 
 def _row(ad: Any, wanted: list[str], expression: Any, value: Any) -> list[Any]:
@@ -99,7 +252,7 @@ def _row(ad: Any, wanted: list[str], expression: Any, value: Any) -> list[Any]:
         found = row[name]
         if type(found) is expression:
             try:
-                found = found.eval(ad)
+                found = _judge(found, ad)
             except Exception:
                 found = None
         if type(found) is value or (isinstance(found, float) and not math.isfinite(found)):
@@ -126,7 +279,7 @@ def _lines(h: Any, classad: Any, questions: list[dict[str, Any]]) -> Iterator[st
         for ad in _answer(h, question):
             count += 1
             yield json.dumps(_row(ad, question["attributes"], classad.ExprTree, classad.Value), ensure_ascii=True)
-        yield json.dumps({"end": count})
+        yield json.dumps({"end": count, "collector": _answered[-1] if _answered else None})
 
 
 def main() -> None:
@@ -137,13 +290,15 @@ def main() -> None:
         import htcondor2
     except ImportError as error:
         _fail(f"the HTCondor bindings are not installed ({error}); pip install htcondor")
+    resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, MOST_BYTES))
     for key, value in request["settings"].items():
         htcondor2.param[key] = value
     try:
         for line in _lines(htcondor2, classad2, request["questions"]):
             sys.stdout.write(line + "\n")
     except htcondor2.HTCondorException as error:
-        _fail(" ".join(str(error).split()))
+        said = " ".join(str(error).split())
+        _fail(said, refused="AUTHENTICATE" in said or "Failed to authenticate" in said)
 
 
 if __name__ == "__main__":

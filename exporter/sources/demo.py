@@ -91,6 +91,10 @@ class Source:
         self._made: Site | None = None
         self._shown: dict[str, tuple[object, Job]] = {}
 
+    def remarks(self) -> Sequence[str]:
+        """Return nothing: the demo tells all it knows."""
+        return []
+
     def version(self) -> str | None:
         """Give the kind of cluster that is simulated."""
         return f"simulated {'HTCondor' if self._settings.shape == 'grid' else 'Slurm'}"

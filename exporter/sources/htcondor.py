@@ -7,6 +7,7 @@ first and the history second: a job that leaves in between is in both, and never
 """
 
 import json
+import logging
 import os
 import sys
 import threading
@@ -28,14 +29,16 @@ from exporter.snapshot import (
     Unmade,
     WorkersReading,
 )
-from exporter.sources import AnswerUnreadable, CommandFailed, TooMany, refuse_rubbish
+from exporter.sources import AnswerUnreadable, CommandFailed, NotAllowed, SourceError, TooMany, refuse_rubbish
 from exporter.sources import _htcondor_ads as ads
 from exporter.sources import _htcondor_daemons as daemons
 from exporter.sources import _htcondor_machines as machines
 from exporter.sources._command import run
 from exporter.sources._htcondor_tail import Step, Tail, TailReader
-from exporter.sources._htcondor_values import ad_of, version
+from exporter.sources._htcondor_values import Ad, ad_of, version
 from history.records import Job
+
+log = logging.getLogger(__name__)
 
 READER = Path(__file__).with_name("_htcondor_reader.py")
 MOST_IN_WINDOW = 25_000
@@ -53,6 +56,10 @@ class Settings(Cluster, frozen=True, kw_only=True, forbid_unknown_fields=True):
     schedds: str | tuple[str, ...] = "all"
     token_directory: Path | None = None
 
+    def __post_init__(self) -> None:
+        if self.token_directory is not None and not self.token_directory.is_dir():
+            raise ValueError(f"token_directory {self.token_directory}: no such folder; it holds the pool's tokens")
+
 
 class Watermark(msgspec.Struct, frozen=True):
     """How far one schedd's history, and its file of runs, have been read."""
@@ -67,7 +74,7 @@ class Source:
     window_seconds = 86_400.0
     """How much of the past is read at first: every such question goes through the whole history."""
     window_jobs = 15_000
-    unknown_fields = ("htcondor_job", "htcondor_job_status", "htcondor_slot_state")
+    unknown_fields = ("htcondor_job", "htcondor_job_status", "htcondor_machine", "htcondor_slot_state")
     """As many as fit under what one answer may hold, for the same reason."""
 
     def __init__(self, settings: Settings, ask: Ask | None = None) -> None:
@@ -79,6 +86,30 @@ class Source:
         self._asked = False
         self._memory: dict[str, dict[bytes, tuple[Job | Unmade | None, list[UnknownValue]]]] = {}
         self._tails: dict[str, tuple[TailReader, TailReader]] = {}
+        self._good: str | None = None
+        """The collector that answered last: it is asked first."""
+
+    def remarks(self) -> Sequence[str]:
+        """Say of schedds that keep no record of their runs that they don't."""
+        if not self._ask_epochs_set():
+            return [
+                "a schedd has no JOB_EPOCH_HISTORY (the default of 23.x): of jobs that ran more than once, only the "
+                "last run is known; set it on the schedds"
+            ]
+        return []
+
+    def _ask_epochs_set(self) -> bool:
+        names = self._settings.schedds
+        schedds = self._schedd_names() if isinstance(names, str) else names
+        for name in schedds:
+            try:
+                self._ask_lines([{"what": "epochs_set", "schedd": name, "attributes": []}])
+            except NotAllowed:
+                continue
+            except SourceError as error:
+                if "JOB_EPOCH_HISTORY" in str(error):
+                    return False
+        return True
 
     def version(self) -> str | None:
         """Give the collector's version."""
@@ -105,7 +136,7 @@ class Source:
         before, now = self._memory.get(feed.name, {}), {}
         for line in lines:
             known = before.get(line)
-            now[line] = known if known is not None else self._read_ad(line)
+            now[line] = known if known is not None else self._read_ad(line, feed.queue)
         self._memory[feed.name] = now
         jobs: list[Job] = []
         unmade: list[Unmade] = []
@@ -126,12 +157,12 @@ class Source:
             calls=2,
         )
 
-    def _read_ad(self, line: bytes) -> tuple[Job | Unmade | None, list[UnknownValue]]:
+    def _read_ad(self, line: bytes, schedd: str | None) -> tuple[Job | Unmade | None, list[UnknownValue]]:
         """Read one ad of the queue; one that cannot be understood is left out, and told as an unknown value."""
         unknown: list[UnknownValue] = []
         try:
             ad = ad_of(ads.QUEUE, json.loads(line))
-            return ads.unmade(ad) if ad["ProcId"] is None else ads.live(ad, unknown), unknown
+            return ads.unmade(ad) if ad["ProcId"] is None else ads.live(ad, unknown, schedd), unknown
         except (KeyError, ValueError, TypeError, OverflowError, OSError) as error:
             return None, [UnknownValue("htcondor_job", f"{error!r}: {line[:300]!r}")]
 
@@ -142,7 +173,7 @@ class Source:
         slots, schedds = self._ask([asked, {"what": "schedds", "attributes": machines.SCHEDDS}])
         unknown: list[UnknownValue] = []
         try:
-            workers = machines.workers([ad_of(machines.MACHINES, row) for row in slots], unknown)
+            workers = machines.workers([_with_models(ad_of(machines.MACHINES, row)) for row in slots], unknown)
             queues = [machines.queue(ad_of(machines.SCHEDDS, row)) for row in schedds]
         except (KeyError, ValueError, TypeError) as error:
             raise AnswerUnreadable(
@@ -150,7 +181,7 @@ class Source:
             ) from error
         if self._settings.schedds == "all":
             self._know([queue.name for queue in queues])
-        return WorkersReading(taken_at=taken_at, workers=workers, queues=queues, unknown=tuple(unknown), calls=2)
+        return WorkersReading(taken_at=taken_at, workers=workers, queues=queues, unknown=tuple(unknown), calls=3)
 
     def read_scheduler(self, feed: Feed) -> SchedulerReading:
         """Read what negotiator, schedds and collector say of themselves: three questions to the collector."""
@@ -169,7 +200,7 @@ class Source:
         answers = self._ask_lines([jobs_reader.question(mark.jobs), runs_reader.question(mark.runs)])
         ended, more_calls = self._take(jobs_reader, mark.jobs, answers[0], now)
         epochs, and_more = self._take(runs_reader, mark.runs, answers[1], now)
-        jobs, unreadable = _read(ended.lines, epochs.lines)
+        jobs, unreadable = _read(ended.lines, epochs.lines, feed.queue)
         reached = Watermark(jobs=ended.tail, runs=epochs.tail)
         # a page that is not complete has everything up to its window's end
         upto = min((tail.upto for tail in (ended.tail, epochs.tail) if tail.upto is not None), default=None)
@@ -220,7 +251,7 @@ class Source:
         )
         if max(len(ended_lines), len(epoch_lines)) >= MOST_IN_WINDOW:
             raise TooMany(f"history of {feed.queue}: {MOST_IN_WINDOW} records or more from {since} to {until}")
-        jobs, unreadable = _read(ended_lines, epoch_lines)
+        jobs, unreadable = _read(ended_lines, epoch_lines, feed.queue)
         ends = [job.ended_at for job in jobs if job.ended_at is not None and job.ended_at < until]
         inside = [job for job in jobs if any(since <= end < until for end in _ends(job))]
         return AccountingPage(
@@ -230,6 +261,7 @@ class Source:
             unreadable=tuple(unreadable),
             remembered_since=min(ends, default=None),
             tells_all_runs=False,
+            forgets_by="rotated",
             calls=3,
         )
 
@@ -238,8 +270,12 @@ class Source:
         wanted: dict[str, list[str]] = {}
         for native_id in native_ids:
             cluster, _, proc = native_id.rpartition("#")[2].partition(".")
-            if cluster.isdigit() and proc.isdigit():
+            if _is_number(cluster) and _is_number(proc):
                 wanted.setdefault(cluster, []).append(proc)
+            else:
+                log.warning(
+                    "what is no job id can't be asked for", extra={"cluster": self._settings.name, "job": native_id}
+                )
         if not wanted:
             return AccountingPage(jobs=[], watermark=None, complete=True, calls=0)
         each = (
@@ -253,7 +289,7 @@ class Source:
                 {**ask, "what": "epochs", "attributes": ads.EPOCHS},
             ]
         )
-        jobs, unreadable = _read(ended, epochs)
+        jobs, unreadable = _read(ended, epochs, feed.queue)
         # procs of other clusters' ids cannot be among them, but ids repeat after a spool is lost
         asked = set(native_ids)
         return AccountingPage(
@@ -294,7 +330,8 @@ class Source:
                 "SEC_TOKEN_DIRECTORY": str(self._settings.token_directory),
                 "SEC_CLIENT_AUTHENTICATION_METHODS": "IDTOKENS",
             }
-        collectors = list(self._settings.collectors)
+        # the one that answered last first: one that is dead costs a short try, once
+        collectors = sorted(self._settings.collectors, key=lambda host: host != self._good)
         request = {
             "settings": settings,
             "questions": [{"collectors": collectors, **question} for question in questions],
@@ -309,38 +346,61 @@ class Source:
                 shown=name,
             )
         except CommandFailed as error:
-            raise CommandFailed(_said(name, error)) from error
-        return _split(name, answer, len(questions))
+            said, refused = _said(name, error)
+            raise (NotAllowed(said) if refused else CommandFailed(said)) from error
+        lines, good = _split(name, answer, len(questions))
+        self._good = good or self._good
+        return lines
 
 
-def _said(name: str, error: CommandFailed) -> str:
-    """Give the reader's own word on what went wrong, which is on its standard output."""
+def _is_number(text: str) -> bool:
+    """Tell whether a text is a number as HTCondor writes it: 07 would end the whole question."""
+    return text.isascii() and text.isdigit() and len(text) < 10 and str(int(text)) == text
+
+
+def _with_models(ad: Ad) -> Ad:
+    """Return a slot's ad with its GPUs by model, which the reader has worked out, as mappings."""
+    return {
+        **ad,
+        **{name: json.loads(ad[name]) for name in ("GPUModels", "FreeGPUModels") if isinstance(ad.get(name), str)},
+    }
+
+
+def _said(name: str, error: CommandFailed) -> tuple[str, bool]:
+    """Return the reader's own word on what went wrong, which is on its standard output, and whether we were refused."""
     for line in error.output.splitlines()[::-1]:
         if line.startswith(b'{"error"'):
-            return f"{name}: {json.loads(line)['error']}"
-    return str(error)
+            found = json.loads(line)
+            return f"{name}: {found['error']}", bool(found.get("refused"))
+    return str(error), False
 
 
-def _split(name: str, answer: bytes, questions: int) -> list[list[bytes]]:
+def _split(name: str, answer: bytes, questions: int) -> tuple[list[list[bytes]], str | None]:
+    """Return the lines of each question's answer, and the collector that was asked."""
     found: list[list[bytes]] = [[]]
+    good = None
     for line in answer.splitlines():
         if line.startswith(b'{"end"'):
-            if json.loads(line)["end"] != len(found[-1]):
+            end = json.loads(line)
+            good = end.get("collector") or good
+            if end["end"] != len(found[-1]):
                 raise AnswerUnreadable(f"{name}: {len(found[-1])} ads where {line!r} was said")
             found.append([])
         else:
             found[-1].append(line)
     if len(found) != questions + 1 or found.pop():
         raise AnswerUnreadable(f"{name}: the answer ends in the middle")
-    return found
+    return found, good
 
 
-def _read(ended_lines: Sequence[bytes], epoch_lines: Sequence[bytes]) -> tuple[list[Job], list[str]]:
+def _read(
+    ended_lines: Sequence[bytes], epoch_lines: Sequence[bytes], schedd: str | None
+) -> tuple[list[Job], list[str]]:
     """Read records of jobs and of runs; give also the lines that were not understood."""
     jobs: list[Job] = []
     unreadable: list[str] = []
     for line in ended_lines:
-        _keep(ads.ended, ads.HISTORY, line, jobs, unreadable)
+        _keep(ads.ended, ads.HISTORY, line, schedd, jobs, unreadable)
     told: set[tuple[Any, Any]] = set()
     for line in epoch_lines:
         ad = ad_of(ads.EPOCHS, json.loads(line))
@@ -348,13 +408,15 @@ def _read(ended_lines: Sequence[bytes], epoch_lines: Sequence[bytes]) -> tuple[l
         if run_of in told:
             continue  # on_exit_hold writes a run's record twice, the second time some seconds later
         told.add(run_of)
-        _keep(ads.epoch, ads.EPOCHS, line, jobs, unreadable)
+        _keep(ads.epoch, ads.EPOCHS, line, schedd, jobs, unreadable)
     return jobs, unreadable
 
 
-def _keep(read: Any, attributes: Sequence[str], line: bytes, jobs: list[Job], unreadable: list[str]) -> None:
+def _keep(
+    read: Any, attributes: Sequence[str], line: bytes, schedd: str | None, jobs: list[Job], unreadable: list[str]
+) -> None:
     try:
-        jobs.append(read(ad_of(attributes, json.loads(line))))
+        jobs.append(read(ad_of(attributes, json.loads(line)), schedd))
     except (KeyError, ValueError, TypeError, OverflowError, OSError) as error:
         unreadable.append(f"{error!r}: {line.decode()}")
 
@@ -363,13 +425,19 @@ def _job_record(line: bytes) -> tuple[str, int]:
     """Give the expression that is true of one record of the history alone, and its time."""
     ad = ad_of(ads.HISTORY, json.loads(line))
     # the whole id: cluster and proc alone repeat after a spool is lost
-    return f'GlobalJobId == "{ad["GlobalJobId"]}"', _seconds(ad["EnteredCurrentStatus"])
+    return f"GlobalJobId == {_literal(ad['GlobalJobId'])}", _seconds(ad["EnteredCurrentStatus"])
 
 
 def _run_record(line: bytes) -> tuple[str, int]:
     ad = ad_of(ads.EPOCHS, json.loads(line))
     written = _seconds(ad["EpochWriteDate"])
-    return f'GlobalJobId == "{ad["GlobalJobId"]}" && EpochWriteDate == {written}', written
+    return f"GlobalJobId == {_literal(ad['GlobalJobId'])} && EpochWriteDate == {written}", written
+
+
+def _literal(value: Any) -> str:
+    """Write a text as a ClassAd string: people may edit any attribute."""
+    escaped = str(value).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def _seconds(value: Any) -> int:
