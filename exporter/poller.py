@@ -219,7 +219,7 @@ class ClusterPoller:
             "source is down",
             extra={"cluster": name, "source": feed.name, "reason": reason, "error": said},
         )
-        if self._recorder is not None:
+        if self._recorder is not None and feed.kind is not Kind.SCHEDULER:
             self._recorder.failed(name, feed, said)
 
     def _log_lost(self, feed: Feed, page: AccountingPage) -> None:

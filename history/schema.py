@@ -25,7 +25,6 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
-    false,
     text,
 )
 from sqlalchemy.dialects import postgresql
@@ -221,7 +220,7 @@ runs = Table(
     Column("used_gpu_memory_bytes", BigInteger),
     Column("suspended_seconds", Integer),
     _moment("run_started_at"),
-    Column("resized", Boolean, nullable=False, server_default=false()),
+    Column("resized", Boolean, nullable=False),
     CheckConstraint(_OPEN_CHECK, name="open_span"),
     postgresql_partition_by="RANGE (submitted_at)",
     sqlite_with_rowid=False,

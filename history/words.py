@@ -12,4 +12,4 @@ GROUPS = ("owner", "account", "vo", "queue", "cluster")
 """What figures are added up by."""
 INTERVALS = ("hour", "day", "week", "month")
 WORKER_STATES = ("idle", "partial", "full", "down", "unknown")
-FLAGS = ("draining", "not_responding", "maintenance", "reserved", "powered_down")
+FLAGS = ("draining", "not_responding", "maintenance", "reserved", "powered_down", "powering_up")

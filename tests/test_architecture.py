@@ -64,7 +64,7 @@ def test_every_source_is_a_source() -> None:
         source = import_module(f"exporter.sources.{kind}").Source
         assert {name for name in wanted if not hasattr(source, name)} == set(), kind
     said = "".join(path.read_text() for path in (ROOT / "exporter/sources").glob("*.py"))
-    fields = set(re.findall(r'UnknownValue\("(\w+)"', said))
+    fields = set(re.findall(r'(?:UnknownValue|Values)\("(\w+)"', said))
     named = {field for kind in kinds() for field in import_module(f"exporter.sources.{kind}").Source.unknown_fields}
     assert fields == named and len(fields) > 5
 

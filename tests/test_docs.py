@@ -4,8 +4,10 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
+
 from exporter.board import Board
-from exporter.config import parse
+from exporter.config import ConfigError, parse
 from exporter.gauges import families
 from exporter.mending import backfill, recollect, verify
 from exporter.page import MetricsPage
@@ -40,10 +42,15 @@ def test_every_metric_is_in_the_readme_and_no_other(history: History, tmp_path: 
     assert isinstance(board, Board)
 
 
-def test_the_configuration_in_the_readme_is_read() -> None:
+def test_the_configuration_in_the_readme_is_read(tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens.d"
     text = re.search(r"```yaml\n(history:.*?)```", README, re.DOTALL)
     assert text is not None
-    assert [cluster.name for cluster in parse(text[1]).clusters] == ["grid", "local"]
+    tokens.mkdir()
+    here = text[1].replace("/etc/bbq/tokens.d", str(tokens))
+    assert [cluster.name for cluster in parse(here).clusters] == ["grid", "local"]
+    with pytest.raises(ConfigError, match="no such folder; it holds the pool's tokens"):
+        parse(here.replace(str(tokens), f"{tokens}/not"))
 
 
 def test_every_table_is_named() -> None:

@@ -194,6 +194,7 @@ def test_labels_are_those_of_the_contract() -> None:
             ("worker",),
         ),
         **dict.fromkeys(("bbq_worker_gpus", "bbq_worker_gpus_allocated"), ("worker", "model")),
+        **dict.fromkeys(("bbq_worker_gpu_parts", "bbq_worker_gpu_parts_allocated"), ("worker", "part")),
         "bbq_worker_state_since_timestamp_seconds": ("worker",),
         "bbq_worker_reason_info": ("worker", "reason"),
         **dict.fromkeys(("bbq_queue_cpus", "bbq_queue_cpus_allocated"), ("queue",)),

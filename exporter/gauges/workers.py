@@ -67,6 +67,19 @@ def _gpus_allocated(view: ClusterView) -> Iterable[Sample]:
     )
 
 
+def _gpu_parts(view: ClusterView) -> Iterable[Sample]:
+    return (((worker.name, part.model), part.total) for worker in _workers(view) for part in worker.gpu_parts)
+
+
+def _gpu_parts_allocated(view: ClusterView) -> Iterable[Sample]:
+    return (
+        ((worker.name, part.model), part.allocated)
+        for worker in _workers(view)
+        for part in worker.gpu_parts
+        if part.allocated is not None
+    )
+
+
 def _reasons(view: ClusterView) -> Iterable[Sample]:
     return (((worker.name, worker.reason[:200]), 1) for worker in _workers(view) if worker.reason is not None)
 
@@ -96,7 +109,7 @@ FAMILIES = (
     ),
     Family(
         name="bbq_worker_flag",
-        help="1 for each flag of a worker: draining, not_responding, maintenance, reserved, powered_down.",
+        help="1 for each flag of a worker: draining, not_responding, maintenance, reserved, powered_down, powering_up.",
         labels=("worker", "flag"),
         parts=_PARTS,
         samples=_flags,
@@ -149,6 +162,20 @@ FAMILIES = (
         labels=("worker", "model"),
         parts=_PARTS,
         samples=_gpus_allocated,
+    ),
+    Family(
+        name="bbq_worker_gpu_parts",
+        help="Parts of a worker's GPUs (Slurm shards and MPS), in units of their own: never added to whole GPUs.",
+        labels=("worker", "part"),
+        parts=_PARTS,
+        samples=_gpu_parts,
+    ),
+    Family(
+        name="bbq_worker_gpu_parts_allocated",
+        help="Parts of a worker's GPUs that jobs hold.",
+        labels=("worker", "part"),
+        parts=_PARTS,
+        samples=_gpu_parts_allocated,
     ),
     Family(
         name="bbq_worker_state_since_timestamp_seconds",

@@ -42,14 +42,30 @@ def clusters(connection: Connection, scope: Scope) -> Answer:
     read = select(collections.c.cluster, func.max(collections.c.last_success_at)).group_by(collections.c.cluster)
     seen = {row[0]: row[1] for row in run(connection, scope, read)}
     who = {row[0]: row[1] for row in run(connection, scope, owners)}
+    whole = {
+        row[0]
+        for row in run(
+            connection,
+            scope,
+            select(collections.c.cluster).where(
+                collections.c.source.like("jobs%"), collections.c.last_success_at.is_not(None)
+            ),
+        )
+    }
     rows = []
     for row in run(connection, scope, select(table).where(*scope.among(table)).order_by(table.c.cluster)):
         count, down, cpus, gpus = size.get(row.cluster, (None, None, None, None))
         states = counts[row.cluster]
+        # of a queue that has not been stored yet nothing is known, which is not zero
+        jobs = (
+            (*used[row.cluster], states["running"], states["pending"], states["held"], who.get(row.cluster, 0))
+            if row.cluster in whole or states or scope.at is not None
+            else (None,) * 6
+        )
         rows.append(
             (
-                row.cluster, row.scheduler, row.version, count, down, used[row.cluster][0], cpus, used[row.cluster][1],
-                gpus, states["running"], states["pending"], states["held"], who.get(row.cluster, 0), row.first_seen_at,
+                row.cluster, row.scheduler, row.version, count, down, jobs[0], cpus, jobs[1], gpus, *jobs[2:],
+                row.first_seen_at,
                 max((each for each in (seen.get(row.cluster), row.last_seen_at) if each), default=None),
             )
         )  # fmt: skip

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Double, Select, case, cast, func, select
+from sqlalchemy import Connection, Double, Select, case, cast, func, or_, select
 
 from history.questions import Scope, run
 from history.questions.days import days_of
@@ -43,11 +43,11 @@ def efficiency(connection: Connection, scope: Scope, by: str, since: datetime, u
     for edge in edges:
         _add(found, run(connection, scope, _of_rows(connection, by, *edge).where(*scope.among(runs))))
     rows = []
-    for name, (count, untold, cpu, used, memory_held, memory_used) in found.items():
+    for name, (count, untold, cpu, used, memory_held, memory_used, wasted) in found.items():
         rows.append(
             (
                 name, round(count), round(cpu), round(used), round(used / cpu, 4) if cpu else None,
-                round(max(0.0, cpu - used)),
+                round(wasted),
                 round(memory_held) << 20, round(memory_used / memory_held, 4) if memory_held else None,
                 round(max(0.0, memory_held - memory_used)) << 20, round(untold),
             )
@@ -58,19 +58,23 @@ def efficiency(connection: Connection, scope: Scope, by: str, since: datetime, u
 
 def _of_rows(connection: Connection, by: str, since: datetime, until: datetime) -> Select[Any]:
     """Ask for the measures of EFFICIENCY of the runs that ended in [since, until)."""
-    seconds = seconds_between(connection, runs.c.started_at, runs.c.ended_at)
+    passed = seconds_between(connection, runs.c.started_at, runs.c.ended_at)
+    suspended = func.coalesce(runs.c.suspended_seconds, 0)
+    seconds = case((passed > suspended, passed - suspended), else_=0)
     told = runs.c.used_cpu_seconds.is_not(None) & runs.c.cpus.is_not(None)
     told_memory = runs.c.used_memory_bytes.is_not(None) & (runs.c.memory_bytes > 0)
     held, used = (seconds * (cast(each, Double) / MIB) for each in (runs.c.memory_bytes, runs.c.used_memory_bytes))
+    more = seconds * runs.c.cpus > runs.c.used_cpu_seconds
     column = jobs.c.name if by == "name" else runs.c[by]
     query = select(
         column,
-        func.count(),
-        func.sum(case((told, 0), else_=1)),
+        func.sum(case((runs.c.resized, 0), else_=1)),
+        func.sum(case((or_(told, runs.c.resized), 0), else_=1)),
         func.sum(case((told, seconds * runs.c.cpus), else_=0)),
         func.sum(case((told, runs.c.used_cpu_seconds), else_=0)),
         func.sum(case((told_memory, held), else_=0)),
         func.sum(case((told_memory, used), else_=0)),
+        func.sum(case((told & more, seconds * runs.c.cpus - runs.c.used_cpu_seconds), else_=0)),
     )
     if by == "name":
         same = (

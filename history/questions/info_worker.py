@@ -1,5 +1,6 @@
 """What a worker is, its state and since when, who is on it, and what ended on it and how."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -8,6 +9,7 @@ from sqlalchemy import Connection, func, select
 from history.names import known, meant, nearest
 from history.questions import AskError, Scope, placed_runs, run
 from history.questions.moment import placed
+from history.questions.workers import Load, loads_at, used
 from history.render import Answer
 from history.schema import run_workers, runs, worker_states
 from history.when import local
@@ -67,8 +69,10 @@ def info_worker(connection: Connection, scope: Scope, worker: str) -> list[Answe
         .limit(scope.limit or SHOWN),
     )
     since = "in the last 24 hours" if scope.at is None else "in the 24 hours before"
+    there = [row for row in states[:1] if row.ended_at is None or row.ended_at > until]
+    loads = loads_at(connection, scope) if there else {}
     return [
-        *(_now(row, on_it, when) for row in states[:1] if row.ended_at is None or row.ended_at > until),
+        *(_now(row, on_it, when, loads) for row in there),
         Answer((*names, "cpus", "gpus", "memory_bytes"), on_it, title=f"on it {when}", key="on_it"),
         Answer(
             ("outcome", "runs", "owners"), by_outcome, title=f"runs that ended on it {since}", key="ended", bar="runs"
@@ -94,7 +98,8 @@ def info_worker(connection: Connection, scope: Scope, worker: str) -> list[Answe
     ]  # fmt: skip
 
 
-def _now(row: Any, on_it: Any, when: str) -> Answer:
+def _now(row: Any, on_it: Any, when: str, loads: Mapping[tuple[str, str], Load]) -> Answer:
+    load = loads.get((row.cluster, row.worker), Load())
     facts = [
         ("cluster", row.cluster),
         ("state", row.state),
@@ -104,10 +109,11 @@ def _now(row: Any, on_it: Any, when: str) -> Answer:
         ("reason", row.reason),
         ("jobs", len(on_it)),
         ("cpus", row.cpus),
-        ("cpus_used", sum(each.cpus or 0 for each in on_it)),
+        ("cpus_used", used(load, "cpus")),
         ("memory_bytes", row.memory_bytes),
-        ("memory_used_bytes", sum(each.memory_bytes or 0 for each in on_it)),
+        ("memory_used_bytes", used(load, "memory_bytes")),
         ("gpus", row.gpus),
+        ("gpus_used", used(load, "gpus") if row.gpus else None),
         ("queues", row.queues),
         *sorted((row.details or {}).items()),
     ]

@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, FromClause, Select, Subquery, and_, case, 
 from history.questions import Scope
 from history.records import State
 from history.rows import REQUEUED
-from history.schema import OPEN_SPAN, TOP_SPAN, job_pauses, jobs, run_workers, runs
+from history.schema import OPEN_SPAN, TOP_SPAN, clusters, job_pauses, jobs, run_workers, runs
 from history.spans import open_at
 
 HOLDING = (State.RUNNING.value, State.SUSPENDED.value, State.FINISHING.value)
@@ -33,6 +33,28 @@ def _anything(_: Any) -> list[ColumnElement[bool]]:
 def holding(scope: Scope) -> ColumnElement[bool]:
     """Give the condition that a run was open at the scope's moment."""
     return runs.c.span == OPEN_SPAN if scope.at is None else open_at(runs, scope.at)
+
+
+def lends(table: Any) -> ColumnElement[bool]:
+    """Give the condition that a cluster gives the CPUs of suspended jobs to others: Slurm does, HTCondor does not."""
+    condition: ColumnElement[bool] = table.c.cluster.in_(
+        select(clusters.c.cluster).where(clusters.c.scheduler == "slurm")
+    )
+    return condition
+
+
+def lending(scope: Scope) -> Subquery:
+    """Give the identities of jobs that were suspended at the scope's moment, and whose CPUs others had."""
+    there = job_pauses.c.span == OPEN_SPAN if scope.at is None else open_at(job_pauses, scope.at)
+    query = select(*_columns(job_pauses, _KEY)).distinct()
+    kind = job_pauses.c.kind == State.SUSPENDED.value
+    return query.where(kind, there, lends(job_pauses), *scope.among(job_pauses)).subquery("lending")
+
+
+def held_cpus(source: FromClause, table: Any, lent: Subquery) -> tuple[FromClause, ColumnElement[Any]]:
+    """Give a source joined with the jobs that lend their CPUs, and the CPUs that a run (or its share) holds."""
+    joined = source.outerjoin(lent, _same(table, lent))
+    return joined, case((lent.c.native_id.is_not(None), 0.0), else_=table.c.cpus)
 
 
 def placed(scope: Scope) -> ColumnElement[bool]:
@@ -54,7 +76,9 @@ def in_queue(scope: Scope, conditions: Conditions = _anything) -> Subquery:
         query = select(
             *_columns(jobs, _KEY + _WHO),
             jobs.c.state,
-            jobs.c.requested_cpus.label("cpus"),
+            case((and_(jobs.c.state == State.SUSPENDED.value, lends(jobs)), 0.0), else_=jobs.c.requested_cpus).label(
+                "cpus"
+            ),
             jobs.c.requested_gpus.label("gpus"),
             jobs.c.requested_memory_bytes.label("memory_bytes"),
         ).where(jobs.c.ended_at.is_(None), *_limits(scope, jobs, conditions))
@@ -75,7 +99,7 @@ def _then(scope: Scope, at: datetime, conditions: Conditions) -> list[Select[Any
         select(
             *_columns(runs, _KEY + _WHO),
             case((suspended.c.native_id.is_not(None), State.SUSPENDED.value), else_=State.RUNNING.value).label("state"),
-            runs.c.cpus,
+            case((and_(suspended.c.native_id.is_not(None), lends(runs)), 0.0), else_=runs.c.cpus).label("cpus"),
             runs.c.gpus,
             runs.c.memory_bytes,
         )

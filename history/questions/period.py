@@ -121,13 +121,16 @@ def _add_runs(
     from_, to = (literal(each, runs.c.started_at.type) for each in (since, until))
     begin = greatest(runs.c.started_at, from_)
     end = least(func.coalesce(runs.c.ended_at, to), to)
-    seconds = seconds_between(connection, begin, end)
+    passed = seconds_between(connection, begin, end)
+    # how CPU time, and suspension, were spread over a run is not known: evenly
+    whole = func.nullif(seconds_between(connection, runs.c.started_at, runs.c.ended_at), 0)
+    counted = case((whole > runs.c.suspended_seconds, whole - runs.c.suspended_seconds), else_=0)
+    suspended = runs.c.suspended_seconds.is_not(None) & runs.c.ended_at.is_not(None)
+    seconds = case((suspended, passed * counted * 1.0 / whole), else_=passed)
     held = (runs.c.cpus, runs.c.gpus, runs.c.memory_bytes / 1048576)
     told = runs.c.used_cpu_seconds.is_not(None) & runs.c.ended_at.is_not(None)
-    # how CPU time was spread over a run is not known: evenly
-    whole = func.nullif(seconds_between(connection, runs.c.started_at, runs.c.ended_at), 0)
     measured = case((told, seconds * runs.c.cpus), else_=0)
-    used = case((told, runs.c.used_cpu_seconds * seconds / whole), else_=0)
+    used = case((told, runs.c.used_cpu_seconds * passed / whole), else_=0)
     query = (
         select(
             runs.c[column],

@@ -1,7 +1,9 @@
 """How fresh and how complete the history is, for each source."""
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy import Connection, func, select
 
@@ -17,7 +19,7 @@ def stale_queues(connection: Connection, scope: Scope) -> list[tuple[str, str, d
     now = datetime.now(UTC)
     found: dict[str, list[tuple[str, datetime]]] = {}
     for row in connection.execute(select(collections).where(*scope.among(collections))):
-        if row.source.startswith("accounting") or row.last_success_at is None:
+        if row.source.startswith(("accounting", "scheduler")) or row.last_success_at is None:
             continue
         if (now - row.last_success_at).total_seconds() > STALE_INTERVALS * (row.interval_seconds or 60):
             found.setdefault(row.cluster, []).append((row.source, row.last_success_at))
@@ -25,6 +27,13 @@ def stale_queues(connection: Connection, scope: Scope) -> list[tuple[str, str, d
         (cluster, ", ".join(sorted(source for source, _ in late)), min(moment for _, moment in late))
         for cluster, late in sorted(found.items())
     ]
+
+
+def gap_seconds(gaps: Sequence[Mapping[str, Any]]) -> float:
+    """Give how long the times are together of which something was lost before it could be read."""
+    return sum(
+        (datetime.fromisoformat(gap["until"]) - datetime.fromisoformat(gap["since"])).total_seconds() for gap in gaps
+    )
 
 
 def status(connection: Connection, scope: Scope) -> tuple[Answer, list[str]]:
@@ -45,6 +54,9 @@ def status(connection: Connection, scope: Scope) -> tuple[Answer, list[str]]:
     stale: list[str] = []
     for row in run(connection, scope, query):
         age = None if row.last_success_at is None else (now - row.last_success_at).total_seconds()
+        if row.source == "scheduler":
+            continue  # how a scheduler is itself is not part of the history
+        gaps = row.gaps or []
         is_stale = age is None or age > STALE_INTERVALS * (row.interval_seconds or 60)
         if is_stale:
             stale.append(f"{row.cluster} {row.source}")
@@ -56,9 +68,22 @@ def status(connection: Connection, scope: Scope) -> tuple[Answer, list[str]]:
                 row.last_success_at,
                 None if age is None else round(age),
                 open_jobs[row.cluster, row.source] if row.source.startswith("jobs") else None,
+                len(gaps) or None,
+                round(gap_seconds(gaps)) or None,
                 row.last_error,
             )
         )
     return Answer(
-        ("cluster", "source", "state", "last_success_at", "age_seconds", "open_jobs", "last_error"), rows
+        (
+            "cluster",
+            "source",
+            "state",
+            "last_success_at",
+            "age_seconds",
+            "open_jobs",
+            "gaps",
+            "gap_seconds",
+            "last_error",
+        ),
+        rows,
     ), stale

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, func, select
 from history.questions import Scope, WrongQuestion, placed_runs, run
 from history.questions.days import days_of, first_day
 from history.questions.ended import ended_on_workers
-from history.questions.moment import HOLDING, holding, in_queue
+from history.questions.moment import HOLDING, held_cpus, holding, in_queue, lending
 from history.questions.period import NOT_FAILED, used_in
 from history.records import State
 from history.render import Answer
@@ -71,8 +71,10 @@ def _now(connection: Connection, scope: Scope, thing: str, by: str, state: str |
         func.sum(queued.c.gpus),
         func.sum(queued.c.memory_bytes),
     ).group_by(column, queued.c.state)
+    source, cpus_held = held_cpus(runs, runs, lending(scope))
     held_by = (
-        select(runs.c[THINGS[thing]], func.sum(runs.c.cpus), func.sum(runs.c.gpus), func.sum(runs.c.memory_bytes))
+        select(runs.c[THINGS[thing]], func.sum(cpus_held), func.sum(runs.c.gpus), func.sum(runs.c.memory_bytes))
+        .select_from(source)
         .where(holding(scope), *scope.among(runs))
         .group_by(runs.c[THINGS[thing]])
     )
@@ -112,15 +114,16 @@ def _now(connection: Connection, scope: Scope, thing: str, by: str, state: str |
 
 
 def _workers_now(connection: Connection, scope: Scope, by: str) -> Answer:
+    source, cpus_held = held_cpus(placed_runs(), run_workers, lending(scope))
     measures = {
         "jobs": func.count(),
-        "cpus": func.sum(run_workers.c.cpus),
+        "cpus": func.sum(cpus_held),
         "gpus": func.sum(run_workers.c.gpus),
         "memory": func.sum(run_workers.c.memory_bytes),
     }
     query = (
         select(run_workers.c.cluster, run_workers.c.worker, *measures.values())
-        .select_from(placed_runs())
+        .select_from(source)
         .where(holding(scope), *scope.among(runs))
         .group_by(run_workers.c.cluster, run_workers.c.worker)
         .order_by(measures[by].desc().nulls_last(), run_workers.c.cluster, run_workers.c.worker)

@@ -3,12 +3,12 @@
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, and_, case, func, select
 
 from history.questions import Scope, placed_runs, run
-from history.questions.moment import holding, period_at
+from history.questions.moment import held_cpus, holding, lending, period_at
 from history.render import Answer
-from history.schema import run_workers, runs, worker_states
+from history.schema import run_workers, runs, worker_states, worker_use
 
 COLUMNS = (
     "cluster", "worker", "state", "flags", "jobs", "cpus_used", "cpus", "memory_used_bytes", "memory_bytes",
@@ -24,8 +24,10 @@ class Load(msgspec.Struct):
     cpus: float = 0
     gpus: float = 0
     memory_bytes: float = 0
-    unknown: bool = False
-    """A run is there of which it is not known what it holds on each of its workers."""
+    unknown: frozenset[str] = frozenset()
+    """Of cpus, gpus and memory_bytes those of which a run that is there does not tell what it holds on this worker."""
+    gpu_models: dict[str, float] | None = None
+    """GPUs in use by model, where the worker's own record tells it."""
 
 
 def workers(
@@ -54,17 +56,18 @@ def workers(
         gpus = sum(float(each["total"] or 0) for each in row.gpus or ())
         rows.append(
             (
-                row.cluster, row.worker, base, ",".join(flags) or None, load.jobs, _used(load, load.cpus), row.cpus,
-                _used(load, load.memory_bytes), row.memory_bytes, _used(load, load.gpus) if gpus else None,
+                row.cluster, row.worker, base, ",".join(flags) or None, load.jobs, used(load, "cpus"), row.cpus,
+                used(load, "memory_bytes"), row.memory_bytes, used(load, "gpus") if gpus else None,
                 gpus or None, row.reason_since or row.started_at, row.reason, row.queues,
             )
         )  # fmt: skip
     return Answer(COLUMNS, rows[: scope.limit])
 
 
-def _used(load: Load, value: float) -> float | None:
-    # a run on several workers does not say what it holds on each: then the sum would be too small
-    return None if load.unknown else value
+def used(load: Load, what: str) -> float | None:
+    """Give what is in use of a worker; None where a run there does not tell its share: the sum would be too small."""
+    value: float = getattr(load, what)
+    return None if what in load.unknown else value
 
 
 def at_moment(connection: Connection, scope: Scope) -> list[Any]:
@@ -75,39 +78,61 @@ def at_moment(connection: Connection, scope: Scope) -> list[Any]:
 
 
 def loads_at(connection: Connection, scope: Scope) -> dict[tuple[str, str], Load]:
-    """Give what ran on each worker at the scope's moment."""
+    """Give what ran on each worker at the scope's moment: now by the workers' own records, in the past by the runs."""
     table = run_workers
+    source, cpus_held = held_cpus(placed_runs(), table, lending(scope))
     query = (
         select(
             table.c.cluster,
             table.c.worker,
             func.count(),
-            func.sum(table.c.cpus),
+            func.sum(cpus_held),
             func.sum(table.c.gpus),
             func.sum(table.c.memory_bytes),
-            func.count(table.c.cpus),
+            func.sum(case((cpus_held.is_(None), 1), else_=0)),
+            func.sum(case((and_(table.c.gpus.is_(None), runs.c.gpus > 0), 1), else_=0)),
+            func.sum(case((and_(table.c.memory_bytes.is_(None), table.c.cpus.is_(None)), 1), else_=0)),
         )
         # the index of run_workers is of one worker: of all, the runs are the way
-        .select_from(placed_runs())
+        .select_from(source)
         .where(holding(scope), *scope.among(runs))
         .group_by(table.c.cluster, table.c.worker)
     )
-    return {
+    found = {
         (cluster, worker): Load(
             jobs=count,
             cpus=float(cpus or 0),
             gpus=float(gpus or 0),
             memory_bytes=float(memory or 0),
-            unknown=told < count,
+            unknown=frozenset(
+                name for name, number in zip(("cpus", "gpus", "memory_bytes"), untold, strict=True) if number
+            ),
         )
-        for cluster, worker, count, cpus, gpus, memory, told in run(connection, scope, query)
+        for cluster, worker, count, cpus, gpus, memory, *untold in run(connection, scope, query)
     }
+    if scope.at is None:
+        for row in run(connection, scope, select(worker_use).where(*scope.among(worker_use))):
+            _by_its_own_word(found.setdefault((row.cluster, row.worker), Load()), row)
+    return found
+
+
+def _by_its_own_word(load: Load, row: Any) -> None:
+    """Put what a worker's record says of itself in place of what its runs add up to, where it says it."""
+    told = {"cpus": row.cpus, "memory_bytes": row.memory_bytes}
+    models = {each["model"]: each["allocated"] for each in row.gpus or ()}
+    if models and all(number is not None for number in models.values()):
+        told["gpus"] = sum(models.values())
+        load.gpu_models = models
+    for name, value in told.items():
+        if value is not None:
+            setattr(load, name, float(value))
+            load.unknown -= {name}
 
 
 def base_state(row: Any, load: Load) -> str:
     """Give a worker's one base state: what is kept says up, down or unknown, its runs the rest."""
     if row.state != "up":
         return str(row.state)
-    if not load.jobs:
+    if not load.jobs and not load.cpus:
         return "idle"
-    return "full" if row.cpus and not load.unknown and load.cpus >= row.cpus else "partial"
+    return "full" if row.cpus and "cpus" not in load.unknown and load.cpus >= row.cpus else "partial"

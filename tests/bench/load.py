@@ -3,18 +3,17 @@
 import io
 import time
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 from sqlalchemy import Boolean, Engine, Table, insert
 from sqlalchemy.schema import CreateIndex
 
-from history import bulk, schema
-from history.counters import counter_rows
+from history import schema
 from history.months import month_name, next_month
-from history.rebuild import fill_months, rebuild_by_month, totals
-from history.rollup import ARRIVALS, DAILY, DURATIONS, EFFICIENCY, USAGE, WORKERS
+from history.rebuild import fill_in
+from history.rollup import DAILY
 from history.schema import UtcDateTime
 from history.upgrade import upgrade
 from tests.bench.year import Chunk, Columns, Year, sites
@@ -33,8 +32,8 @@ def load(engine: Engine, year: Year, say: Say, seconds: float | None = None) -> 
     began = time.monotonic()
     _things(engine, year)
     load_rows = _load_sqlite if engine.dialect.name == "sqlite" else _load_postgresql
-    jobs, usage = load_rows(engine, year, say, None if seconds is None else began + seconds)
-    _usage(engine, usage)
+    jobs = load_rows(engine, year, say, None if seconds is None else began + seconds)
+    _usage(engine)
     say(f"{jobs:,} jobs in {time.monotonic() - began:,.0f} s")
     return jobs
 
@@ -58,9 +57,9 @@ def _things(engine: Engine, year: Year) -> None:
             )
 
 
-def _load_sqlite(engine: Engine, year: Year, say: Say, until: float | None) -> tuple[int, dict[Any, list[int]]]:
+def _load_sqlite(engine: Engine, year: Year, say: Say, until: float | None) -> int:
     indexes = [index for table in _ROWS for index in table.indexes]
-    jobs, usage = 0, {}
+    jobs = 0
     with engine.connect() as connection:
         driver: Any = connection.connection.driver_connection
         driver.execute("COMMIT") if driver.in_transaction else None
@@ -80,7 +79,6 @@ def _load_sqlite(engine: Engine, year: Year, say: Say, until: float | None) -> t
             if number % 8 == 7:
                 driver.execute("COMMIT")
             jobs += len(chunk.jobs.get("native_id", ()))
-            _merge(usage, chunk)
             if number % 30 == 0:
                 say(f"{jobs:,} jobs")
         if driver.in_transaction:
@@ -91,12 +89,12 @@ def _load_sqlite(engine: Engine, year: Year, say: Say, until: float | None) -> t
         say("ANALYZE")
         driver.execute("PRAGMA analysis_limit = 1000")
         driver.execute("ANALYZE")
-    return jobs, usage
+    return jobs
 
 
-def _load_postgresql(engine: Engine, year: Year, say: Say, until: float | None) -> tuple[int, dict[Any, list[int]]]:
+def _load_postgresql(engine: Engine, year: Year, say: Say, until: float | None) -> int:
     """Fill each month's tables before they become part of the big ones, so that indexes are built once."""
-    jobs, usage = 0, {}
+    jobs = 0
     month: list[Chunk] = []
     for chunk in year.chunks():
         if month and _month(chunk.day) != _month(month[0].day):
@@ -105,10 +103,9 @@ def _load_postgresql(engine: Engine, year: Year, say: Say, until: float | None) 
             if until is not None and time.monotonic() > until:
                 break
         month.append(chunk)
-        _merge(usage, chunk)
     if month:
         jobs += _load_month(engine, month, say)
-    return jobs, usage
+    return jobs
 
 
 def _load_month(engine: Engine, chunks: Sequence[Chunk], say: Say) -> int:
@@ -166,33 +163,10 @@ def _texts(table: Table, name: str, values: list[Any]) -> list[str]:
     return [r"\N" if value is None else value if type(value) is str else str(value) for value in values]
 
 
-def _merge(usage: dict[Any, list[int]], chunk: Chunk) -> None:
-    for key, values in chunk.usage.items():
-        known = usage.get(key)
-        usage[key] = values if known is None else [one + other for one, other in zip(known, values, strict=True)]
-
-
-def _usage(engine: Engine, usage: dict[Any, list[int]]) -> None:
-    """Store what was added up while loading, and have the rest of the rollups added up from the rows."""
-    epoch = date(1970, 1, 1).toordinal()
-    names = ("cluster", "queue", "owner", "account", "vo", "outcome")
-    rows = [
-        {
-            "day": date.fromordinal(epoch + key[0]),
-            **dict(zip(names, key[1:], strict=True)),
-            **dict(zip(USAGE.measures, values, strict=True)),
-        }
-        for key, values in usage.items()
-    ]
+def _usage(engine: Engine) -> None:
+    """Have the rollups added up from the rows."""
     with engine.begin() as connection:
-        for place in range(0, len(rows), 20_000):
-            bulk.upsert(connection, schema.usage_daily, rows[place : place + 20_000])
-        rebuild_by_month(connection, [ARRIVALS, WORKERS, DURATIONS, EFFICIENCY])
-        fill_months(connection)
-        now = datetime.now(UTC).replace(microsecond=0)
-        for site in sites():
-            rows = list(counter_rows(site.name, totals(connection, site.name), now))
-            bulk.count(connection, schema.counters, rows)
+        fill_in(connection, [daily.name for daily in DAILY])
         if engine.dialect.name == "postgresql":
             for name in (*(daily.name for daily in DAILY), "usage_monthly"):
                 connection.exec_driver_sql(f"ANALYZE {name}")

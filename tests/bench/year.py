@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from history.rollup import USAGE
 from history.schema import OPEN_SPAN, TOP_SPAN
 
 DAY = 86_400
@@ -33,8 +32,6 @@ class Chunk(NamedTuple):
     jobs: Columns
     runs: Columns
     run_workers: Columns
-    usage: dict[tuple[int, str, str, str, str, str, str], list[int]]
-    """By (days since 1970, cluster, queue, owner, account, VO, outcome): figures in the order of the measures of `usage_daily`."""
 
 
 class Site(NamedTuple):
@@ -197,11 +194,7 @@ def _day(site: Site, rng: np.random.Generator, day: int, size: int, first: int, 
             np.where(running, 0, end), jobs, cpus, gpus, mib, (used, peak, code, outcome), None, grid,
         ),
     ]  # fmt: skip
-    usage: dict[Any, list[int]] = {}
-    _add_ends(usage, site, owner, queue, outcome, submit, start, end, over, runs)
-    for _, _, figures in parts:
-        _add_runs(usage, site, owner, queue, *figures)
-    return Chunk(day, jobs, _joined([each[0] for each in parts]), _joined([each[1] for each in parts]), usage)
+    return Chunk(day, jobs, _joined([each[0] for each in parts]), _joined([each[1] for each in parts]))
 
 
 def _moments(rng: np.random.Generator, count: int) -> np.ndarray:
@@ -240,7 +233,7 @@ def _span(seconds: np.ndarray) -> np.ndarray:
 def _runs(
     site: Site, rng: np.random.Generator, which: np.ndarray, number: Any, start: np.ndarray, end: np.ndarray, jobs: Columns,
     cpus: np.ndarray, gpus: np.ndarray, mib: np.ndarray, ended: Any, outcome: int | None, grid: bool,
-) -> tuple[Columns, Columns, Any]:  # fmt: skip
+) -> tuple[Columns, Columns]:  # fmt: skip
     """Give the runs of some jobs, on one worker each or, for a few, on several."""
     places = which.tolist()
     start, end = start[which], end[which]
@@ -262,7 +255,6 @@ def _runs(
         used: list[Any] = [None] * len(places)
         peak, code = used, used
         kinds = np.full(len(places), outcome)
-        used_values = np.full(len(places), np.nan)
     else:
         kinds = ended[3][which]
         outcomes = [
@@ -272,7 +264,6 @@ def _runs(
             [None if still else value for still, value in zip(is_open.tolist(), values[which].tolist(), strict=True)]
             for values in ended[:3]
         )
-        used_values = ended[0][which]
     runs: Columns = {
         **{name: [jobs[name][each] for each in places] for name in ("native_id", "submitted_at", "cluster")},
         "number": numbers,
@@ -307,77 +298,7 @@ def _runs(
             for name in ("cpus", "gpus", "memory_bytes")
         },
     }
-    closed = ~is_open
-    figures = (which[closed], start[closed], end[closed], cpus[which][closed], gpus[which][closed], mib[which][closed],
-               used_values[closed], kinds[closed])  # fmt: skip
-    return runs, run_workers, figures
-
-
-def _add_ends(usage: Any, site: Site, owner: np.ndarray, queue: np.ndarray, outcome: np.ndarray, submit: np.ndarray,
-              start: np.ndarray, end: np.ndarray, over: np.ndarray, runs: np.ndarray) -> None:  # fmt: skip
-    ran = over & (runs > 0)
-    figures = np.zeros((len(owner), len(USAGE.measures)), np.int64)
-    figures[:, 0] = 1
-    figures[:, 1] = ran
-    figures[:, 2] = np.where(ran, start - submit, 0)
-    _add(usage, site, end[over] // DAY, owner[over], queue[over], outcome[over], figures[over])
-
-
-def _add_runs(usage: Any, site: Site, owner: np.ndarray, queue: np.ndarray, which: np.ndarray, start: np.ndarray,
-              end: np.ndarray, cpus: np.ndarray, gpus: np.ndarray, mib: np.ndarray, used: np.ndarray,
-              outcome: np.ndarray) -> None:  # fmt: skip
-    owner, queue = owner[which], queue[which]
-    whole = np.zeros((len(which), len(USAGE.measures)), np.int64)
-    whole[:, 3] = 1
-    _add(usage, site, end // DAY, owner, queue, outcome, whole)
-    told = ~np.isnan(used)
-    used = np.where(told, used, 0.0)
-    wall = end - start
-    before, used_before = np.zeros_like(start), np.zeros_like(start)
-    for more in range(10):
-        begin = start + before
-        left = before < wall if more else np.ones(len(which), bool)
-        if not left.any():
-            return
-        midnight = (begin // DAY + 1) * DAY
-        last = end <= midnight
-        until = np.where(last, wall, midnight - start)
-        seconds = until - before
-        used_until = np.round(np.where(last, used, used * until / np.maximum(wall, 1))).astype(np.int64)
-        figures = np.zeros((len(which), len(USAGE.measures)), np.int64)
-        figures[:, 4] = seconds
-        figures[:, 5] = cpus * seconds
-        figures[:, 6] = gpus * seconds
-        figures[:, 7] = mib * seconds
-        figures[:, 8] = np.where(told, cpus * seconds, 0)
-        figures[:, 9] = used_until - used_before
-        _add(usage, site, begin[left] // DAY, owner[left], queue[left], outcome[left], figures[left])
-        before, used_before = until, used_until
-
-
-def _add(
-    usage: Any,
-    site: Site,
-    day: np.ndarray,
-    owner: np.ndarray,
-    queue: np.ndarray,
-    outcome: np.ndarray,
-    figures: np.ndarray,
-) -> None:
-    if not len(day):
-        return
-    packed = ((day.astype(np.int64) * 1000 + owner) * 10 + queue) * 10 + outcome
-    keys, inverse = np.unique(packed, return_inverse=True)
-    sums = np.zeros((len(keys), len(USAGE.measures)), np.int64)
-    np.add.at(sums, inverse, figures)
-    for key, values in zip(keys.tolist(), sums.tolist(), strict=True):
-        rest, kind = divmod(key, 10)
-        rest, its_queue = divmod(rest, 10)
-        its_day, its_owner = divmod(rest, 1000)
-        name, account, vo = site.owners[its_owner]
-        place = its_day, site.name, site.queues[its_queue], name, account, vo, OUTCOMES[kind]
-        known = usage.get(place)
-        usage[place] = values if known is None else [one + other for one, other in zip(known, values, strict=True)]
+    return runs, run_workers
 
 
 def _joined(parts: Sequence[Columns]) -> Columns:
@@ -386,15 +307,9 @@ def _joined(parts: Sequence[Columns]) -> Columns:
 
 
 def _together(day: int, parts: Sequence[Chunk]) -> Chunk:
-    usage: dict[Any, list[int]] = {}
-    for each in parts:
-        for key, values in each.usage.items():
-            known = usage.get(key)
-            usage[key] = values if known is None else [one + other for one, other in zip(known, values, strict=True)]
     return Chunk(
         day,
         _joined([each.jobs for each in parts]),
         _joined([each.runs for each in parts]),
         _joined([each.run_workers for each in parts]),
-        usage,
     )
