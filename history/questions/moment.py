@@ -51,9 +51,13 @@ def lending(scope: Scope) -> Subquery:
     return query.where(kind, there, lends(job_pauses), *scope.among(job_pauses)).subquery("lending")
 
 
-def held_cpus(source: FromClause, table: Any, lent: Subquery) -> tuple[FromClause, ColumnElement[Any]]:
-    """Give a source joined with the jobs that lend their CPUs, and the CPUs that a run (or its share) holds."""
-    joined = source.outerjoin(lent, _same(table, lent))
+def held_cpus(source: FromClause, table: Any, lent: Subquery, *also: Any) -> tuple[FromClause, ColumnElement[Any]]:
+    """Give a source joined with the jobs that lend their CPUs, and the CPUs that a run (or its share) holds.
+
+    Args:
+        also: the other big tables of the source: all are joined on the whole identity.
+    """
+    joined = source.outerjoin(lent, and_(*(_same(each, lent) for each in (table, *also))))
     return joined, case((lent.c.native_id.is_not(None), 0.0), else_=table.c.cpus)
 
 

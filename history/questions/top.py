@@ -114,7 +114,7 @@ def _now(connection: Connection, scope: Scope, thing: str, by: str, state: str |
 
 
 def _workers_now(connection: Connection, scope: Scope, by: str) -> Answer:
-    source, cpus_held = held_cpus(placed_runs(), run_workers, lending(scope))
+    source, cpus_held = held_cpus(placed_runs(), run_workers, lending(scope), runs)
     measures = {
         "jobs": func.count(),
         "cpus": func.sum(cpus_held),

@@ -80,7 +80,7 @@ def at_moment(connection: Connection, scope: Scope) -> list[Any]:
 def loads_at(connection: Connection, scope: Scope) -> dict[tuple[str, str], Load]:
     """Give what ran on each worker at the scope's moment: now by the workers' own records, in the past by the runs."""
     table = run_workers
-    source, cpus_held = held_cpus(placed_runs(), table, lending(scope))
+    source, cpus_held = held_cpus(placed_runs(), table, lending(scope), runs)
     query = (
         select(
             table.c.cluster,
