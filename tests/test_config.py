@@ -21,7 +21,7 @@ clusters:
     scheduler: htcondor
     collectors: [cm1.example.org, cm2.example.org]
     schedds: all
-    token_directory: /etc/bbq/tokens.d
+    token_directory: /etc
     interval: 60s
   - name: local
     scheduler: slurm

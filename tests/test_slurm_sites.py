@@ -45,7 +45,7 @@ def test_lists_of_tasks_are_asked_for_whole_and_of_this_cluster_alone(tmp_path: 
     page = source(folder).read_accounting(ACCOUNTING, None, NOW)
     assert {job.native_id for job in page.jobs} == {f"948_{number}" for number in range(1, 80, 2)}
     assert {job.outcome for job in page.jobs} == {Outcome.CANCELLED}
-    assert (folder / "length").read_text().split() == ["0"]
+    assert set((folder / "length").read_text().split()) == {"0"}
     assert " --local " in (folder / "calls").read_text()
     commands(folder, squeue="", scontrol_config=NOTHING_PRIVATE)
     source(folder).read_jobs(JOBS)
@@ -165,11 +165,11 @@ def test_a_value_of_a_node_that_cannot_be_read_costs_itself(value: str) -> None:
 
 
 def test_one_node_that_is_none_is_left_out_and_told() -> None:
-    answer = node("n1") + b"NodeName=n2 State=IDLE\n" + node("n3")
+    answer = node("n1") + b"NodeName=n2 Arch=x86_64 State=IDLE\n" + node("n3")
     workers, unknown = _slurm_nodes.workers(answer)
     assert [worker.name for worker in workers] == ["n1", "n3"] and [each.field for each in unknown] == ["slurm_node"]
     with pytest.raises(AnswerUnreadable):
-        _slurm_nodes.workers(b"NodeName=n2 State=IDLE\nNodeName=n3 State=IDLE\n")
+        _slurm_nodes.workers(b"NodeName=n2 Arch=x86_64 State=IDLE\nNodeName=n3 Arch=x86_64 State=IDLE\n")
 
 
 STAMP = "[root@1795446328]"
@@ -284,7 +284,7 @@ def test_a_time_that_slurmdbd_finds_too_long_is_narrowed(tmp_path: Path) -> None
         "[ $((e - s)) -le 3600 ] || { echo 'sacct: error: Too wide of a date range in query' >&2; exit 1; }\n"
     )
     page = source(folder).read_accounting(ACCOUNTING, None, NOW)
-    asked = [int(line) for line in (folder / "asked").read_text().split()]
+    asked = [seconds for line in (folder / "asked").read_text().split() if (seconds := int(line)) > 0]
     assert asked[0] > 3600 >= asked[-1] and not page.complete
     with pytest.raises(TooMany):
         source(folder).read_window(ACCOUNTING, NOW.replace(hour=0), NOW, NOW - NOW)
