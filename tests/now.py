@@ -50,7 +50,8 @@ def differences_from_squeue(slurm: Slurm, database: URL) -> list[str]:
     for job_id, owner, partition, state, cpus, reason in queue:
         word = "held" if state == "PENDING" and "held" in reason.lower() else state.lower()
         owners[owner][word] += 1
-        owners[owner]["cpus"] += int(cpus) if state in ("RUNNING", "SUSPENDED") else 0
+        # slurmctld gives the CPUs of a suspended job to others: sinfo, below, says so
+        owners[owner]["cpus"] += int(cpus) if state == "RUNNING" else 0
         names[word].add(job_id)
         queues[partition.partition(",")[0]] += 1  # of several partitions, a job counts in the first until it starts
     said += _owners(ask, owners, "squeue")
@@ -73,7 +74,7 @@ def differences_from_squeue(slurm: Slurm, database: URL) -> list[str]:
     used = {line.split("|")[0]: line.split("|")[1].split("/") for line in nodes}
     for row in ask("workers"):
         allocated, _, _, total = (int(each) for each in used[row["worker"]])
-        if row["cpus"] != total or row["cpus_used"] not in (allocated, None):
+        if row["cpus"] != total or row["cpus_used"] != allocated:
             said.append(f"{row['worker']}: {row['cpus_used']} of {row['cpus']} CPUs, sinfo {allocated} of {total}")
     return said
 
