@@ -281,20 +281,19 @@ _SAYS_MORE = frozenset({Outcome.CANCELLED, Outcome.TIMEOUT, Outcome.OUT_OF_MEMOR
 def _fold_run(old: Run, new: Run, latest: bool) -> Run:
     """Put two records of one run together: accounting's over the queue's, the newer over the older."""
     better, other = (old, new) if old.accounted and not new.accounted else (new, old)
+    peak = None
     if latest and old.accounted and new.accounted:
-        better, other = (old, new) if _says_more(old) > _says_more(new) else (new, old)
+        if (old.ended_at or old.started_at) > (new.ended_at or new.started_at):
+            better, other = old, new
+        peak = max(old.used_memory_bytes or 0, new.used_memory_bytes or 0)
     kept: dict[str, object] = {name: getattr(other, name) for name in _OF_RUNS if getattr(better, name) is None}
+    if peak:
+        kept["used_memory_bytes"] = peak
     says_more = better.outcome is Outcome.PREEMPTED and other.outcome in _SAYS_MORE
     says_it = better.outcome is Outcome.UNKNOWN and other.outcome is not None and other.accounted
     if says_more or says_it:
         kept["outcome"] = other.outcome
     return replace(better, workers=_shares(better, other), **kept)
-
-
-def _says_more(run: Run) -> tuple[bool, datetime, int, list[str]]:
-    """Order two records of a run, so that it is the same whichever is read first."""
-    told = [str(getattr(run, name)) for name in ("outcome", "exit_code", "exit_signal", *_OF_RUNS)]
-    return run.outcome is not Outcome.UNKNOWN, run.ended_at or run.started_at, run.used_memory_bytes or 0, told
 
 
 _OF_RUNS = (
