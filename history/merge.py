@@ -133,8 +133,7 @@ def _part(job: Job, seen: Job) -> list[Job]:
     first = replace(
         seen, submitted_at=job.submitted_at, runs=_fold_runs(before, seen.runs), **_kept_of_earlier(job, seen)
     )
-    submitted_at = min([job.attempt_at, *(run.attempt_at for run in after)])
-    return [first, replace(job, submitted_at=submitted_at, runs=after)]
+    return [first, replace(job, submitted_at=_next_attempt(job, seen.attempt_at), runs=after)]
 
 
 def _tidy(job: Job) -> Job:

@@ -110,8 +110,6 @@ class Findings(msgspec.Struct, kw_only=True):
 
 
 _WORST = ("missing", "different", "extra")
-MOST_NAMED = 10_000
-"""How many jobs that are not confirmed are held in memory."""
 
 
 class _Compared(msgspec.Struct, kw_only=True):
