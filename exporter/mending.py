@@ -125,16 +125,25 @@ def backfill(context: click.Context, /, since: datetime, until: datetime | None,
     if options["output"] == "json":
         click.echo(
             json.dumps(
-                [{**_where(each), "read": each.findings.checked, "new": each.findings.changed} for each in results]
+                [
+                    {
+                        **_where(each),
+                        "read": each.findings.checked,
+                        "new": each.findings.changed,
+                        "errors": each.errors,
+                    }
+                    for each in results
+                ]
             )
         )
-        return
-    for each in results:
-        click.echo(
-            f"{each.cluster} {each.source}: {each.findings.checked:,} records read, "
-            f"{each.findings.changed:,} jobs new or changed"
-        )
-    _say_errors(results)
+    else:
+        for each in results:
+            click.echo(
+                f"{each.cluster} {each.source}: {each.findings.checked:,} records read, "
+                f"{each.findings.changed:,} jobs new or changed"
+            )
+        _say_errors(results)
+    sys.exit(1 if any(each.errors for each in results) else 0)
 
 
 class _Result:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from exporter.config import Duration
-from exporter.snapshot import Feed, Kind
+from exporter.snapshot import Feed, Kind, UnknownValue
 from exporter.sources import (
     AnswerUnreadable,
     CommandFailed,
@@ -314,6 +314,20 @@ def test_no_jobs_and_not_allowed_to_see_them_are_told_apart(tmp_path: Path, monk
     assert source(folder).read_jobs(JOBS).jobs == []
 
 
+def test_sacct_that_did_not_tell_its_fields_is_asked_for_them_again(tmp_path: Path) -> None:
+    folder = script(tmp_path / "bin", "sacct", f'echo "$*" >> {tmp_path}/asked; [ "$1" != --helpformat ]')
+    local = source(folder)
+    local.read_missing(ACCOUNTING, ["1"], NOW)
+    script(
+        folder, "sacct", f'echo "$*" >> {tmp_path}/asked; [ "$1" != --helpformat ] || echo "JobID            Restarts"'
+    )
+    local.read_missing(ACCOUNTING, ["1"], NOW)
+    local.read_missing(ACCOUNTING, ["1"], NOW)
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert ["--helpformat" in line for line in asked] == [True, False, True, False, False]
+    assert [",Restarts," in line for line in asked] == [False, False, False, True, True]
+
+
 class Counting(Source):
     """A source whose sacct knows a row for each minute, and counts how it is asked."""
 
@@ -322,7 +336,9 @@ class Counting(Source):
         self.windows: list[tuple[int, int]] = []
         self.true_time = 1 << 40
 
-    def _sacct(self, since: int, until: int) -> tuple[bytes, str]:
+    def _sacct(
+        self, since: int, until: int, *more: str
+    ) -> tuple[list[list[dict[str, str]]], list[str], list[UnknownValue]]:
         self.windows.append((since, until))
         fields = dict.fromkeys(_slurm_accounting.FIELDS, "")
         answer = ""
@@ -338,7 +354,7 @@ class Counting(Source):
                 "End": str(end),
             }
             answer += "".join(f"{value}@m@" for value in row.values()) + "\n"
-        return answer.encode(), "@m@"
+        return *_slurm_accounting.rows(answer.encode(), "@m@", []), []
 
 
 @pytest.mark.parametrize("lookback", [600, 7200, 6 * 3600, 24 * 3600])

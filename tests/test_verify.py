@@ -460,3 +460,10 @@ def test_the_commands(configuration: Path, database: URL) -> None:
     assert done.returncode == 1 and "is empty or too fresh to be settled" in done.stderr
     done = bbq_exporter(configuration, "verify", "--cluster", "grid")
     assert done.returncode == 1 and "no cluster called 'grid' is configured; there are local" in done.stderr
+    sacct = configuration.parent / "bin" / "sacct"
+    sacct.unlink()
+    sacct.write_text("#!/bin/sh\necho 'slurmdbd is down' >&2; exit 1\n")
+    sacct.chmod(0o755)
+    for output in ("table", "json"):
+        done = bbq_exporter(configuration, "backfill", "--since", since, "--until", until, "--format", output)
+        assert done.returncode == 1 and "slurmdbd is down" in (done.stderr if output == "table" else done.stdout)

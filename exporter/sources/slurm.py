@@ -221,7 +221,7 @@ class Source:
         end = min(until, read_until + int(self._window))
         try:
             calls = 1 + self._sight.check_accounting()
-            answer, mark = self._sacct(since, end)
+            attempts, unreadable, unknown = self._sacct(since, end)
         except TooMany:
             if self._window <= SHORTEST_SECONDS:
                 raise
@@ -230,8 +230,6 @@ class Source:
         except SourceError:
             self._read_wide_at = None  # after an outage, rows come late
             raise
-        unknown: list[UnknownValue] = []
-        attempts, unreadable = _slurm_accounting.rows(answer, mark, unknown, self._accounting_fields())
         if len(attempts) > MANY_ROWS:
             self._window = max(60.0, self._window / 2)
         else:
@@ -267,9 +265,7 @@ class Source:
     def read_window(self, feed: Feed, since: datetime, until: datetime, margin: timedelta) -> AccountingPage:
         """Read again every attempt that ended in [since, until)."""
         begin, end = max(FIRST_SECOND, int(since.timestamp())), int(until.timestamp())
-        answer, mark = self._sacct(max(FIRST_SECOND, begin - int(margin.total_seconds())), end)
-        odd: list[UnknownValue] = []
-        attempts, unreadable = _slurm_accounting.rows(answer, mark, odd, self._accounting_fields())
+        attempts, unreadable, odd = self._sacct(max(FIRST_SECOND, begin - int(margin.total_seconds())), end)
         ends = [(_seconds(attempt[0]["End"]), attempt) for attempt in attempts]
         jobs, unknown = self._jobs([attempt for at, attempt in ends if begin <= at < end], unreadable)
         remembered = min((at for at, _ in ends if 0 < at < end), default=None)
@@ -303,24 +299,26 @@ class Source:
             )
         if not ids:
             return AccountingPage(jobs=[], watermark=None, complete=True, calls=0)
-        mark = _mark()
-        arguments = _slurm_accounting.arguments(mark, since, until, self._accounting_fields())
-        answer = self._run("sacct", *arguments, f"--jobs={','.join(ids)}")
-        odd: list[UnknownValue] = []
-        attempts, unreadable = _slurm_accounting.rows(answer, mark, odd, self._accounting_fields())
+        attempts, unreadable, odd = self._sacct(since, until, f"--jobs={','.join(ids)}")
         jobs, unknown = self._jobs(attempts, unreadable)
         return AccountingPage(
             jobs=jobs, watermark=None, complete=True, unknown=(*odd, *unknown), unreadable=tuple(unreadable)
         )
 
-    def _sacct(self, since: int, until: int) -> tuple[bytes, str]:
-        mark = _mark()
+    def _sacct(
+        self, since: int, until: int, *more: str
+    ) -> tuple[list[list[_slurm_accounting.Row]], list[str], list[UnknownValue]]:
+        """Return the attempts, the texts that are no row, and the lines that are of no table."""
+        mark, fields = _mark(), self._accounting_fields()
         try:
-            return self._run("sacct", *_slurm_accounting.arguments(mark, since, until, self._accounting_fields())), mark
+            answer = self._run("sacct", *_slurm_accounting.arguments(mark, since, until, fields), *more)
         except CommandFailed as error:
             if "too wide of a date range" not in str(error).lower():
                 raise
             raise TooMany(f"{error}; slurmdbd allows no longer time at once (MaxQueryTimeRange)") from error
+        odd: list[UnknownValue] = []
+        attempts, unreadable = _slurm_accounting.rows(answer, mark, odd, fields)
+        return attempts, unreadable, odd
 
     def _accounting_fields(self) -> Sequence[str]:
         """Return what sacct is asked for; one unknown field would make it print nothing, so it tells which it has."""
@@ -329,7 +327,7 @@ class Source:
             try:
                 there = self._run("sacct", "--helpformat").split()
             except SourceError:
-                there = []
+                return fields  # not known this time: asked again with the next call
             # before the name, which stays last
             more = (_slurm_accounting.RESTARTS,) if _slurm_accounting.RESTARTS.encode() in there else ()
             self._fields = (*fields[:-1], *more, fields[-1])
