@@ -34,7 +34,7 @@ MOST_JUDGED = 200
 """Expressions of unusual kind that are worked out in one answer, each in a process of its own."""
 JUDGE_BYTES, JUDGE_SECONDS = 512 << 20, 1
 _answered: list[str] = []
-"""The collectors that have answered, the newest last."""
+"""The collector that answered last, if any has."""
 
 
 def _fail(said: str, *, refused: bool = False) -> None:
@@ -50,7 +50,7 @@ def _collector(h: Any, hosts: list[str], ask: Callable[[Any], Any]) -> Any:
     """
     said = []
     patient = str(h.param["QUERY_TIMEOUT"])
-    hosts = sorted(hosts or [""], key=lambda host: host not in _answered[-1:])
+    hosts = sorted(hosts or [""], key=lambda host: host not in _answered)
     empty = None
     at_once: set[str] = set()
     for short in (True, False) if len(hosts) > 1 else (False,):
@@ -68,7 +68,7 @@ def _collector(h: Any, hosts: list[str], ask: Callable[[Any], Any]) -> Any:
                 empty = found
                 continue
             h.param["QUERY_TIMEOUT"] = patient
-            _answered.append(host)
+            _answered[:] = [host]
             return found
         if empty is not None:
             break
@@ -129,8 +129,10 @@ def _answer(h: Any, question: dict[str, Any]) -> Iterable[Any]:
         kind = kinds[what]
         names = [name for name in wanted if name not in _WORKED_OUT]
         pool: list[Any] = list(_collector(h, hosts, lambda collector: list(collector.query(kind, constraint, names))))
-        if len(names) < len(wanted):
-            _add_models(pool, _collector(h, hosts, lambda it: list(it.query(kind, f"({constraint}) && {_WITH_GPUS}"))))
+        if pool and len(names) < len(wanted):
+            # only the collector that told of the slots is asked: a pool without GPUs answers with nothing, rightly
+            with_gpus = f"({constraint}) && {_WITH_GPUS}"
+            _add_models(pool, _collector(h, _answered, lambda collector: list(collector.query(kind, with_gpus))))
         return pool
     schedd = _locate(h, tuple(hosts), question["schedd"])
     if what == "jobs":

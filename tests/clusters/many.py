@@ -157,8 +157,9 @@ def htcondor_many(pool: HTCondor, jobs: int, begin: int, end: int) -> int:
     spool = pool.chroot.path / "var/spool/condor"
     history, epochs = spool / "history", spool / "epoch_history"
     _run_one(pool, history, epochs)
-    job = next(ad for ad in _ads(history) if ad.get("JobStatus") == "4" and ad.get("ExitCode") == "0")
-    run = next(ad for ad in _ads(epochs) if ad.get("ExitCode") == "0")
+    # a job of the local or scheduler universe holds nothing of any worker
+    job = next(ad for ad in _ads(history) if ad.get("JobStatus") == "4" and _is_plain(ad))
+    run = next(ad for ad in _ads(epochs) if _is_plain(ad))
     # what a job's record and those of its runs both say of the job is the same
     run = {name: value for name, value in run.items() if name not in _ABOUT}
     run |= {name: job[name] for name in _ABOUT if name in job}
@@ -266,14 +267,15 @@ def _run_one(pool: HTCondor, history: Path, epochs: Path) -> None:
     """Have a job that completed in both files."""
 
     def there() -> bool:
-        return all(
-            path.exists() and any(ad.get("ExitCode") == "0" and ad.get("JobUniverse") == "5" for ad in _ads(path))
-            for path in (history, epochs)
-        )
+        return all(path.exists() and any(map(_is_plain, _ads(path))) for path in (history, epochs))
 
     if not there():
         pool.submit("alice", "A", {"executable": "/bin/sleep", "transfer_executable": "false", "arguments": "1"})
         assert wait_for(there, 120, 1.0)
+
+
+def _is_plain(ad: Ad) -> bool:
+    return ad.get("ExitCode") == "0" and ad.get("JobUniverse") == "5"
 
 
 def _ads(path: Path) -> Iterator[Ad]:
