@@ -231,6 +231,7 @@ def _condor_history(pool: HTCondor, since: int) -> dict[str, dict[str, str]]:
     names = (
         "GlobalJobId", "QDate", "JobStatus", "ExitCode", "ExitBySignal", "ExitSignal", "CompletionDate",
         "EnteredCurrentStatus", "NumShadowStarts", "NumJobReconnects", "JobUniverse", "RoutedToJobId", "JobStartDate",
+        "JobMaterializeNextProcId",
     )  # fmt: skip
     found = {}
     for file in ("/var/spool/condor/history", "/var/spool/condor-b/history"):
@@ -238,8 +239,11 @@ def _condor_history(pool: HTCondor, since: int) -> dict[str, dict[str, str]]:
         for line in answer.splitlines():
             row = dict(zip(names, line.split(), strict=True))
             if int(row["QDate"]) >= since:
-                # a proc that was made late has the moment of its making in GlobalJobId, of its submission in QDate
-                found[f"{row['GlobalJobId'].rpartition('#')[0]}#{row['QDate']}"] = row
+                # condor_submit writes QDate, and the schedd GlobalJobId, a second later when it is busy; a proc that
+                # was made late has the moment of its making in GlobalJobId
+                job, _, made = row["GlobalJobId"].rpartition("#")
+                at_once = row["JobMaterializeNextProcId"] == "undefined"
+                found[f"{job}#{made if at_once else row['QDate']}"] = row
     return found
 
 
