@@ -25,6 +25,13 @@ SUITE = os.environ.get("BBQ_TEST_SUITE", "trixie")
 """The Debian whose Slurm and HTCondor the live tests use."""
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep what runs on the real clusters in one process: there is one Slurm and one pool, and each takes its turn."""
+    for item in items:
+        if item.get_closest_marker("slurm") or item.get_closest_marker("htcondor"):
+            item.add_marker(pytest.mark.xdist_group("clusters"))
+
+
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Keep the machine's own settings out of tests."""
