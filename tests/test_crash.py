@@ -133,7 +133,7 @@ def test_killed_at_every_commit(database: URL, tmp_path: Path, started: list[Pro
     for number in range(1, COMMITS + 1):
         done = subprocess.run(
             [
-                "timeout", "--kill-after=1", "3" if number > 8 else "20", sys.executable, "-c", _ARMED, str(number),
+                "timeout", "--kill-after=1", "30", sys.executable, "-c", _ARMED, str(number),
                 "--config.file", str(path),
             ],
             capture_output=True,

@@ -28,11 +28,7 @@ class Chroot:
             if shutil.which("debootstrap") is None:
                 raise SystemExit("debootstrap: not installed; apt-get install debootstrap")
             HOME.mkdir(parents=True, exist_ok=True)
-            subprocess.run(
-                ["debootstrap", "--variant=minbase", self.suite, str(self.path), _mirror()],
-                check=True,
-                stdout=subprocess.DEVNULL,
-            )
+            _patiently("debootstrap", "--variant=minbase", self.suite, str(self.path), _mirror())
             (self.path / ".bootstrapped").touch()
         self._mount()
         self._users()
@@ -85,7 +81,7 @@ class Chroot:
         shutil.copy("/etc/resolv.conf", self.path / "etc/resolv.conf")
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
         quiet = {"env": environment, "stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
-        subprocess.run(["chroot", str(self.path), "apt-get", "update", "-qq"], check=True, **quiet)
+        _patiently("chroot", str(self.path), "apt-get", "update", "-qq")
         # a package whose configuration wants systemd fails at first and is finished by the second line
         subprocess.run(["chroot", str(self.path), "apt-get", "install", "-y", "-qq", *packages], check=False, **quiet)
         subprocess.run(["chroot", str(self.path), "dpkg", "--configure", "-a"], check=False, **quiet)
@@ -192,6 +188,17 @@ def _zombie(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except OSError:
         return True
+
+
+def _patiently(*argv: str) -> None:
+    """Run what a mirror may refuse at one moment and give at the next: up to three times, a while apart."""
+    for again in (2, 1, 0):
+        done = subprocess.run(argv, check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        if done.returncode == 0:
+            return
+        if not again:
+            raise RuntimeError(f"{' '.join(argv)}: exit {done.returncode}: {(done.stdout + done.stderr)[-2000:]}")
+        time.sleep(20)
 
 
 def _mirror() -> str:
