@@ -13,6 +13,8 @@ from typing import Any, TypeVar, cast
 import msgspec
 import yaml
 
+from exporter.vo import Fields, Names
+
 _S = TypeVar("_S", bound=msgspec.Struct)
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d|w|y)?\Z")
 _SIZE = re.compile(r"([0-9]+)\s*([KMGT]iB)?\Z")
@@ -209,6 +211,8 @@ def _decode(kind: type, value: Any) -> Any:
         if match is None:
             raise ValueError(f"Expected a size such as 512MiB or 1GiB, read {value!r}")
         return Size(int(match[1]) << _SHIFT[match[2] or ""])
+    if issubclass(kind, Fields | Names):
+        return kind.read(value)
     if kind is Path:
         if not isinstance(value, str):
             raise ValueError(f"Expected a path, read {_kind(value)}")

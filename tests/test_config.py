@@ -38,7 +38,9 @@ def test_the_whole_shape() -> None:
     grid, local = config.clusters
     assert isinstance(grid, HTCondor) and isinstance(local, Slurm)
     assert grid.collectors == ("cm1.example.org", "cm2.example.org") and grid.stale_seconds == 180
-    assert local.accounting.lookback == 7200 and local.vo.map == {"atlas_prod": "atlas"} and local.vo.from_ == "account"
+    assert (
+        local.accounting.lookback == 7200 and local.vo.map == {"atlas_prod": "atlas"} and local.vo.from_ == ("account",)
+    )
     assert config.history.retention == 3 * 365 * 86400 and config.history.password_file == Path("/etc/bbq/db-password")
 
 

@@ -4,7 +4,6 @@ Nothing asked of the queue changes while a job waits or runs, so that an unchang
 Arguments and environments are never asked for: they may hold secrets.
 """
 
-import re
 from collections import Counter
 from datetime import datetime, timedelta
 from pathlib import PurePosixPath
@@ -13,6 +12,7 @@ from typing import Any, TypeVar
 from msgspec.structs import replace
 
 from exporter.snapshot import UnknownValue, Unmade
+from exporter.sources import _htcondor_who as who
 from exporter.sources._htcondor_values import (
     Ad,
     as_bytes,
@@ -25,14 +25,16 @@ from exporter.sources._htcondor_values import (
     as_whole,
     as_whole_text,
 )
+from exporter.vo import Vos
 from history.records import Job, Outcome, Run, RunWorker, State, Waiting
 
 _N = TypeVar("_N", int, float)
 _WHO = (
     "GlobalJobId", "ClusterId", "ProcId", "QDate", "Owner", "AcctGroup", "AccountingGroup", "x509UserProxyVOName",
-    "AuthTokenGroups", "AuthTokenIssuer", "DAGNodeName", "JobMaterializeNextProcId", "TotalSubmitProcs", "MaxHosts",
-    "JobBatchName", "Cmd", "JobUniverse", "DAGManJobId", "RoutedFromJobId", "RoutedToJobId", "RequestCpus",
-    "RequestMemory", "RequestGPUs", "AllowedExecuteDuration", "AllowedJobDuration",
+    "AuthTokenGroups", "AuthTokenIssuer", "orig_AuthTokenGroups", "orig_AuthTokenIssuer", "DAGNodeName",
+    "JobMaterializeNextProcId", "TotalSubmitProcs", "MaxHosts", "JobBatchName", "Cmd", "JobUniverse", "DAGManJobId",
+    "RoutedFromJobId", "RoutedToJobId", "RequestCpus", "RequestMemory", "RequestGPUs", "AllowedExecuteDuration",
+    "AllowedJobDuration",
 )  # fmt: skip
 _RUN = (
     "JobCurrentStartDate", "RemoteHost", "RemoteHosts", "LastRemoteHost", "CpusProvisioned", "MemoryProvisioned",
@@ -105,7 +107,7 @@ def identity(ad: Ad) -> tuple[str, str]:
     return f"{schedd}#{rest.partition('#')[0]}", schedd
 
 
-def live(ad: Ad, unknown: list[UnknownValue], schedd: str | None = None) -> Job:
+def live(ad: Ad, unknown: list[UnknownValue], schedd: str | None = None, vos: Vos = who.AS_SAID) -> Job:
     """Read a job in the queue of a schedd, which may have had another name when the job came.
 
     Raises KeyError, ValueError, TypeError when it is no job ad.
@@ -117,13 +119,14 @@ def live(ad: Ad, unknown: list[UnknownValue], schedd: str | None = None) -> Job:
     if status == 2 and ad["TransferringOutput"]:
         state = State.FINISHING
     if state is State.ENDED:
-        return ended(ad, schedd)
+        return ended(ad, schedd, vos)
     holding = state in (State.RUNNING, State.FINISHING, State.SUSPENDED)
     runs = (_run(ad, running=True),) if holding and ad["RoutedToJobId"] is None and ad["JobCurrentStartDate"] else ()
     return _job(
         ad,
+        schedd,
+        vos,
         state=state,
-        schedd=schedd,
         native_state=_NATIVE.get(status, str(status)),
         # a suspension leaves EnteredCurrentStatus where it was: at the start
         state_since=as_moment(ad["LastSuspensionTime"] if state is State.SUSPENDED else ad["EnteredCurrentStatus"]),
@@ -137,7 +140,7 @@ def live(ad: Ad, unknown: list[UnknownValue], schedd: str | None = None) -> Job:
     )
 
 
-def ended(ad: Ad, schedd: str | None = None) -> Job:
+def ended(ad: Ad, schedd: str | None = None, vos: Vos = who.AS_SAID) -> Job:
     """Read a job that has ended, from the history or still in the queue; with its last run, as the job tells of it."""
     status = int(ad["JobStatus"])
     completed = as_moment(ad["CompletionDate"])
@@ -161,7 +164,8 @@ def ended(ad: Ad, schedd: str | None = None) -> Job:
     used = as_total(ad.get("CumulativeRemoteUserCpu"), ad.get("CumulativeRemoteSysCpu"))
     return _job(
         ad,
-        schedd=schedd,
+        schedd,
+        vos,
         state=State.ENDED,
         native_state=_NATIVE.get(status, str(status)),
         state_since=as_moment(ad["EnteredCurrentStatus"]),
@@ -177,13 +181,13 @@ def ended(ad: Ad, schedd: str | None = None) -> Job:
     )
 
 
-def epoch(ad: Ad, schedd: str | None = None) -> Job:
+def epoch(ad: Ad, schedd: str | None = None, vos: Vos = who.AS_SAID) -> Job:
     """Read one run's record: an observation of a job that tells only of that run."""
     written = as_moment(ad["EpochWriteDate"])
     if written is None or not ad["JobCurrentStartDate"]:
         raise ValueError("an epoch without EpochWriteDate or JobCurrentStartDate")
     run = _run(ad, running=True, ended_at=written, outcome=_run_outcome(ad), accounted=True)
-    return _job(ad, schedd=schedd, state=State.UNKNOWN, native_state=None, runs=(run,))
+    return _job(ad, schedd, vos, state=State.UNKNOWN, native_state=None, runs=(run,))
 
 
 def _submitted(ad: Ad) -> datetime:
@@ -201,7 +205,7 @@ def _submitted(ad: Ad) -> datetime:
     return submitted
 
 
-def _job(ad: Ad, schedd: str | None = None, **fields: Any) -> Job:
+def _job(ad: Ad, schedd: str | None, vos: Vos, **fields: Any) -> Job:
     native_id, named = identity(ad)
     schedd = schedd or named
     submitted = _submitted(ad)
@@ -217,15 +221,15 @@ def _job(ad: Ad, schedd: str | None = None, **fields: Any) -> Job:
         "hold_reason": None if code is None else HOLD_CODES.get(code, str(code)),
         "hold_subcode": as_code(ad.get("HoldReasonSubCode")) if code is not None else None,
         "suspended_seconds": as_whole(ad.get("CumulativeSuspensionTime")) or None,
-        "token_issuer": as_key(ad.get("AuthTokenIssuer")),
-        "token_groups": as_key(ad.get("AuthTokenGroups")),
+        "token_issuer": as_key(who.issuer(ad)),
+        "token_groups": as_key(who.groups(ad)),
     }
     return Job(
         native_id=native_id,
         submitted_at=submitted,
         owner=as_key(ad["Owner"]) or "(unknown)",
-        account=_account(ad),
-        vo=_vo(ad),
+        account=who.account(ad),
+        vo=who.vo(ad, vos),
         queue=schedd,
         name=as_text(ad["JobBatchName"]) or (PurePosixPath(str(ad["Cmd"])).name if ad["Cmd"] else None),
         eligible_at=submitted,
@@ -337,15 +341,15 @@ def _run_outcome(ad: Ad) -> Outcome:
     return Outcome.PREEMPTED
 
 
-def unmade(ad: Ad) -> Unmade | None:
+def unmade(ad: Ad, vos: Vos = who.AS_SAID) -> Unmade | None:
     """Read a cluster's own ad: the procs that were submitted but have no record of their own yet."""
     total, made = as_whole(ad["TotalSubmitProcs"]), as_whole(ad["JobMaterializeNextProcId"])
     if total is None or made is None or total <= made:
         return None
     return Unmade(
         owner=as_key(ad["Owner"]) or "(unknown)",
-        account=_account(ad),
-        vo=_vo(ad),
+        account=who.account(ad),
+        vo=who.vo(ad, vos),
         count=total - made,
         requested_cpus=as_real(ad["RequestCpus"]),
         requested_memory_bytes=as_bytes(ad["RequestMemory"]),
@@ -366,31 +370,3 @@ def _waiting(rejected: Any) -> Waiting:
     if "no match" in said or "preemption_requirements" in said:
         return Waiting.RESOURCES
     return Waiting.OTHER
-
-
-def _account(ad: Ad) -> str | None:
-    """Return the accounting group without the user's name that HTCondor puts behind it."""
-    group = as_key(ad["AcctGroup"])
-    if group is not None:
-        return group
-    whole = as_key(ad.get("AccountingGroup"))
-    if whole is None:
-        return None
-    before, dot, _ = whole.rpartition(".")
-    return before if dot else None  # accounting_group_user alone is a user
-
-
-def _vo(ad: Ad) -> str | None:
-    """Return the VO of the proxy, or else the first group of the token, or the name of who issued it.
-
-    Groups are written `/atlas/production`, `urn:mace:egi.eu:group:vo.example.org:role=member#...`, or as a list of
-    those; an issuer is `https://cms-auth.example`.
-    """
-    if ad["x509UserProxyVOName"]:
-        return as_key(ad["x509UserProxyVOName"])
-    for group in re.split(r"[\s,{}\"]+", str(ad["AuthTokenGroups"] or "")):
-        urn = re.match(r"urn:.*?:group:([^:#]+)", group)
-        name = urn[1] if urn else group.strip("/").partition("/")[0]
-        if name:
-            return as_key(name)
-    return as_key(re.sub(r"^[a-z]+://|[/:].*$", "", str(ad.get("AuthTokenIssuer") or "")) or None)

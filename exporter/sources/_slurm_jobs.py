@@ -16,8 +16,10 @@ from exporter.snapshot import UnknownValue
 from exporter.sources import AnswerUnreadable, refuse_rubbish
 from exporter.sources._hostlist import hosts
 from exporter.sources._slurm_tres import Wanted, tres, wanted
+from exporter.sources._slurm_vo import with_vo
 from exporter.sources._slurm_words import OUTCOMES, STATES, is_held, waiting
 from exporter.sources._units import NOTHING, Values, count, duration, moment, words
+from exporter.vo import Vos
 from history.records import HOLDING, Job, Run, RunWorker, State, Waiting
 
 FIELDS = (
@@ -30,6 +32,8 @@ FIELDS = (
 
 ResizeTime is no time: it is N/A, or INVALID where the job has been resized (tried on all three).
 """
+WCKEY = "WCKey"
+"""Asked for only where a VO is read from it."""
 USUAL_SOCKETS = 2
 """Sockets of a worker, where a job asks for GPUs by socket and squeue does not say how many sockets it wants."""
 _ID = re.compile(rb"[0-9]+\Z")
@@ -56,7 +60,7 @@ class Row(msgspec.Struct, frozen=True):
     """Of a run whose shares squeue does not tell: on several workers, or resized."""
 
 
-def arguments(mark: str) -> list[str]:
+def arguments(mark: str, fields: Sequence[str] = FIELDS) -> list[str]:
     """Return squeue's arguments: all jobs of this cluster, arrays written out, every field whole and followed by the
     mark.
 
@@ -64,14 +68,17 @@ def arguments(mark: str) -> list[str]:
     must not start with a digit, a dot, a sign or a blank, nor hold a comma. Without --local, a federation that shows
     itself (fed_display) would give the jobs of all its clusters.
     """
-    fields = ",".join(f"{field}:{mark}" for field in FIELDS)
-    return ["--noheader", "--all", "--array", "--noconvert", "--local", "-O", fields]
+    marked = ",".join(f"{field}:{mark}" for field in fields)
+    return ["--noheader", "--all", "--array", "--noconvert", "--local", "-O", marked]
 
 
 class JobsParser:
     """Reads squeue's answers; remembers the rows of the last one, for most of them come again unchanged."""
 
-    def __init__(self) -> None:
+    def __init__(self, fields: Sequence[str] = FIELDS, vos: Vos | None = None) -> None:
+        """Make it; `fields` is what squeue is asked for, and `vos` tells each job's VO."""
+        self._fields = fields
+        self._vos = vos
         self._memory: dict[bytes, Row] = {}
 
     def parse(self, answer: bytes, mark: str) -> tuple[list[Job], list[UnknownValue]]:
@@ -95,11 +102,17 @@ class JobsParser:
             # the mark is another one each time; a job's row without it is the same again
             key = row.replace(between, b"\x1f")
             known = before.get(key)
-            now[key] = known if known is not None else _row([_text(value) for value in row.split(between)])
+            now[key] = known if known is not None else self._read([_text(value) for value in row.split(between)])
         self._memory = now
         unknown += [value for row in now.values() for value in row.unknown]
         refuse_rubbish("squeue", len(rows), [value for value in unknown if value.field == "slurm_job"])
         return list(now.values()), unknown
+
+    def _read(self, values: Sequence[str]) -> Row:
+        row = _row(values, self._fields)
+        if self._vos is None or row.job is None:
+            return row
+        return msgspec.structs.replace(row, job=with_vo(row.job, self._vos))
 
 
 def split(answer: bytes, mark: str, command: str) -> tuple[list[bytes], list[UnknownValue]]:
@@ -131,12 +144,12 @@ def _text(value: bytes) -> str:
     return value.decode("utf-8", "backslashreplace").replace("\0", "\\x00")
 
 
-def _row(values: Sequence[str]) -> Row:
-    if len(values) != len(FIELDS):
+def _row(values: Sequence[str], fields: Sequence[str]) -> Row:
+    if len(values) != len(fields):
         raise AnswerUnreadable(
-            f"squeue: a row of {len(values)} fields where {len(FIELDS)} were asked for: {values[:3]}"
+            f"squeue: a row of {len(values)} fields where {len(fields)} were asked for: {values[:3]}"
         )
-    row = dict(zip(FIELDS, values, strict=True))
+    row = dict(zip(fields, values, strict=True))
     unknown: list[UnknownValue] = []
     if _ID.match(row["JobID"].encode()) is None:
         return Row(unknown=(UnknownValue("slurm_job", f"no job id: {row['JobID']!r}"[:300]),))
@@ -185,6 +198,7 @@ def _translate(row: dict[str, str], unknown: list[UnknownValue]) -> Job | None:
         "dependency": words(row["Dependency"]),
         "features": words(row["Feature"]),
         "reservation": words(row["Reservation"]),
+        "wckey": words(row.get(WCKEY, "")),
         "workers_requested": nodes if nodes != 1 else None,
         "partitions": partitions if len(partitions) > 1 else None,
         "gpu_models": models or None,

@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ from exporter.sources import _htcondor_machines as machines
 from exporter.sources._command import run
 from exporter.sources._htcondor_tail import Step, Tail, TailReader
 from exporter.sources._htcondor_values import Ad, ad_of, version
+from exporter.sources._htcondor_who import Vo
+from exporter.vo import Vos
 from history.records import Job
 
 log = logging.getLogger(__name__)
@@ -55,6 +58,7 @@ class Settings(Cluster, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """host[:port]; the first that answers. None: what HTCondor's own configuration names."""
     schedds: str | tuple[str, ...] = "all"
     token_directory: Path | None = None
+    vo: Vo = Vo()
 
     def __post_init__(self) -> None:
         if self.token_directory is not None and not self.token_directory.is_dir():
@@ -80,6 +84,7 @@ class Source:
     def __init__(self, settings: Settings, ask: Ask | None = None) -> None:
         """Make a source; `ask` is a reader process when not given."""
         self._settings = settings
+        self._vos = settings.vo.vos()
         self._ask_lines = ask or self._ask_reader
         self._lock = threading.Lock()
         self._schedds: dict[str, None] = {}
@@ -162,7 +167,9 @@ class Source:
         unknown: list[UnknownValue] = []
         try:
             ad = ad_of(ads.QUEUE, json.loads(line))
-            return ads.unmade(ad) if ad["ProcId"] is None else ads.live(ad, unknown, schedd), unknown
+            if ad["ProcId"] is None:
+                return ads.unmade(ad, self._vos), unknown
+            return ads.live(ad, unknown, schedd, self._vos), unknown
         except (KeyError, ValueError, TypeError, OverflowError, OSError) as error:
             return None, [UnknownValue("htcondor_job", f"{error!r}: {line[:300]!r}")]
 
@@ -200,7 +207,7 @@ class Source:
         answers = self._ask_lines([jobs_reader.question(mark.jobs), runs_reader.question(mark.runs)])
         ended, more_calls = self._take(jobs_reader, mark.jobs, answers[0], now)
         epochs, and_more = self._take(runs_reader, mark.runs, answers[1], now)
-        jobs, unreadable = _read(ended.lines, epochs.lines, feed.queue)
+        jobs, unreadable = _read(ended.lines, epochs.lines, feed.queue, self._vos)
         reached = Watermark(jobs=ended.tail, runs=epochs.tail)
         # a page that is not complete has everything up to its window's end
         upto = min((tail.upto for tail in (ended.tail, epochs.tail) if tail.upto is not None), default=None)
@@ -251,7 +258,7 @@ class Source:
         )
         if max(len(ended_lines), len(epoch_lines)) >= MOST_IN_WINDOW:
             raise TooMany(f"history of {feed.queue}: {MOST_IN_WINDOW} records or more from {since} to {until}")
-        jobs, unreadable = _read(ended_lines, epoch_lines, feed.queue)
+        jobs, unreadable = _read(ended_lines, epoch_lines, feed.queue, self._vos)
         ends = [job.ended_at for job in jobs if job.ended_at is not None and job.ended_at < until]
         inside = [job for job in jobs if any(since <= end < until for end in _ends(job))]
         return AccountingPage(
@@ -289,7 +296,7 @@ class Source:
                 {**ask, "what": "epochs", "attributes": ads.EPOCHS},
             ]
         )
-        jobs, unreadable = _read(ended, epochs, feed.queue)
+        jobs, unreadable = _read(ended, epochs, feed.queue, self._vos)
         # procs of other clusters' ids cannot be among them, but ids repeat after a spool is lost
         asked = set(native_ids)
         return AccountingPage(
@@ -394,13 +401,13 @@ def _split(name: str, answer: bytes, questions: int) -> tuple[list[list[bytes]],
 
 
 def _read(
-    ended_lines: Sequence[bytes], epoch_lines: Sequence[bytes], schedd: str | None
+    ended_lines: Sequence[bytes], epoch_lines: Sequence[bytes], schedd: str | None, vos: Vos
 ) -> tuple[list[Job], list[str]]:
     """Read records of jobs and of runs; give also the lines that were not understood."""
     jobs: list[Job] = []
     unreadable: list[str] = []
     for line in ended_lines:
-        _keep(ads.ended, ads.HISTORY, line, schedd, jobs, unreadable)
+        _keep(partial(ads.ended, schedd=schedd, vos=vos), ads.HISTORY, line, jobs, unreadable)
     told: set[tuple[Any, Any]] = set()
     for line in epoch_lines:
         ad = ad_of(ads.EPOCHS, json.loads(line))
@@ -408,15 +415,15 @@ def _read(
         if run_of in told:
             continue  # on_exit_hold writes a run's record twice, the second time some seconds later
         told.add(run_of)
-        _keep(ads.epoch, ads.EPOCHS, line, schedd, jobs, unreadable)
+        _keep(partial(ads.epoch, schedd=schedd, vos=vos), ads.EPOCHS, line, jobs, unreadable)
     return jobs, unreadable
 
 
 def _keep(
-    read: Any, attributes: Sequence[str], line: bytes, schedd: str | None, jobs: list[Job], unreadable: list[str]
+    read: Callable[[Ad], Job], attributes: Sequence[str], line: bytes, jobs: list[Job], unreadable: list[str]
 ) -> None:
     try:
-        jobs.append(read(ad_of(attributes, json.loads(line)), schedd))
+        jobs.append(read(ad_of(attributes, json.loads(line))))
     except (KeyError, ValueError, TypeError, OverflowError, OSError) as error:
         unreadable.append(f"{error!r}: {line.decode()}")
 

@@ -34,6 +34,7 @@ from exporter.sources import (
 )
 from exporter.sources._command import find, run
 from exporter.sources._slurm_sight import Sight
+from exporter.sources._slurm_vo import Vo, with_vo
 from history.records import Job
 
 log = logging.getLogger(__name__)
@@ -62,13 +63,6 @@ class Accounting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lookback: Duration = Duration(7200)
 
 
-class Vo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How a VO is told from what Slurm knows."""
-
-    map: dict[str, str] = {}
-    from_: str = msgspec.field(default="account", name="from")
-
-
 class Settings(Cluster, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a Slurm cluster's configuration may say."""
 
@@ -93,7 +87,9 @@ class Source:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._parser = _slurm_jobs.JobsParser()
+        self._vos = settings.vo.vos()
+        self._queue_fields = _queue_fields(self._vos.fields)
+        self._parser = _slurm_jobs.JobsParser(self._queue_fields, self._vos)
         self._parsing = threading.Lock()
         self._window = max(3600.0, settings.accounting.lookback)
         self._read_wide_at: datetime | None = None
@@ -125,14 +121,12 @@ class Source:
         """Read every job in the queue, arrays written out."""
         mark = _mark()
         taken_at = _now()
-        answer = self._run("squeue", *_slurm_jobs.arguments(mark))
+        answer = self._run("squeue", *_slurm_jobs.arguments(mark, self._queue_fields))
         with self._parsing:
             rows, unknown = self._parser.rows(answer, mark)
             jobs, calls = self._with_shares(rows)
         calls += 1 + self._sight.check_jobs(len({job.owner for job in jobs}), len(jobs))
-        return JobsReading(
-            taken_at=taken_at, jobs=[self._with_vo(job) for job in jobs], unknown=tuple(unknown), calls=calls
-        )
+        return JobsReading(taken_at=taken_at, jobs=jobs, unknown=tuple(unknown), calls=calls)
 
     def _with_shares(self, rows: Sequence[_slurm_jobs.Row]) -> tuple[list[Job], int]:
         """Return the jobs, with what they hold on each worker as far as that is known, and the number of calls."""
@@ -356,7 +350,7 @@ class Source:
         unknown: list[UnknownValue] = []
         for attempt in attempts:
             try:
-                jobs.extend(self._with_vo(job) for job in _slurm_accounting.jobs(attempt, unknown))
+                jobs.extend(with_vo(job, self._vos) for job in _slurm_accounting.jobs(attempt, unknown))
             except ValueError as error:
                 unreadable.append(f"{error}: {json.dumps(attempt[0])}")
         return jobs, unknown
@@ -373,10 +367,6 @@ class Source:
                     del self._stored[next(iter(self._stored))]
         self._offered = None
 
-    def _with_vo(self, job: Job) -> Job:
-        vo = self._settings.vo.map.get(job.account or "")
-        return job if vo is None else msgspec.structs.replace(job, vo=vo)
-
     def _run(self, command: str, *arguments: str) -> bytes:
         return run(
             [find(command, self._settings.commands), *arguments],
@@ -386,6 +376,12 @@ class Source:
             # the marks are of no use to who reads an error
             shown=f"{command} of cluster {self._settings.name}",
         )
+
+
+def _queue_fields(of_vos: Sequence[str]) -> Sequence[str]:
+    """Return what squeue is asked for where VOs are read from these fields; the name stays last."""
+    fields = _slurm_jobs.FIELDS
+    return (*fields[:-1], _slurm_jobs.WCKEY, fields[-1]) if "wckey" in of_vos else fields
 
 
 def _mark() -> str:
