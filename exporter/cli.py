@@ -98,15 +98,16 @@ def command(
         if telemetry_path:
             config = _with_path(config, telemetry_path)
         url = database_url(config, database, default_url().replace("history.db", "demo.db") if demo else None)
+        addresses = [parse_address(text) for text in listen_address or (config.web.listen_address,)]
+        secured = None if web_config_file is None else WebConfig(web_config_file)
         if check:
             sys.exit(check_table(config, url))
-        addresses = [parse_address(text) for text in listen_address or (config.web.listen_address,)]
         _run(
             Exporter(
                 config,
                 url,
                 None if once else config.history.spool or _default_spool(demo),
-                None if web_config_file is None else WebConfig(web_config_file),
+                secured,
             ),
             once=once,
             addresses=addresses,
@@ -140,9 +141,10 @@ def _configuration(config_file: Path | None, demo: bool, scale: float, seed: int
 def _with_path(config: Config, telemetry_path: str) -> Config:
     from msgspec.structs import replace
 
-    if not telemetry_path.startswith("/"):
-        raise ConfigError(f"--web.telemetry-path {telemetry_path!r}: a path starts with /")
-    return replace(config, web=replace(config.web, telemetry_path=telemetry_path))
+    try:
+        return replace(config, web=replace(config.web, telemetry_path=telemetry_path))
+    except ValueError as error:
+        raise ConfigError(f"--web.telemetry-path: {error}") from error
 
 
 def _run(

@@ -8,11 +8,12 @@ import re
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar, cast
 
 import msgspec
 import yaml
 
+from exporter import plain_yaml
 from exporter.vo import Fields, Names
 
 _S = TypeVar("_S", bound=msgspec.Struct)
@@ -54,18 +55,22 @@ class WebSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     slurm_names: bool = False
     """Whether there is a page with the names of the widely used older Slurm exporter."""
 
+    def __post_init__(self) -> None:
+        if not self.telemetry_path.startswith("/"):
+            raise ValueError(f"telemetry_path {self.telemetry_path!r}: a path starts with /")
+
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How many series may become."""
 
-    owners: int = 200
-    series: int = 50_000
+    owners: Annotated[int, msgspec.Meta(ge=0)] = 200
+    series: Annotated[int, msgspec.Meta(ge=1)] = 50_000
 
 
 class Cluster(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What every scheduler's cluster has."""
 
-    name: str
+    name: Annotated[str, msgspec.Meta(min_length=1)]
     scheduler: str
     interval: Duration = Duration(60)
     """Seconds between the starts of two polls."""
@@ -112,8 +117,7 @@ def load(path: Path) -> Config:
 def parse(text: str, name: str = "configuration") -> Config:
     """Read a configuration from text; `name` is how errors call it. Raises ConfigError."""
     try:
-        tree = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
+        data, tree = plain_yaml.load(text)
     except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{name}:{mark.line + 1}" if mark else name
@@ -144,10 +148,14 @@ class _Reader:
                 )
         return Config(
             clusters=clusters,
-            history=self._convert(data.get("history") or {}, HistorySettings, "$.history"),
-            web=self._convert(data.get("web") or {}, WebSettings, "$.web"),
-            limits=self._convert(data.get("limits") or {}, Limits, "$.limits"),
+            history=self._section(data, "history", HistorySettings),
+            web=self._section(data, "web", WebSettings),
+            limits=self._section(data, "limits", Limits),
         )
+
+    def _section(self, data: dict[str, Any], key: str, kind: type[_S]) -> _S:
+        said = data.get(key)
+        return self._convert({} if said is None else said, kind, f"$.{key}")
 
     def _cluster(self, data: Any, path: str) -> Cluster:
         from exporter.sources import kinds  # sources need this module's classes

@@ -19,6 +19,8 @@ import bcrypt
 import msgspec
 import yaml
 
+from exporter import plain_yaml
+
 CHECK_SECONDS = 2.0
 _AUTH = {
     "": ssl.CERT_NONE,
@@ -168,13 +170,14 @@ class WebConfig:
 
     def _read(self) -> Settings:
         try:
-            data = yaml.safe_load(self._path.read_text(encoding="utf-8")) or {}
+            data, _ = plain_yaml.load(self._path.read_text(encoding="utf-8"))
         except yaml.MarkedYAMLError as error:
             # the error's own text quotes the line, in which a password's hash may stand
             line = error.problem_mark.line + 1 if error.problem_mark else 1
             raise WebConfigError(f"{self._path}:{line}: {error.problem}") from None
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        except (OSError, ValueError, yaml.YAMLError) as error:
             raise WebConfigError(f"{self._path}: {' '.join(str(error).split())}") from error
+        data = {} if data is None else data
         self._check_keys(data)
         try:
             settings = msgspec.convert(data, Settings, dec_hook=self._decode)

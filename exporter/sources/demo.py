@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -23,10 +24,14 @@ class Settings(Cluster, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a simulated cluster's configuration may say."""
 
     shape: str = "local"
-    scale: float = 0.1
+    scale: Annotated[float, msgspec.Meta(gt=0)] = 0.1
     seed: int = 1
     faults: Path | None = None
     """A file that says what is to go wrong, read at every poll; without it, a little goes wrong by itself."""
+
+    def __post_init__(self) -> None:
+        if self.shape not in ("grid", "local"):
+            raise ValueError(f"shape: expected grid or local, read {self.shape!r}")
 
 
 class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

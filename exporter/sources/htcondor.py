@@ -61,6 +61,11 @@ class Settings(Cluster, frozen=True, kw_only=True, forbid_unknown_fields=True):
     vo: Vo = Vo()
 
     def __post_init__(self) -> None:
+        named = self.schedds
+        if not named or (
+            not isinstance(named, str) and ("all" in named or "" in named or len(set(named)) < len(named))
+        ):
+            raise ValueError(f"schedds: expected `all`, or a list of different schedds' names, read {named!r}")
         if self.token_directory is not None and not self.token_directory.is_dir():
             raise ValueError(f"token_directory {self.token_directory}: no such folder; it holds the pool's tokens")
 
