@@ -94,8 +94,8 @@ def graph(
     defaults: Json = {"unit": unit, "min": 0, "color": {"mode": "palette-classic"}, "custom": custom}
     if unit == "locale":
         defaults["decimals"] = 0
+    # no `noValue` of its own for series: Grafana makes a number of it, and a gap is drawn as 0
     overrides = [
-        _not_said(""),  # which newer Grafanas write on an axis, too
         *(by_name(word, {"color": fixed(COLOURS[word])}) for word in words),
         *(by_name(name, line) for name in lines),
     ]
@@ -194,6 +194,9 @@ def tiles(
 ) -> Json:
     """Make a map: a coloured tile for each row of a table with a column `Value`, in the order of the column `by`."""
     panel = number(title, about, query, empty=empty, unit="none", words=words, leads=leads)
+    # texts beside it, such as the worker's name, are no values: older Grafanas take them for what is not known
+    known = panel["fieldConfig"]["defaults"].pop("mappings")
+    panel["fieldConfig"]["overrides"] = [by_name("Value", {"mappings": known})]
     panel["options"] |= {"textMode": "none", "justifyMode": "center"}
     panel["options"]["reduceOptions"] |= {"values": True, "fields": "/^Value$/", "limit": 5000}
     panel["transformations"] = [step("sortBy", fields={}, sort=[{"field": by, "desc": False}])]

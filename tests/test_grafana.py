@@ -61,6 +61,36 @@ def test_every_panel_says_what_it_is() -> None:
             assert all(target["datasource"] == panel["datasource"] for target in panel["targets"]), where
 
 
+def test_gaps_of_series_are_gaps() -> None:
+    """Grafana draws what is not there as the number that `noValue` is, and of an empty text it makes 0."""
+    for uid, board in BOARDS.items():
+        for panel in panels(board):
+            if panel["type"] != "timeseries":
+                continue
+            config = panel["fieldConfig"]
+            said = [config["defaults"]["noValue"]]
+            said += [
+                each["value"] for one in config["overrides"] for each in one["properties"] if each["id"] == "noValue"
+            ]
+            assert all(re.search(r"[A-Za-z]{3}", text) for text in said), (uid, panel["title"], said)
+            assert config["defaults"]["custom"]["spanNulls"] is False, (uid, panel["title"])
+
+
+def test_a_tiles_worker_is_called_by_its_name() -> None:
+    """Grafana 9.4 takes a text for what is no number: a mapping of what is not known is of the value alone."""
+    found = 0
+    for uid, board in BOARDS.items():
+        for panel in panels(board):
+            if panel["type"] == "stat" and panel["options"]["reduceOptions"]["values"]:
+                found += 1
+                config = panel["fieldConfig"]
+                assert "mappings" not in config["defaults"], (uid, panel["title"])
+                (own,) = [one for one in config["overrides"] if one["matcher"]["options"] == "Value"]
+                (mapped,) = [each["value"] for each in own["properties"] if each["id"] == "mappings"]
+                assert [each["type"] for each in mapped] == ["value", "special"]
+    assert found == 1
+
+
 KNOWN = {
     "unit": {"none", "locale", "short", "s", "bytes", "percentunit", "dateTimeFromNow"},
     "property": {
