@@ -5,14 +5,16 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection, func, select
 
-from history.questions import Scope, WrongQuestion, placed_runs, run
+from history.questions import Scope, WrongQuestion, run
 from history.questions.days import days_of, first_day
 from history.questions.ended import ended_on_workers
 from history.questions.moment import HOLDING, held_cpus, holding, in_queue, lending
 from history.questions.period import NOT_FAILED, used_in
+from history.questions.workers import loads_at
+from history.questions.workers import used as used_of
 from history.records import State
 from history.render import Answer
-from history.schema import run_workers, runs, usage_daily, workers_daily
+from history.schema import runs, usage_daily, workers_daily
 from history.when import local
 
 THINGS = {
@@ -114,23 +116,17 @@ def _now(connection: Connection, scope: Scope, thing: str, by: str, state: str |
 
 
 def _workers_now(connection: Connection, scope: Scope, by: str) -> Answer:
-    source, cpus_held = held_cpus(placed_runs(), run_workers, lending(scope), runs)
-    measures = {
-        "jobs": func.count(),
-        "cpus": func.sum(cpus_held),
-        "gpus": func.sum(run_workers.c.gpus),
-        "memory": func.sum(run_workers.c.memory_bytes),
-    }
-    query = (
-        select(run_workers.c.cluster, run_workers.c.worker, *measures.values())
-        .select_from(source)
-        .where(holding(scope), *scope.among(runs))
-        .group_by(run_workers.c.cluster, run_workers.c.worker)
-        .order_by(measures[by].desc().nulls_last(), run_workers.c.cluster, run_workers.c.worker)
-        .limit(scope.limit)
-    )
+    """Rank the workers that hold something; what is not known of one comes last, for it may be anything."""
+    rows = [
+        (*key, load.jobs, *(used_of(load, what) for what in ("cpus", "gpus", "memory_bytes")))
+        for key, load in loads_at(connection, scope).items()
+        if load.jobs or load.cpus or load.gpus
+    ]
     columns = ("cluster", "worker", "jobs", "cpus", "gpus", "memory_bytes")
-    return Answer(columns, run(connection, scope, query), bar={"memory": "memory_bytes"}.get(by, by))
+    measure = {"memory": "memory_bytes"}.get(by, by)
+    place = columns.index(measure)
+    rows.sort(key=lambda row: (row[place] is None, -float(row[place] or 0), row[:2]))
+    return Answer(columns, rows[: scope.limit], bar=measure)
 
 
 def _used(
