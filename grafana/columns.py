@@ -31,7 +31,7 @@ _UNITS: Mapping[str, Sequence[str]] = {
     "s": ("waited", "ran", "mean wait", "p50", "p90", "p99", "longest", "age", "took", "every", "for"),
     "percentunit": ("CPU efficiency", "memory efficiency", "failed share", "CPUs in use", "GPUs in use"),
     "locale": ("CPU hours", "GPU hours", "wall hours", "jobs", "runs", "failed", "CPUs", "GPUs", "free", "unusable",
-               "running", "pending", "held", "owners", "workers", "workers out", "used"),
+               "running", "pending", "held", "owners", "workers", "workers out", "used", "of", "not told"),
     "dateTimeFromNow": ("since", "oldest pending"),
 }  # fmt: skip
 _WORDS = ("state", "outcome", "severity")

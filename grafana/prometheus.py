@@ -37,3 +37,16 @@ OUT = (
 HOLDING = 'state=~"running|finishing|suspended"'
 """The matcher of jobs that hold a part of a worker."""
 FAILED = 'outcome=~"failed|timeout|out_of_memory|node_fail"'
+
+SLICE = "(?i).*[0-9]+g[.][0-9]+gb.*"
+"""Models of GPUs that are MIG slices (`a100_1g.5gb`): never added to whole ones."""
+
+
+def told(total: str, allocated: str) -> str:
+    """Give the expression of what there is, where it is told what of it is in use."""
+    return f"({total} and {allocated})"
+
+
+def untold(total: str, allocated: str) -> str:
+    """Give the expression of what there is, where it is not told what of it is in use: neither used nor free."""
+    return f"({total} unless {allocated})"

@@ -18,6 +18,8 @@ LATELY = f"greatest({FROM}, {TO} - interval '31 days')"
 """The beginning of the range, or of its last month: for what goes through single runs."""
 NO_FAILURE = f"({', '.join(repr(each) for each in NOT_FAILED)})"
 """Outcomes that are no failure, for `NOT IN`."""
+LENT = "job_pauses.kind = 'suspended' AND cluster IN (SELECT cluster FROM clusters WHERE scheduler = 'slurm')"
+"""Of a pause, and what it is joined with by `cluster`: that the job did not hold its CPUs meanwhile."""
 COUNTED = "routed_to IS NULL"
 """Of a job: that it is not bookkeeping for its routed copy."""
 
@@ -71,6 +73,13 @@ def _classes(table: str, moment: str, before: str) -> str:
 def _after(table: str, moment: str, span: int) -> str:
     # the longest class holds everything that is longer still
     return "" if span == TOP_SPAN else f" AND {table}.started_at > {moment} - interval '{2 << span} s'"
+
+
+RAN = (
+    "nullif(greatest(extract(epoch FROM runs.ended_at - runs.started_at) - coalesce(runs.suspended_seconds, 0), 0), 0)"
+)
+"""The seconds of a run that has ended, without those of its suspension; NULL where there are none."""
+CPU_EFFICIENCY = f"runs.used_cpu_seconds / nullif(runs.cpus * {RAN}, 0)"
 
 
 def first_started(begin: str, end: str) -> str:
@@ -128,12 +137,13 @@ def used(column: str, where: str) -> str:
   UNION ALL
   SELECT name, 0, 0, 0, 0, sum(seconds), sum(seconds * cpus), sum(seconds * gpus),
     sum(seconds * memory_bytes / 1048576), sum(seconds * cpus) FILTER (WHERE used_cpu_seconds IS NOT NULL),
-    sum(used_cpu_seconds * seconds / nullif(whole, 0))
+    sum(used_cpu_seconds)
   FROM ({"".join(_ran(column, where, *edge) for edge in _EDGES)}
     SELECT {column}, cpus, gpus, memory_bytes, NULL,
-      extract(epoch FROM {NOW_OR_TO} - greatest(started_at, {FROM}))::float8, NULL
+      extract(epoch FROM {NOW_OR_TO} - greatest(started_at, {FROM}))::float8
     FROM runs WHERE span = {OPEN_SPAN} AND started_at < {NOW_OR_TO} AND {where}
-  ) AS held (name, cpus, gpus, memory_bytes, used_cpu_seconds, seconds, whole)
+    UNION ALL{_suspended(column, where)}
+  ) AS held (name, cpus, gpus, memory_bytes, used_cpu_seconds, seconds)
   GROUP BY 1
 ), used AS (
   SELECT nullif(name, '') AS name, {", ".join(f"coalesce(sum({each}), 0)::float8 AS {each}" for each in MEASURES)}
@@ -152,9 +162,29 @@ def _ended(column: str, where: str, begin: str, end: str) -> str:
 
 
 def _ran(column: str, where: str, begin: str, end: str) -> str:
+    """Give what ended runs held in a part of the range.
+
+    How use, and suspension, were spread over a run is not known: evenly.
+    """
     return f"""
-    SELECT {column}, cpus, gpus, memory_bytes, used_cpu_seconds,
-      extract(epoch FROM least(ended_at, {end}) - greatest(started_at, {begin}))::float8,
-      extract(epoch FROM ended_at - started_at)::float8
-    FROM runs WHERE {open_between("runs", begin, end, ended=True)} AND {where}
+    SELECT {column}, cpus, gpus, memory_bytes, used_cpu_seconds * passed / nullif(whole, 0),
+      passed * CASE WHEN suspended_seconds IS NULL THEN 1
+        ELSE greatest(whole - suspended_seconds, 0) / nullif(whole, 0) END
+    FROM (
+      SELECT {column}, cpus, gpus, memory_bytes, used_cpu_seconds, suspended_seconds,
+        extract(epoch FROM least(ended_at, {end}) - greatest(started_at, {begin}))::float8 AS passed,
+        extract(epoch FROM ended_at - started_at)::float8 AS whole
+      FROM runs WHERE {open_between("runs", begin, end, ended=True)} AND {where}
+    ) AS ran
     UNION ALL"""
+
+
+def _suspended(column: str, where: str) -> str:
+    """Give what runs that go on did not hold while they were suspended, as less than nothing."""
+    begin = f"greatest(job_pauses.started_at, runs.started_at, {FROM})"
+    end = f"least(coalesce(job_pauses.ended_at, {NOW_OR_TO}), {NOW_OR_TO})"
+    return f"""
+    SELECT {column}, cpus, gpus, memory_bytes, NULL, -extract(epoch FROM {end} - {begin})::float8
+    FROM job_pauses JOIN runs USING (native_id, submitted_at, cluster)
+    WHERE {LENT} AND {open_between("job_pauses", FROM, NOW_OR_TO)} AND {end} > {begin}
+      AND runs.span = {OPEN_SPAN} AND runs.started_at < {NOW_OR_TO} AND {where}"""

@@ -244,6 +244,7 @@ MAY_BE_EMPTY = {
     "What slurmctld spends its time on", "Messages that slurmctld has not sent yet", "Reason", "State since", "Its runs", "Pauses",
     "Related jobs", "What else its scheduler said", "How did jobs end that failed?", "Why do they wait?", "Failures per hour",
     "How long do scheduling cycles take?", "The newest jobs", "GPUs in use", "CPUs: in use, and free but unusable",
+    "Parts of GPUs", "Slices and parts in use",
 }  # fmt: skip
 """Panels that show, where all is well, that there is nothing."""
 _TIME, _TEXT, _NUMBER = "time", "text", "number"

@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 from click.testing import CliRunner
+from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
-from sqlalchemy import URL
+from sqlalchemy import URL, create_engine
 
 from exporter.board import Board
 from exporter.page import MetricsPage
@@ -29,6 +30,8 @@ from exporter.sources.htcondor import Source as HTCondorSource
 from exporter.sources.slurm import Settings as Slurm
 from exporter.sources.slurm import Source as SlurmSource
 from history.cli import command
+from history.database import open_database
+from history.records import Job, Outcome, Run, RunWorker, State
 from history.store import History
 from tests.conftest import missing
 from tests.grafana_asks import Grafana, dashboards, panels
@@ -390,6 +393,197 @@ def test_htcondor_says_one_number_everywhere_in_the_past(pool: Site) -> None:
     assert pool.by(["queues"], "queue", "cpus_used", "gpus_used", past=True) == {"s1@h": (17 + 3, 5)}
     models = {"(not said)": (5, None), "A100": (None, None), "H100": (None, None)}
     assert pool.by(["gpus"], "model", "gpus_used", "gpus_free", past=True) == models
+
+
+@pytest.mark.promtool
+def test_the_boards_say_what_bbq_says_of_slurm(slurm: Site) -> None:
+    """Their queries of the metrics: by model all of Slurm's, in sums over models the whole ones: 9 of 16."""
+    models = {("local", model): each for model, each in MODELS.items()}
+    used, total = ({key: each[place] for key, each in models.items()} for place in (0, 1))
+    slurm.panels(
+        "bbq-gpus",
+        {
+            ("GPUs", "A"): {(): 16}, ("In use", "A"): {(): 9}, ("Free", "A"): {(): 7},
+            ("Unusable", "A"): {(): 0}, ("Not told", "A"): {(): 0},
+            ("How many of each model?", "A"): total, ("How many of each model?", "B"): used,
+            ("How many of each model?", "C"): {key: total[key] - used[key] for key in total},
+            ("How many of each model?", "D"): dict.fromkeys(total, 0),
+            ("How many of each model?", "E"): {},
+            ("How many of each model?", "F"): {key: used[key] / total[key] for key in total},
+            ("Parts of GPUs", "A"): {("local", "shard:l40"): 16, ("local", "mps:l40"): 200},
+            ("Parts of GPUs", "B"): {("local", "shard:l40"): 5, ("local", "mps:l40"): 50},
+            ("In use by model", "A"): {"a100": 6, "h100": 2, "l40": 1}, ("In use by model", "B"): {(): 16},
+            ("Slices and parts in use", "A"): {"a100_1g.5gb": 3 / 7},
+            ("Slices and parts in use", "B"): {"shard:l40": 5 / 16, "mps:l40": 50 / 200},
+        },
+    )  # fmt: skip
+    slurm.panels(
+        "bbq-overview",
+        {
+            ("What has each cluster, and what is used of it?", "B"): {"local": 31 / 144},
+            ("What has each cluster, and what is used of it?", "D"): {"local": 12 / 23},
+            ("CPUs in use", "A"): {"local": 31},
+        },
+    )
+    queues = {("local", "batch"): 12 / 32, ("local", "gpu"): 19 / 112}
+    slurm.panels("bbq-queues", {("What is in each queue?", "B"): queues})
+    slurm.panels(
+        "bbq-worker", {("GPUs in use", "A"): {"a100": 2, "h100": 2}, ("CPUs in use", "A"): {(): 8 / 32}}, worker="g1"
+    )
+
+
+@pytest.mark.promtool
+def test_the_boards_say_what_bbq_says_of_htcondor(pool: Site) -> None:
+    """What wn2 does not tell is neither in use nor free."""
+    pool.panels(
+        "bbq-gpus",
+        {
+            ("GPUs", "A"): {(): 12}, ("In use", "A"): {(): 3}, ("Free", "A"): {(): 3}, ("Not told", "A"): {(): 6},
+            ("How many of each model?", "A"): {("grid", "A100"): 8, ("grid", "H100"): 4},
+            ("How many of each model?", "B"): {}, ("How many of each model?", "C"): {},
+            ("How many of each model?", "E"): {("grid", "A100"): 4, ("grid", "H100"): 2},
+            ("How many of each model?", "F"): {},
+            ("Slices and parts in use", "A"): {},
+        },
+    )  # fmt: skip
+    pool.panels(
+        "bbq-overview",
+        {
+            ("What has each cluster, and what is used of it?", "B"): {"grid": 17 / 48},
+            ("What has each cluster, and what is used of it?", "D"): {"grid": 3 / 6},
+        },
+    )
+    pool.panels("bbq-worker", {("GPUs in use", "A"): {}, ("CPUs in use", "A"): {(): 2 / 16}}, worker="wn2")
+
+
+HOUR = timedelta(hours=1)
+
+
+class Past(NamedTuple):
+    """A history of six hours, and how its boards are asked."""
+
+    url: URL
+    begin: datetime
+
+    def rows(self, board: str, title: str, before: timedelta = timedelta(), **chosen: str) -> list[dict[str, Any]]:
+        """Give what a panel shows of the six hours, or of more time before them."""
+        end = self.begin + 6 * HOUR
+        engine = create_engine(self.url)
+        asked = Grafana(BOARDS[board], None, engine, begin=self.begin - before, end=end, chosen=chosen)
+        (panel,) = [each for each in panels(BOARDS[board]) if each["title"] == title]
+        answer = asked.sql(panel["targets"][0]["rawSql"])
+        engine.dispose()
+        return [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
+
+    def ask(self, *question: str, before: timedelta = timedelta()) -> Any:
+        times = ["--since", (self.begin - before).isoformat(), "--until", (self.begin + 6 * HOUR).isoformat()]
+        url = self.url.render_as_string(hide_password=False)
+        asked = [*question, *(() if question[0] == "info" else times), "--database", url, "--format", "json"]
+        done = CliRunner().invoke(command, asked)
+        assert done.exit_code == 0, (question, done.output)
+        return json.loads(done.stdout)
+
+
+def _lived(history: History) -> datetime:
+    """Store six hours, and give when they begin.
+
+    alice: 4 CPUs and 2 GPUs on g1 for 4 h, of which 1 h was suspended, as accounting says: 12 CPU h, of which 6 were used.
+    bob: 2 CPUs and 1 GPU on g1 since the first hour, suspended in the third: 8 CPU h and 4 GPU h until the sixth is over.
+    carol: 8 CPUs since the third hour on g1 and g2, of which nobody tells the shares: 24 CPU h.
+    dave: 1 CPU in a pool since the first hour, suspended since the second, which HTCondor gives to nobody else: 5 CPU h.
+    """
+    begin = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - 7 * HOUR
+    history.begin_cluster("local", "slurm", None, begin)
+    history.begin_cluster("grid", "htcondor", None, begin)
+
+    def job(number: str, owner: str, start: int, cpus: float, gpus: float, *workers: RunWorker, **more: Any) -> Job:
+        began = begin + start * HOUR
+        run = Run(
+            attempt_at=began, started_at=began, cpus=cpus, gpus=gpus, memory_bytes=1 << 30, workers=workers,
+        )  # fmt: skip
+        return Job(
+            native_id=number, submitted_at=began, attempt_at=began, owner=owner, queue="gpu", state=State.RUNNING,
+            requested_cpus=cpus, requested_gpus=gpus, runs=(run,), **more,
+        )  # fmt: skip
+
+    def on(name: str, cpus: float | None = None, gpus: float | None = None) -> RunWorker:
+        return RunWorker(worker=name, cpus=cpus, gpus=gpus)
+
+    alice = job("1", "alice", 0, 4.0, 2.0, on("g1", 4.0, 2.0))
+    over = begin + 4 * HOUR
+    ran = replace(
+        alice.runs[0], ended_at=over, outcome=Outcome.COMPLETED, accounted=True, suspended_seconds=3600,
+        used_cpu_seconds=6 * 3600.0,
+    )  # fmt: skip
+    done = replace(alice, state=State.ENDED, ended_at=over, outcome=Outcome.COMPLETED, accounted=True, runs=(ran,))
+    bob, carol = job("2", "bob", 1, 2.0, 1.0, on("g1", 2.0, 1.0)), job("3", "carol", 3, 8.0, 0.0, on("g1"), on("g2"))
+    dave = job("4", "dave", 1, 1.0, 0.0, on("w1", 1.0, 0.0))
+    stopped = {"state": State.SUSPENDED}
+    history.save_jobs("local", "jobs", [bob], seen_at=begin + HOUR)
+    history.save_jobs("grid", "jobs", [dave], seen_at=begin + HOUR)
+    history.save_jobs("local", "jobs", [replace(bob, **stopped)], seen_at=begin + 2 * HOUR)
+    history.save_jobs("grid", "jobs", [replace(dave, **stopped)], seen_at=begin + 2 * HOUR)
+    history.save_jobs("local", "jobs", [bob, carol], seen_at=begin + 3 * HOUR)
+    history.save_jobs("local", "accounting", [done], seen_at=begin + 5 * HOUR)
+    return begin
+
+
+HOURS = {"alice": (12, 6), "bob": (8, 4), "carol": (24, 0), "dave": (5, 0)}
+"""CPU and GPU hours."""
+
+
+def test_suspended_time_is_no_use(history: History, database: URL) -> None:
+    past = Past(database, _lived(history))
+    for before in (timedelta(), 50 * HOUR):  # without whole days, and with some
+        said = past.ask("usage", "--by", "owner", before=before)
+        assert {row["owner"]: (row["cpu_time_seconds"], row["gpu_time_seconds"]) for row in said} == {
+            owner: (cpu * 3600, gpu * 3600) for owner, (cpu, gpu) in HOURS.items()
+        }
+        assert [row["cpu_efficiency"] for row in said if row["owner"] == "alice"] == [0.5]
+    (run,) = past.ask("info", "job", "1")["runs"]
+    assert run["cpu_efficiency"] == 0.5
+
+
+@pytest.mark.postgres
+def test_the_boards_say_what_bbq_says_of_the_past(postgres_database: URL) -> None:
+    engine = open_database(postgres_database)
+    history = History(engine)
+    history.prepare()
+    past = Past(postgres_database, _lived(history))
+    engine.dispose()
+    for before in (timedelta(), 50 * HOUR):
+        shown = past.rows("bbq-tops", "Who has used the most?", before, thing="owner", by="cpu_seconds")
+        assert {row["owner"]: (row["CPU hours"], row["GPU hours"]) for row in shown} == {
+            owner: (pytest.approx(cpu), pytest.approx(gpu)) for owner, (cpu, gpu) in HOURS.items()
+        }
+        assert [row["CPU efficiency"] for row in shown if row["owner"] == "alice"] == [pytest.approx(0.5)]
+        had = past.rows("bbq-gpus", "Who has had them?", before)
+        assert {row["owner"]: row["GPU hours"] for row in had} == {"alice": pytest.approx(6), "bob": pytest.approx(4)}
+    (ran,) = [row for row in past.rows("bbq-worker", "What ran on it?", worker="g1") if row["owner"] == "alice"]
+    assert ran["CPU efficiency"] == pytest.approx(0.5)
+    (its,) = past.rows("bbq-job", "Its runs", cluster="local", job="1")
+    assert its["CPU efficiency"] == pytest.approx(0.5)
+    (did,) = past.rows("bbq-job", "How did it do?", cluster="local", job="1")
+    assert did["CPU efficiency"] == pytest.approx(0.5)
+
+
+@pytest.mark.postgres
+def test_a_share_that_nobody_tells_is_a_gap(postgres_database: URL) -> None:
+    engine = open_database(postgres_database)
+    history = History(engine)
+    history.prepare()
+    past = Past(postgres_database, _lived(history))
+    engine.dispose()
+    there: dict[float, dict[str, float | None]] = defaultdict(dict)
+    for row in past.rows("bbq-worker", "Who was on it?", worker="g1"):
+        there[(row["time"] - past.begin) / HOUR][row["owner"]] = row["Value"]
+    assert there[0.5] == {"alice": 4, "bob": 0, "carol": 0}
+    assert there[1.5] == {"alice": 4, "bob": 2, "carol": 0}
+    assert there[2.5] == {"alice": 4, "bob": 0, "carol": 0}
+    assert there[3.5] == {"alice": 4, "bob": 2, "carol": None}
+    assert there[5.5] == {"alice": 0, "bob": 2, "carol": None}
+    pooled = past.rows("bbq-worker", "Who was on it?", worker="w1")
+    assert {row["Value"] for row in pooled if row["time"] > past.begin + HOUR} == {1}  # HTCondor lends nothing
 
 
 def _fact(site: Site, worker: str, what: str, *, past: bool = False) -> Any:

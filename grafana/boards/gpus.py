@@ -5,21 +5,33 @@ from grafana.columns import mappings
 from grafana.layout import board_of
 from grafana.links import label, to
 from grafana.look import graph, number, ranking, renamed, step, table
-from grafana.prometheus import HOLDING, MAP, OUT, what_it_is
+from grafana.prometheus import HOLDING, MAP, OUT, SLICE, told, untold, what_it_is
 from grafana.queries import CLUSTER, Json, now, now_table, over_time, rows, series
 from grafana.sql import DAY, TOUCHED_DAYS, among, used
 
 _C = f'{{{CLUSTER},model=~"$model"}}'
 _PAST = "History: in the time range"
 _PLANNED = f'bbq_worker_flag{{{CLUSTER},flag=~"maintenance|powered_down|reserved"}}'
-_FREE = (
-    f"(bbq_worker_gpus{_C} - bbq_worker_gpus_allocated{_C})"
-    f" unless on (cluster, worker) ({OUT}) unless on (cluster, worker) {_PLANNED}"
-)
-_NOT_FREE = (
-    f"(bbq_worker_gpus{_C} - bbq_worker_gpus_allocated{_C})"
-    f" and on (cluster, worker) (({OUT}) or on (cluster, worker) {_PLANNED})"
-)
+_W = f'{{{CLUSTER},model=~"$model",model!~"{SLICE}"}}'
+"""Whole GPUs: slices are told by model, and never added to them."""
+
+
+def _free(which: str) -> str:
+    """Give the expression of GPUs that jobs could have: what is not told is not among them."""
+    return f"{_left(which)} unless on (cluster, worker) ({OUT}) unless on (cluster, worker) {_PLANNED}"
+
+
+def _not_free(which: str) -> str:
+    """Give the expression of GPUs that no job has, and none can have."""
+    return f"{_left(which)} and on (cluster, worker) (({OUT}) or on (cluster, worker) {_PLANNED})"
+
+
+def _left(which: str) -> str:
+    return f"(bbq_worker_gpus{which} - bbq_worker_gpus_allocated{which})"
+
+
+def _untold(which: str) -> str:
+    return untold(f"bbq_worker_gpus{which}", f"bbq_worker_gpus_allocated{which}")
 
 
 def board() -> Json:
@@ -33,33 +45,39 @@ def board() -> Json:
             variables.history(),
             variables.clusters(),
             variables.several_of_prometheus(
-                "model", "Model", "Which models; MIG slices and shards are models of their own.",
+                "model", "Model", "Which models; MIG slices are models of their own.",
                 f"label_values(bbq_worker_gpus{{{CLUSTER}}}, model)",
             ),
         ],
         [
-            ("Now", 4, ((_all(), 4), (_used(), 4), (_free(), 4), (_unusable(), 4), (_wanted(), 4), (_idle(), 4))),
+            ("Now", 4, ((_all(), 3), (_used(), 3), (_is_free(), 3), (_unusable(), 4), (_is_untold(), 3), (_wanted(), 4), (_idle(), 4))),
             ("Now", 8, ((_models(), 12), (_workers(), 12))),
-            ("Now", 8, ((_has(), 12), (_waits(), 12))),
-            ("Over time", 8, ((_over_time(), 12), (_owners(), 12))),
+            ("Now", 8, ((_has(), 8), (_waits(), 8), (_parts(), 8))),
+            ("Over time", 8, ((_over_time(), 8), (_shares(), 8), (_owners(), 8))),
             (_PAST, 10, ((_ranked(), 10), (_days(), 14))),
         ],
     )  # fmt: skip
 
 
 def _all() -> Json:
-    return number("GPUs", "All there are.", now(f"sum(bbq_worker_gpus{_C})"), empty="None")
+    return number(
+        "GPUs", "All whole GPUs there are; MIG slices, shards and MPS are told below.",
+        now(f"sum(bbq_worker_gpus{_W})"), empty="None",
+    )  # fmt: skip
 
 
 def _used() -> Json:
-    return number("In use", "GPUs that jobs hold.", now(f"sum(bbq_worker_gpus_allocated{_C})"), empty="None")
+    return number(
+        "In use", "Whole GPUs that jobs hold, as far as workers tell it.",
+        now(f"sum(bbq_worker_gpus_allocated{_W})"), empty="None, or not told",
+    )  # fmt: skip
 
 
-def _free() -> Json:
+def _is_free() -> Json:
     return number(
         "Free",
         "Not held by a job, on workers that take jobs.",
-        now(f"sum({_FREE}) or 0 * sum(bbq_worker_gpus{_C})"),
+        now(f"sum({_free(_W)}) or 0 * sum(bbq_worker_gpus{_W})"),
         empty="None",
     )
 
@@ -68,9 +86,19 @@ def _unusable() -> Json:
     return number(
         "Unusable",
         "Not held by a job, but the worker is down, draining, reserved, in maintenance or powered down.",
-        now(f"sum({_NOT_FREE}) or 0 * sum(bbq_worker_gpus{_C})"),
+        now(f"sum({_not_free(_W)}) or 0 * sum(bbq_worker_gpus{_W})"),
         empty="None",
         levels=((None, "green"), (1, "orange")),
+    )
+
+
+def _is_untold() -> Json:
+    return number(
+        "Not told",
+        "GPUs of which the worker does not tell whether jobs hold them: neither in use nor free here.",
+        now(f"sum({_untold(_W)}) or 0 * sum(bbq_worker_gpus{_W})"),
+        empty="None",
+        levels=((None, "text"), (1, "orange")),
     )
 
 
@@ -87,10 +115,10 @@ def _wanted() -> Json:
 def _idle() -> Json:
     return number(
         "Free while jobs wait",
-        "Free GPUs of clusters in which jobs wait for GPUs: they may want another model, or more CPUs or memory beside it.",
+        "Free whole GPUs of clusters in which jobs wait for GPUs: they may want another model, or more CPUs or memory beside it.",
         now(
-            f'sum(sum by (cluster) ({_FREE}) and on (cluster) (sum by (cluster) (bbq_jobs_gpus{{{CLUSTER},state="pending"}}) > 0))'
-            f" or 0 * sum(bbq_worker_gpus{_C})"
+            f'sum(sum by (cluster) ({_free(_W)}) and on (cluster) (sum by (cluster) (bbq_jobs_gpus{{{CLUSTER},state="pending"}}) > 0))'
+            f" or 0 * sum(bbq_worker_gpus{_W})"
         ),
         empty="None",
         levels=((None, "green"), (1, "orange")),
@@ -98,24 +126,49 @@ def _idle() -> Json:
 
 
 def _models() -> Json:
-    none = f"0 * sum by (cluster, model) (bbq_worker_gpus{_C})"
+    by = "by (cluster, model)"
+    there = f"sum {by} (bbq_worker_gpus{_C})"
+    not_told = f"unless sum {by} {_untold(_C)}"
     asked = {
-        "GPUs": f"sum by (cluster, model) (bbq_worker_gpus{_C})",
-        "used": f"sum by (cluster, model) (bbq_worker_gpus_allocated{_C})",
-        "free": f"sum by (cluster, model) ({_FREE}) or {none}",
-        "unusable": f"sum by (cluster, model) ({_NOT_FREE}) or {none}",
-        "GPUs in use": f"sum by (cluster, model) (bbq_worker_gpus_allocated{_C}) / sum by (cluster, model) (bbq_worker_gpus{_C})",
-        "workers": f"count by (cluster, model) (bbq_worker_gpus{_C})",
+        "GPUs": there,
+        "used": f"sum {by} (bbq_worker_gpus_allocated{_C}) {not_told}",
+        "free": f"(sum {by} ({_free(_C)}) or 0 * {there}) {not_told}",
+        "unusable": f"sum {by} ({_not_free(_C)}) or 0 * {there}",
+        "not told": f"sum {by} {_untold(_C)}",
+        "GPUs in use": f"sum {by} (bbq_worker_gpus_allocated{_C}) / {there} {not_told}",
+        "workers": f"count {by} (bbq_worker_gpus{_C})",
     }
     names = {f"Value #{chr(ord('A') + place)}": name for place, name in enumerate(asked)}
     return table(
         "How many of each model?",
-        "As of the newest reading.",
+        "As of the newest reading; a MIG slice is a model of its own. What is used and free of a model is empty where a worker "
+        "does not tell it.",
         *(now_table(expression) for expression in asked.values()),
         empty="There are no GPUs",
         columns=("cluster", "model", *asked),
         steps=(step("merge"), renamed({"cluster": "cluster", "model": "model", **names})),
         sort=("GPUs", True),
+    )
+
+
+def _parts() -> Json:
+    by = "by (cluster, part)"
+    there, taken = f"bbq_worker_gpu_parts{{{CLUSTER}}}", f"bbq_worker_gpu_parts_allocated{{{CLUSTER}}}"
+    not_told = f"unless sum {by} {untold(there, taken)}"
+    asked = {
+        "of": f"sum {by} ({there})",
+        "used": f"sum {by} ({taken}) {not_told}",
+        "workers": f"count {by} ({there})",
+    }
+    names = {f"Value #{chr(ord('A') + place)}": name for place, name in enumerate(asked)}
+    return table(
+        "Parts of GPUs",
+        "Shards and MPS, in units of their own: how many make a GPU is the site's affair.",
+        *(now_table(expression) for expression in asked.values()),
+        empty="There are no shards, and no MPS",
+        columns=("cluster", "part", *asked),
+        steps=(step("merge"), renamed({"cluster": "cluster", "part": "part", **names})),
+        sort=("of", True),
     )
 
 
@@ -145,12 +198,29 @@ def _waits() -> Json:
 def _over_time() -> Json:
     return graph(
         "In use by model",
-        "GPUs that jobs hold; the line is what there is.",
-        over_time(f"sum by (model) (bbq_worker_gpus_allocated{_C})", "{{model}}"),
-        over_time(f"sum(bbq_worker_gpus{_C})", "capacity"),
+        "Whole GPUs that jobs hold, as far as workers tell it; the line is what there is.",
+        over_time(f"sum by (model) (bbq_worker_gpus_allocated{_W})", "{{model}}"),
+        over_time(f"sum(bbq_worker_gpus{_W})", "capacity"),
         empty="There were no GPUs",
         stacked=True,
         lines=("capacity",),
+        narrow=True,
+    )
+
+
+def _shares() -> Json:
+    """Make a picture of what has units of its own."""
+    slices = f'{{{CLUSTER},model=~"$model",model=~"{SLICE}"}}'
+    there, taken = f"bbq_worker_gpu_parts{{{CLUSTER}}}", f"bbq_worker_gpu_parts_allocated{{{CLUSTER}}}"
+    whole, held = f"bbq_worker_gpus{slices}", f"bbq_worker_gpus_allocated{slices}"
+    return graph(
+        "Slices and parts in use",
+        "MIG slices, shards and MPS that jobs hold, each of how many there are, where the workers tell it.",
+        over_time(f"sum by (model) ({held}) / sum by (model) {told(whole, held)}", "{{model}}"),
+        over_time(f"sum by (part) ({taken}) / sum by (part) {told(there, taken)}", "{{part}}"),
+        empty="There were none",
+        unit="percentunit",
+        narrow=True,
     )
 
 

@@ -6,6 +6,7 @@ from grafana.layout import board_of
 from grafana.links import LIFE, field, life, to
 from grafana.look import facts, table, timeline
 from grafana.queries import Json, rows
+from grafana.sql import CPU_EFFICIENCY
 
 _JOB = """WITH asked AS (
   SELECT coalesce(nullif(translate('$job', '~!', '#+'), ''), (
@@ -72,14 +73,14 @@ def _figures() -> Json:
         "Waited until its first start; ran in all its runs together; of what it asked for, what it used (its newest run).",
         rows(
             f"""{_JOB}, its_runs AS (
-  SELECT runs.number, runs.cpus, runs.memory_bytes, runs.used_cpu_seconds, runs.used_memory_bytes,
+  SELECT runs.number, runs.memory_bytes, runs.used_memory_bytes, {CPU_EFFICIENCY} AS cpu_efficiency,
     extract(epoch FROM coalesce(runs.ended_at, now()) - runs.started_at) AS seconds, runs.ended_at
   FROM runs WHERE {_MINE}
 )
 SELECT
   (SELECT extract(epoch FROM coalesce(first_started_at, ended_at, now()) - submitted_at) FROM job) AS waited,
   (SELECT sum(seconds) FROM its_runs) AS ran,
-  (SELECT used_cpu_seconds / nullif(cpus * seconds, 0) FROM its_runs WHERE ended_at IS NOT NULL
+  (SELECT cpu_efficiency FROM its_runs WHERE ended_at IS NOT NULL
    ORDER BY number DESC LIMIT 1) AS "CPU efficiency",
   (SELECT used_memory_bytes / nullif(memory_bytes::float8, 0) FROM its_runs ORDER BY number DESC LIMIT 1) AS "memory efficiency",
   (SELECT count(*) FROM its_runs) AS runs
@@ -137,7 +138,7 @@ SELECT number AS run, started_at AS started, ended_at AS ended,
   extract(epoch FROM coalesce(ended_at, now()) - started_at)::float8 AS ran, outcome, exit_code AS "exit code",
   exit_signal AS "signal", cpus AS "CPUs", gpus AS "GPUs", memory_bytes AS memory, used_memory_bytes AS "peak memory",
   used_memory_bytes / nullif(memory_bytes::float8, 0) AS "memory efficiency",
-  used_cpu_seconds / nullif(cpus * extract(epoch FROM ended_at - started_at), 0) AS "CPU efficiency",
+  {CPU_EFFICIENCY} AS "CPU efficiency",
   (SELECT min(worker) {_THERE}) AS worker, (SELECT nullif(greatest(count(*) - 1, 0), 0) {_THERE}) AS "and more"
 FROM runs WHERE {_MINE}
 ORDER BY number"""

@@ -9,7 +9,7 @@ from grafana.columns import ORANGE, RED, mappings
 from grafana.layout import board_of
 from grafana.links import field, label, to
 from grafana.look import graph, number, ranking, renamed, step, table, tiles
-from grafana.prometheus import FAILED, HOLDING, MAP, OUT, what_it_is
+from grafana.prometheus import FAILED, HOLDING, MAP, OUT, told, what_it_is
 from grafana.queries import CLUSTER, Json, now, now_table, over_time
 
 RULES = Path(__file__).parent.parent.parent / "rules" / "alerts.yml"
@@ -108,9 +108,9 @@ def _workers_out() -> Json:
 def _clusters() -> Json:
     asked = {
         "CPUs": f"sum by (cluster) (bbq_worker_cpus{_C})",
-        "CPUs in use": f"sum by (cluster) (bbq_worker_cpus_allocated{_C}) / sum by (cluster) (bbq_worker_cpus{_C})",
+        "CPUs in use": _in_use("cpus"),
         "GPUs": f"sum by (cluster) (bbq_worker_gpus{_C})",
-        "GPUs in use": f"sum by (cluster) (bbq_worker_gpus_allocated{_C}) / sum by (cluster) (bbq_worker_gpus{_C})",
+        "GPUs in use": _in_use("gpus"),
         **{
             state: f'sum by (cluster) (bbq_jobs{{{CLUSTER},state="{state}"}})'
             for state in ("running", "pending", "held")
@@ -128,13 +128,19 @@ def _clusters() -> Json:
     }  # fmt: skip
     return table(
         "What has each cluster, and what is used of it?",
-        "As of the newest reading. Owners are those with jobs in the queues.",
+        "As of the newest reading. What is in use is that of workers which tell it. A MIG slice counts as a GPU, as its scheduler counts "
+        "it, shards and MPS do not. Owners are those with jobs in the queues.",
         *(now_table(expression) for expression in asked.values()),
         empty="No cluster has been read",
         columns=("cluster", *asked),
         steps=(step("merge"), renamed({"cluster": "cluster", **names})),
         more=by_state,
     )
+
+
+def _in_use(what: str) -> str:
+    total, allocated = f"bbq_worker_{what}{_C}", f"bbq_worker_{what}_allocated{_C}"
+    return f"sum by (cluster) ({allocated}) / sum by (cluster) {told(total, allocated)}"
 
 
 def _cpus() -> Json:

@@ -6,7 +6,7 @@ from grafana.links import LIFE, label, life, to
 from grafana.look import graph, number, step, table, timeline
 from grafana.prometheus import MAP, what_it_is
 from grafana.queries import CLUSTER, Json, now, now_table, over_time, rows, series
-from grafana.sql import DAY, FROM, LATELY, NOW_OR_TO, TO, TOUCHED_DAYS, among, open_between
+from grafana.sql import CPU_EFFICIENCY, DAY, FROM, LATELY, LENT, NOW_OR_TO, TO, TOUCHED_DAYS, among, open_between
 
 _WORKER = 'worker="$worker"'
 _C = f"{{{CLUSTER},{_WORKER}}}"
@@ -88,9 +88,9 @@ def _memory() -> Json:
 def _gpus() -> Json:
     return number(
         "GPUs in use",
-        "GPUs that jobs hold, of how many by model: on the GPUs board.",
-        now(f"sum(bbq_worker_gpus_allocated{_C})"),
-        empty="None",
+        "GPUs that jobs hold, by model where it has several; of how many: on the GPUs board.",
+        now(f"sum by (model) (bbq_worker_gpus_allocated{_C})", "{{model}}"),
+        empty="None, or not told",
         leads=("The GPUs", to("gpus")),
     )
 
@@ -158,30 +158,47 @@ _JOIN = "run_workers JOIN runs USING (native_id, submitted_at, cluster, number)"
 def _who() -> Json:
     return graph(
         "Who was on it?",
-        "CPUs by owner at 300 moments of the time range (of its last 31 days). A run of which it is not known what it holds on each of its "
-        "workers counts as one CPU.",
+        "CPUs by owner at 300 moments of the time range (of its last 31 days), without those that suspended jobs gave to others. A gap: "
+        "somebody had a run on it of which it is not known what it held on each of its workers.",
         series(
             f"""WITH there AS (
-  SELECT runs.owner, coalesce(run_workers.cpus, 1) AS cpus, ({TO} - {LATELY}) / 300 AS step,
-    greatest(run_workers.started_at - {LATELY}, interval '0') AS begins, run_workers.ended_at - {LATELY} AS ends
+  SELECT runs.owner, run_workers.native_id, run_workers.submitted_at, cluster, run_workers.cpus,
+    greatest(run_workers.started_at, {LATELY}) AS begins, run_workers.ended_at AS ends
   FROM {_JOIN}
   WHERE {_ON_IT}
-), changes AS (
-  SELECT owner, ceil(extract(epoch FROM begins) / extract(epoch FROM step)) AS place, cpus FROM there
+), lent AS (
+  SELECT owner, -cpus AS cpus, greatest(job_pauses.started_at, begins) AS begins, least(job_pauses.ended_at, ends) AS ends
+  FROM there JOIN job_pauses USING (native_id, submitted_at, cluster)
+  WHERE {LENT} AND cpus IS NOT NULL AND job_pauses.started_at < coalesce(ends, {NOW_OR_TO})
+    AND coalesce(job_pauses.ended_at, {NOW_OR_TO}) > begins
+), had AS (
+  SELECT owner, cpus, begins, ends FROM there
   UNION ALL
-  SELECT owner, ceil(extract(epoch FROM ends) / extract(epoch FROM step)), -cpus FROM there WHERE ends IS NOT NULL
+  SELECT owner, cpus, begins, ends FROM lent
+), changes AS (
+  SELECT owner, {_place("begins")} AS place, coalesce(cpus, 0) AS cpus, CASE WHEN cpus IS NULL THEN 1 ELSE 0 END AS untold
+  FROM had
+  UNION ALL
+  SELECT owner, {_place("ends")}, -coalesce(cpus, 0), CASE WHEN cpus IS NULL THEN -1 ELSE 0 END
+  FROM had WHERE ends IS NOT NULL
 )
 SELECT {LATELY} + place * ({TO} - {LATELY}) / 300 AS time, owner,
-  sum(coalesce(sum(cpus), 0)) OVER (PARTITION BY owner ORDER BY place) AS "Value"
+  CASE WHEN sum(coalesce(sum(untold), 0)) OVER so_far = 0 THEN sum(coalesce(sum(cpus), 0)) OVER so_far END AS "Value"
 FROM generate_series(0, 300) AS place CROSS JOIN (SELECT DISTINCT owner FROM there) AS owners
   LEFT JOIN changes USING (owner, place)
 GROUP BY owner, place HAVING {LATELY} + place * ({TO} - {LATELY}) / 300 <= now()
+WINDOW so_far AS (PARTITION BY owner ORDER BY place)
 ORDER BY place, owner"""
         ),
         empty="Nobody was on it in this time",
         stacked=True,
         leads=("This owner", to("owner", owner=label("owner"))),
     )
+
+
+def _place(moment: str) -> str:
+    """Give the first of the 300 moments that is not before one."""
+    return f"ceil(extract(epoch FROM {moment} - {LATELY}) * 300 / extract(epoch FROM {TO} - {LATELY}))"
 
 
 def _run_by_run() -> Json:
@@ -217,7 +234,7 @@ def _runs() -> Json:
   run_workers.started_at AS started, run_workers.ended_at AS ended, runs.outcome, runs.exit_code AS "exit code",
   run_workers.cpus AS "CPUs", run_workers.gpus AS "GPUs", run_workers.memory_bytes AS memory,
   runs.used_memory_bytes AS "peak memory",
-  runs.used_cpu_seconds / nullif(runs.cpus * extract(epoch FROM runs.ended_at - runs.started_at), 0) AS "CPU efficiency",
+  {CPU_EFFICIENCY} AS "CPU efficiency",
   {life("run_workers")}
 FROM {_JOIN}
 WHERE {_ON_IT}

@@ -99,10 +99,12 @@ def _life(connection: Connection, scope: Scope, row: Mapping[str, Any], which: s
 
 def _run(each: Row[Any], workers: Sequence[str]) -> tuple[Any, ...]:
     seconds = None if each.ended_at is None else (each.ended_at - each.started_at).total_seconds()
+    # the time that it was suspended is no use of it
+    counted = max(0.0, (seconds or 0) - (each.suspended_seconds or 0))
     return (
         each.number, each.started_at, each.ended_at, None if seconds is None else round(seconds), each.outcome,
         each.exit_code, each.exit_signal, each.cpus, each.gpus, each.memory_bytes, each.used_cpu_seconds,
-        _part(each.used_cpu_seconds, (each.cpus or 0) * (seconds or 0)), each.used_memory_bytes,
+        _part(each.used_cpu_seconds, (each.cpus or 0) * counted), each.used_memory_bytes,
         _part(each.used_memory_bytes, each.memory_bytes), ",".join(workers) or None,
     )  # fmt: skip
 

@@ -5,12 +5,13 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Table, case, func, literal, select
+from sqlalchemy import Connection, Table, and_, case, func, literal, select
 
 from history.questions import Scope, run
 from history.questions.days import days_of, first_day, usage_tables
-from history.records import Outcome
-from history.schema import OPEN_SPAN, jobs, runs, usage_daily
+from history.questions.moment import lends
+from history.records import Outcome, State
+from history.schema import OPEN_SPAN, job_pauses, jobs, runs, usage_daily
 from history.spans import open_between, seconds_between
 
 NOT_FAILED = ("completed", "cancelled", "preempted", "unknown", "")
@@ -66,6 +67,7 @@ def used_in(
     if column != "outcome":
         still = [runs.c.span == OPEN_SPAN, runs.c.started_at < days.until]
         _add_runs(connection, scope, column, days.since, days.until, still, found)
+        _take_suspended(connection, scope, column, days.since, days.until, found)
     return Period(days.since, days.until, dict(found))
 
 
@@ -140,6 +142,37 @@ def _add_runs(
             func.sum(used),
         )
         .where(*conditions, *scope.among(runs))
+        .group_by(runs.c[column])
+    )
+    for name, *values in run(connection, scope, query):
+        _add(found[name or ""], 0, 0, 0, 0, *values)
+
+
+def _take_suspended(
+    connection: Connection, scope: Scope, column: str, since: datetime, until: datetime, found: dict[str, Figures]
+) -> None:
+    """Take away the time in which runs that go on were suspended: of those that have ended, accounting tells it."""
+    least, greatest = (func.min, func.max) if connection.dialect.name == "sqlite" else (func.least, func.greatest)
+    from_, to = (literal(each, runs.c.started_at.type) for each in (since, until))
+    begin = greatest(job_pauses.c.started_at, runs.c.started_at, from_)
+    end = least(func.coalesce(job_pauses.c.ended_at, to), to)
+    seconds = seconds_between(connection, begin, end)
+    same = and_(*(job_pauses.c[name] == runs.c[name] for name in ("native_id", "submitted_at", "cluster")))
+    query = (
+        select(
+            runs.c[column],
+            *(func.sum(-seconds * each) for each in (1, runs.c.cpus, runs.c.gpus, runs.c.memory_bytes / 1048576)),
+        )
+        .select_from(job_pauses.join(runs, same))
+        .where(
+            job_pauses.c.kind == State.SUSPENDED.value,
+            open_between(job_pauses, since, until),
+            lends(job_pauses),
+            runs.c.span == OPEN_SPAN,
+            runs.c.started_at < until,
+            end > begin,
+            *scope.among(runs),
+        )
         .group_by(runs.c[column])
     )
     for name, *values in run(connection, scope, query):
