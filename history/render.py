@@ -289,6 +289,7 @@ def _is_number(value: Any) -> bool:
 
 _HELD_TIMES = (
     "cpu_time_seconds", "gpu_time_seconds", "used_cpu_seconds", "measured_cpu_seconds", "wasted_cpu_seconds",
+    "used_gpu_seconds", "measured_gpu_seconds", "wasted_gpu_seconds",
 )  # fmt: skip
 """Times of CPUs and GPUs, which people count in hours, however many."""
 
