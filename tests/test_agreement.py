@@ -31,7 +31,7 @@ from exporter.sources.slurm import Settings as Slurm
 from exporter.sources.slurm import Source as SlurmSource
 from history.cli import command
 from history.database import open_database
-from history.records import Job, Outcome, Run, RunWorker, State
+from history.records import Gpus, Job, Outcome, Run, RunWorker, State, Worker, WorkerState
 from history.store import History
 from tests.conftest import missing
 from tests.grafana_asks import Grafana, dashboards, panels
@@ -487,7 +487,7 @@ class Past(NamedTuple):
 def _lived(history: History) -> datetime:
     """Store six hours, and give when they begin.
 
-    alice: 4 CPUs and 2 GPUs on g1 for 4 h, of which 1 h was suspended, as accounting says: 12 CPU h, of which 6 were used.
+    alice: 4 CPUs, an a100 and an h100 on g1 for 4 h, of which 1 h was suspended, as accounting says: 12 CPU h, of which 6 were used.
     bob: 2 CPUs and 1 GPU on g1 since the first hour, suspended in the third: 8 CPU h and 4 GPU h until the sixth is over.
     carol: 8 CPUs since the third hour on g1 and g2, of which nobody tells the shares: 24 CPU h.
     dave: 1 CPU in a pool since the first hour, suspended since the second, which HTCondor gives to nobody else: 5 CPU h.
@@ -509,7 +509,8 @@ def _lived(history: History) -> datetime:
     def on(name: str, cpus: float | None = None, gpus: float | None = None) -> RunWorker:
         return RunWorker(worker=name, cpus=cpus, gpus=gpus)
 
-    alice = job("1", "alice", 0, 4.0, 2.0, on("g1", 4.0, 2.0))
+    share = replace(on("g1", 4.0, 2.0), gpu_models={"a100": 1.0, "h100": 1.0})
+    alice = job("1", "alice", 0, 4.0, 2.0, share)
     over = begin + 4 * HOUR
     ran = replace(
         alice.runs[0], ended_at=over, outcome=Outcome.COMPLETED, accounted=True, suspended_seconds=3600,
@@ -519,6 +520,9 @@ def _lived(history: History) -> datetime:
     bob, carol = job("2", "bob", 1, 2.0, 1.0, on("g1", 2.0, 1.0)), job("3", "carol", 3, 8.0, 0.0, on("g1"), on("g2"))
     dave = job("4", "dave", 1, 1.0, 0.0, on("w1", 1.0, 0.0))
     stopped = {"state": State.SUSPENDED}
+    gpus = (Gpus(model="a100", total=4.0), Gpus(model="h100", total=4.0))
+    worker = Worker(name="g1", state=WorkerState.PARTIAL, cpus=32.0, gpus=gpus, queues=("gpu",))
+    history.save_workers("local", "workers", [worker], [], seen_at=begin)
     history.save_jobs("local", "jobs", [bob], seen_at=begin + HOUR)
     history.save_jobs("grid", "jobs", [dave], seen_at=begin + HOUR)
     history.save_jobs("local", "jobs", [replace(bob, **stopped)], seen_at=begin + 2 * HOUR)
@@ -540,6 +544,8 @@ def test_suspended_time_is_no_use(history: History, database: URL) -> None:
             owner: (cpu * 3600, gpu * 3600) for owner, (cpu, gpu) in HOURS.items()
         }
         assert [row["cpu_efficiency"] for row in said if row["owner"] == "alice"] == [0.5]
+        by_model = {(row["owner"], row["model"]): row["gpu_time_seconds"] / 3600 for row in past.ask("usage", "--gpus")}
+        assert by_model == {("alice", "a100"): 3, ("alice", "h100"): 3, ("bob", "a100+h100"): 4}
     (run,) = past.ask("info", "job", "1")["runs"]
     assert run["cpu_efficiency"] == 0.5
 

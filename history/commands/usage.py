@@ -24,7 +24,8 @@ def command(
     A job counts in the interval in which it ended; FAILED are those that ended as failed, timeout, out_of_memory or
     node_fail. Time counts in the interval in which it was held, also by jobs that still run: CPU TIME is CPUs times
     hours. MEASURED CPU is the part of it of runs whose use is known, USED CPU what those used, and CPU EFFICIENCY one
-    over the other. With --gpus, the model is that of the worker; `(not said)` where BBQ has never seen the worker.
+    over the other. With --gpus, the model is that of the worker, or what a run's share tells where the worker has
+    several (else those with + between); `(not said)` where BBQ has never seen the worker.
     Days, weeks and months are those of UTC.
 
     \b

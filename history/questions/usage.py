@@ -7,9 +7,11 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from history.questions import Scope, WrongQuestion, placed_runs, run
+from history.questions.moment import lends
 from history.questions.period import Figures, used_in
+from history.records import State
 from history.render import Answer
-from history.schema import run_workers, runs, worker_states
+from history.schema import job_pauses, run_workers, runs, worker_states
 from history.spans import open_between
 
 MOST_HOURS = 7 * 24
@@ -85,25 +87,52 @@ def _named(interval: str, begin: datetime) -> str:
 
 
 def gpu_usage(connection: Connection, scope: Scope, by: str, since: datetime, until: datetime | None) -> Answer:
-    """Add up GPU time by somebody and model: each run's on its workers, whose model at that time is known."""
+    """Add up GPU time by somebody and model: each run's on its workers, whose models at that time are known.
+
+    The time in which a run was suspended is none of it: spread evenly over one that has ended, as nobody tells when.
+    """
     end = until or datetime.now(UTC)
     table = run_workers
     column = table.c.cluster if by == "cluster" else runs.c[by]
     query = (
-        select(table.c.cluster, table.c.worker, column, table.c.started_at, table.c.ended_at, table.c.gpus)
+        select(
+            table.c.cluster,
+            table.c.worker,
+            column,
+            table.c.started_at,
+            table.c.ended_at,
+            table.c.gpus,
+            table.c.gpu_models,
+            runs.c.suspended_seconds,
+            *(table.c[name] for name in ("native_id", "submitted_at")),
+        )
         .select_from(placed_runs())
         .where(runs.c.gpus > 0, open_between(runs, since, end), *scope.among(runs))
     )
     models = _models(connection, scope)
+    paused = _paused(connection, scope, since, end)
     found: dict[tuple[str, str, str], list[float]] = {}
-    for cluster, worker, name, begin, over, gpus in run(connection, scope, query):
-        seconds = (min(over or end, end) - max(begin, since)).total_seconds()
-        sums = found.setdefault((cluster, models(cluster, worker, begin), name or ""), [0, 0.0, 0])
-        sums[0] += 1
-        if gpus is None:
-            sums[2] += 1
-        else:
-            sums[1] += float(gpus) * seconds
+    for cluster, worker, name, begin, over, gpus, told, suspended, *job in run(connection, scope, query):
+        first, last = max(begin, since), min(over or end, end)
+        seconds = (last - first).total_seconds()
+        if over is None:
+            seconds -= sum(
+                max(0.0, (min(until or last, last) - max(start, first)).total_seconds())
+                for start, until in paused.get((cluster, *job), ())
+            )
+        elif suspended:
+            whole = (over - begin).total_seconds()
+            seconds *= max(0.0, whole - suspended) / whole if whole else 0.0
+        model = models(cluster, worker, begin)
+        # of several models on a worker a share may tell which it has
+        split = told if "+" in model and told and sum(told.values()) == gpus else {model: gpus}
+        for place, (each, number) in enumerate(sorted(split.items())):
+            sums = found.setdefault((cluster, each, name or ""), [0, 0.0, 0])
+            sums[0] += place == 0
+            if number is None:
+                sums[2] += 1
+            else:
+                sums[1] += float(number) * seconds
     rows = [
         (cluster, model, name or None, int(count), round(seconds), int(untold))
         for (cluster, model, name), (count, seconds, untold) in found.items()
@@ -112,6 +141,20 @@ def gpu_usage(connection: Connection, scope: Scope, by: str, since: datetime, un
     second = by if by != "cluster" else "of_cluster"
     columns = ("cluster", "model", second, "runs", "gpu_time_seconds", "runs_not_counted")
     return Answer(columns, rows[: scope.limit], bar="gpu_time_seconds")
+
+
+def _paused(
+    connection: Connection, scope: Scope, since: datetime, until: datetime
+) -> dict[tuple[str, str, datetime], list[tuple[datetime, datetime | None]]]:
+    """Give when jobs were suspended in a time, by cluster, id and submission, where others have their CPUs then."""
+    table = job_pauses
+    query = select(
+        table.c.cluster, table.c.native_id, table.c.submitted_at, table.c.started_at, table.c.ended_at
+    ).where(table.c.kind == State.SUSPENDED.value, open_between(table, since, until), lends(table), *scope.among(table))
+    found: dict[tuple[str, str, datetime], list[tuple[datetime, datetime | None]]] = {}
+    for cluster, native_id, submitted_at, begin, end in run(connection, scope, query):
+        found.setdefault((cluster, native_id, submitted_at), []).append((begin, end))
+    return found
 
 
 def _models(connection: Connection, scope: Scope) -> Callable[[str, str, datetime], str]:
