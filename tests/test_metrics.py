@@ -326,11 +326,15 @@ def test_what_a_worker_does_not_say_has_no_series() -> None:
         "memory": 6, **dict.fromkeys(("maintenance", "down", "draining", "powered_down", "reserved"), 0)
     }  # fmt: skip
     assert "bbq_worker_gpus_allocated" not in found
+    # a sum without n2 would be too small
+    assert [value for _, value in found["bbq_queue_cpus"].items()] == [16]
+    assert "bbq_queue_cpus_allocated" not in found
     told = [replace(workers[1], cpus_allocated=1.0), *workers[2:]]
     found = samples(board_of(workers=told)[1].text().decode())
     key = (("cluster", "c"), ("queue", "q"), ("reason", "maintenance"))
     assert found["bbq_queue_cpus_unusable"][key] == 7
     assert (("cluster", "c"), ("reason", 'a "b"\nc'), ("worker", "n2")) in found["bbq_worker_reason_info"]
+    assert [value for _, value in found["bbq_queue_cpus_allocated"].items()] == [3]
 
 
 def test_unknown_words_are_counted() -> None:

@@ -315,6 +315,17 @@ def test_other_generic_resources_are_no_gpus() -> None:
     assert job.requested_gpus is None
 
 
+def test_gpus_in_use_of_a_model_that_is_not_told_are_of_none() -> None:
+    """They are neither in use nor free: GresUsed may leave the model out, which says enough where there is one."""
+    two = node(gres="gpu:a100:2,gpu:h100:2,shard:a100:8", used="gpu:(null):3,shard:(null):2")
+    ((worker,), _), ((none,), _) = (
+        _slurm_nodes.workers(each) for each in (two, two.replace(b"gpu:(null):3", b"gpu:(null):0"))
+    )
+    assert worker.gpus == (Gpus(model="a100", total=2), Gpus(model="h100", total=2))
+    assert worker.gpu_parts == (Gpus(model="shard:a100", total=8, allocated=2),)
+    assert [each.allocated for each in none.gpus] == [0, 0]
+
+
 def test_shards_and_mps_are_told_apart_from_whole_gpus() -> None:
     """S4."""
     (worker,), _ = _slurm_nodes.workers(

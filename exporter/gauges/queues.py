@@ -29,13 +29,20 @@ _FLAGS = {
 }
 
 
-def _sum(amount: Callable[[Worker], float]) -> Callable[[ClusterView], Iterable[Sample]]:
+def _sum(amount: Callable[[Worker], float | None]) -> Callable[[ClusterView], Iterable[Sample]]:
+    """Give what adds up the workers of each queue; there is no sum where one of them does not tell."""
+
     def samples(view: ClusterView) -> Iterable[Sample]:
         found: dict[str, float] = defaultdict(float)
+        untold: set[str] = set()
         for worker in [] if view.workers is None else view.workers.workers:
+            value = amount(worker)
+            if value is None:
+                untold.update(worker.queues)
+                continue
             for queue in worker.queues:
-                found[queue] += amount(worker)
-        return (((queue,), value) for queue, value in found.items())
+                found[queue] += value
+        return (((queue,), value) for queue, value in found.items() if queue not in untold)
 
     return samples
 
@@ -74,14 +81,14 @@ FAMILIES = (
         help="CPUs of the workers of a queue; a worker of two queues counts in both.",
         labels=("queue",),
         parts=_PARTS,
-        samples=_sum(lambda worker: worker.cpus or 0.0),
+        samples=_sum(lambda worker: worker.cpus),
     ),
     Family(
         name="bbq_queue_cpus_allocated",
         help="CPUs of the workers of a queue that jobs hold, of whichever queue.",
         labels=("queue",),
         parts=_PARTS,
-        samples=_sum(lambda worker: worker.cpus_allocated or 0.0),
+        samples=_sum(lambda worker: worker.cpus_allocated),
     ),
     Family(
         name="bbq_queue_cpus_unusable",

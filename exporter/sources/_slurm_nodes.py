@@ -146,14 +146,23 @@ def _state(text: str, unknown: list[UnknownValue]) -> tuple[WorkerState, tuple[W
 
 
 def _gpus(have: Mapping[str, dict[str, float]], used: Mapping[str, dict[str, float]], told: bool) -> tuple[Gpus, ...]:
-    """Return the whole GPUs, of each model; a MIG slice is a GPU of its own, by its own name."""
-    total, taken = have.get("gpu", {}), dict(used.get("gpu", {}))
-    if len(total) == 1:  # GresUsed may leave the model out: `gpu:(null):2`
-        taken = dict.fromkeys(total, sum(taken.values()))
+    """Return the whole GPUs, of each model; a MIG slice is a GPU of its own, by its own name.
+
+    What is in use is None where it is not told of which of several models it is.
+    """
+    total = have.get("gpu", {})
+    taken = _taken(total, used.get("gpu", {})) if told else None
     return tuple(
-        Gpus(model=model, total=number, allocated=taken.get(model, 0.0) if told else None)
+        Gpus(model=model, total=number, allocated=None if taken is None else taken.get(model, 0.0))
         for model, number in sorted(total.items())
     )
+
+
+def _taken(total: Mapping[str, float], used: Mapping[str, float]) -> Mapping[str, float] | None:
+    """Return what is in use by model, where it is told: GresUsed may leave the model out (`gpu:(null):2`)."""
+    if len(total) == 1:
+        return dict.fromkeys(total, sum(used.values()))
+    return None if any(number for model, number in used.items() if model not in total) else used
 
 
 def _gpu_parts(
@@ -170,9 +179,10 @@ def _gpu_parts(
     found = []
     for kind in PARTS:
         models = have.get(kind, {})
+        of_models = _taken(models, used.get(kind, {})) if told else None
         for model, number in sorted(models.items()):
             name = kind if model == kind else f"{kind}:{model}"
-            taken = used.get(kind, {}).get(model, 0.0) if told else None
+            taken = None if of_models is None else of_models.get(model, 0.0)
             taken = allocated.get(name, allocated.get(kind, taken) if len(models) == 1 else taken)
             found.append(Gpus(model=name, total=number, allocated=taken))
     return tuple(found)
