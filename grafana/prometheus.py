@@ -34,6 +34,8 @@ OUT = (
     f" unless on (cluster, worker) {PLANNED}"
 )
 """A series for each worker that takes no jobs and should."""
+STATES = {"running": ("running", "suspended", "finishing"), "pending": ("pending",), "held": ("held",)}
+"""What the columns mean that jobs are counted in, as bbq's do: a suspended job is one of those that are on workers."""
 HOLDING = 'state=~"running|finishing|suspended"'
 """The matcher of jobs that hold a part of a worker."""
 FAILED = 'outcome=~"failed|timeout|out_of_memory|node_fail"'
@@ -50,3 +52,8 @@ def told(total: str, allocated: str) -> str:
 def untold(total: str, allocated: str) -> str:
     """Give the expression of what there is, where it is not told what of it is in use: neither used nor free."""
     return f"({total} unless {allocated})"
+
+
+def in_state(word: str) -> str:
+    """Return what selects the jobs that a column counts."""
+    return f'state=~"{"|".join(STATES[word])}"'

@@ -9,7 +9,7 @@ from grafana.columns import ORANGE, RED, mappings
 from grafana.layout import board_of
 from grafana.links import field, label, to
 from grafana.look import graph, number, ranking, renamed, step, table, tiles
-from grafana.prometheus import FAILED, HOLDING, MAP, OUT, told, what_it_is
+from grafana.prometheus import FAILED, HOLDING, MAP, OUT, STATES, in_state, told, what_it_is
 from grafana.queries import CLUSTER, Json, now, now_table, over_time
 
 RULES = Path(__file__).parent.parent.parent / "rules" / "alerts.yml"
@@ -111,10 +111,7 @@ def _clusters() -> Json:
         "CPUs in use": _in_use("cpus"),
         "GPUs": f"sum by (cluster) (bbq_worker_gpus{_C})",
         "GPUs in use": _in_use("gpus"),
-        **{
-            state: f'sum by (cluster) (bbq_jobs{{{CLUSTER},state="{state}"}})'
-            for state in ("running", "pending", "held")
-        },
+        **{state: f"sum by (cluster) (bbq_jobs{{{CLUSTER},{in_state(state)}}})" for state in STATES},
         "owners": f'count by (cluster) (count by (cluster, owner) (bbq_jobs{{{CLUSTER},owner!="(other)"}}))'
         f" + on (cluster) sum by (cluster) (bbq_owners_collapsed{_C})",
         "workers": f"count by (cluster) (bbq_worker_cpus{_C})",
@@ -122,9 +119,9 @@ def _clusters() -> Json:
     }
     names = {f"Value #{chr(ord('A') + place)}": name for place, name in enumerate(asked)}
     by_state = {
-        state: {"links": [{"title": f"Jobs that are {state}", "url": to("jobs", clusters=field("cluster"), state=state, when="any"),
+        state: {"links": [{"title": f"Jobs that are {state}", "url": to("jobs", clusters=field("cluster"), state=states, when="any"),
                            "targetBlank": False}]}
-        for state in ("running", "pending", "held")
+        for state, states in STATES.items()
     }  # fmt: skip
     return table(
         "What has each cluster, and what is used of it?",

@@ -5,7 +5,7 @@ from grafana.columns import HIDDEN, leads
 from grafana.layout import board_of
 from grafana.links import LIFE, field, label, life, to
 from grafana.look import facts, graph, number, table
-from grafana.prometheus import HOLDING
+from grafana.prometheus import HOLDING, STATES, in_state
 from grafana.queries import CLUSTER, Json, now, over_time, rows, series
 from grafana.sql import COUNTED, DAY, FROM, LATELY, NO_FAILURE, NOW_OR_TO, TOUCHED_DAYS, among, used
 from history.words import FAILURES
@@ -36,7 +36,7 @@ def board() -> Json:
             ),
         ],
         [
-            ("Now", 4, (*((_count(state), 4) for state in ("running", "pending", "held")), (_cpus(), 4), (_gpus(), 4), (_share(), 4))),
+            ("Now", 4, (*((_count(state), 4) for state in STATES), (_cpus(), 4), (_gpus(), 4), (_share(), 4))),
             ("Now", 8, ((_jobs(), 12), (_cpus_by_queue(), 12))),
             (_PAST, 4, ((_sums(), 24),)),
             (_PAST, 8, ((_days(), 12), (_queues(), 12))),
@@ -49,10 +49,10 @@ def board() -> Json:
 def _count(state: str) -> Json:
     return number(
         state.capitalize(),
-        f"Jobs that are {state} now.",
-        now(f'sum(bbq_jobs{{{CLUSTER},{_OWNER},state="{state}"}}) or ({_NONE})'),
+        f"Jobs that are {' or '.join(STATES[state])} now.",
+        now(f"sum(bbq_jobs{{{CLUSTER},{_OWNER},{in_state(state)}}}) or ({_NONE})"),
         empty=_EMPTY,
-        leads=("These jobs", to("jobs", owner="${owner:percentencode}", state=state, when="any")),
+        leads=("These jobs", to("jobs", owner="${owner:percentencode}", state=STATES[state], when="any")),
     )
 
 

@@ -5,7 +5,7 @@ from grafana.columns import link
 from grafana.layout import board_of
 from grafana.links import field, label, to
 from grafana.look import graph, renamed, step, table
-from grafana.prometheus import HOLDING
+from grafana.prometheus import HOLDING, STATES, in_state
 from grafana.queries import CLUSTER, Json, now_table, over_time, rows
 from grafana.sql import COUNTED, FROM, NOW_OR_TO, TO, WHOLE_DAYS, among, first_started
 from history.rollup import LONGER
@@ -47,7 +47,7 @@ def _queues() -> Json:
         "CPUs": f"sum {by} (bbq_queue_cpus{_C})",
         "CPUs in use": f"sum {by} (bbq_queue_cpus_allocated{_C}) / sum {by} (bbq_queue_cpus{_C})",
         "unusable": f"sum {by} (bbq_queue_cpus_unusable{_C})",
-        **{state: f'sum {by} (bbq_jobs{{{_C[1:-1]},state="{state}"}})' for state in ("running", "pending", "held")},
+        **{state: f"sum {by} (bbq_jobs{{{_C[1:-1]},{in_state(state)}}})" for state in STATES},
         "owners": f"count {by} (count by (cluster, queue, owner) (bbq_jobs{_C}))",
         "oldest pending": f"1000 * min {by} (bbq_pending_oldest_submit_timestamp_seconds{_C})",
         "p50": f"histogram_quantile(0.5, {hours}) >= 0",
@@ -55,8 +55,8 @@ def _queues() -> Json:
     }
     names = {f"Value #{chr(ord('A') + place)}": name for place, name in enumerate(asked)}
     leads = {
-        state: {"links": [link(f"Jobs that are {state}", to("jobs", clusters=field("cluster"), queue=field("queue"), state=state, when="any"))]}
-        for state in ("running", "pending", "held")
+        state: {"links": [link(f"Jobs that are {state}", to("jobs", clusters=field("cluster"), queue=field("queue"), state=states, when="any"))]}
+        for state, states in STATES.items()
     }  # fmt: skip
     return table(
         "What is in each queue?",

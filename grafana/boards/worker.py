@@ -4,7 +4,7 @@ from grafana import variables
 from grafana.layout import board_of
 from grafana.links import LIFE, label, life, to
 from grafana.look import graph, number, step, table, timeline
-from grafana.prometheus import MAP, what_it_is
+from grafana.prometheus import MAP, STATES, what_it_is
 from grafana.queries import CLUSTER, Json, now, now_table, over_time, rows, series
 from grafana.sql import CPU_EFFICIENCY, DAY, FROM, LATELY, LENT, NOW_OR_TO, TO, TOUCHED_DAYS, among, open_between
 
@@ -101,7 +101,7 @@ def _jobs() -> Json:
         "Jobs that hold a part of it now.",
         now(f"sum(bbq_worker_jobs{_C})"),
         empty="Not read now",
-        leads=("These jobs", to("jobs", worker="${worker:percentencode}", state="running", when="any")),
+        leads=("These jobs", to("jobs", worker="${worker:percentencode}", state=STATES["running"], when="any")),
     )
 
 
