@@ -35,7 +35,7 @@ class Site:
     def __init__(
         self, folder: Path, ports: dict[str, int], scale: float, seconds: int, poll_seconds: int | None = None
     ) -> None:
-        """Plan it: scraped every so many seconds, and polled as often unless said otherwise."""
+        """Plan it: scraped every so many seconds, and polled as often; if polled otherwise, its time stands still."""
         self.folder = folder
         self.database = ""
         """The history's URL, once it has been started."""
@@ -118,6 +118,7 @@ class Site:
                 "shape": shape,
                 "scale": self._scale,
                 "interval": f"{self._poll_seconds}s",
+                "moving": self._poll_seconds == self._seconds,
             }
             for name, shape in CLUSTERS
         ]

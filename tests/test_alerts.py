@@ -97,7 +97,7 @@ def running(tmp_path: Path) -> Iterator[tuple[Pager, Callable[..., None], Callab
     (tmp_path / "bbq.yaml").write_text(
         f"history: {{database: 'sqlite:///{tmp_path}/history.db', spool: {tmp_path}/spool}}\n"
         f"web: {{listen_address: '127.0.0.1:{ports['exporter']}'}}\n"
-        f"clusters:\n- {{name: c, scheduler: demo, scale: 0.05, interval: 1s, stale_after: 4s, faults: {faults}}}\n"
+        f"clusters:\n- {{name: c, scheduler: demo, scale: 0.05, interval: 1s, stale_after: 20s, faults: {faults}}}\n"
     )
     quick(tmp_path)
     pager = Pager()

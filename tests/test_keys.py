@@ -48,7 +48,7 @@ def whole(folder: Path) -> dict[str, Any]:
                 "token_directory": str(folder), "vo": {"from": "owner", "map": {"alice": "atlas"}},
             },
             {
-                "name": "demo", "scheduler": "demo", **usual, "shape": "local", "scale": 0.01, "seed": 2,
+                "name": "demo", "scheduler": "demo", **usual, "shape": "local", "scale": 0.01, "seed": 2, "moving": True,
                 "faults": f"{folder}/faults.json",
             },
         ],

@@ -1,127 +1,25 @@
 """A simulated site: discrete events in the order of their times, everything drawn from one seeded generator.
 
 The shape is that of a real centre: a grid cluster with few big owners and uniform jobs, a local one with many
-owners and very different jobs; arrays, failures, time limits, requeues, drained workers, and one worker on which
-every job dies at once. What happens until a moment does not depend on how often one looks.
+owners and very different jobs; arrays, DAGs, failures, time limits, requeues, drained workers, and one worker on which
+every job dies at once. What happens until a moment does not depend on how often one looks, nor, within a watch of three
+hours, on when the simulation was started: a demo that is started again goes on where it was.
 """
 
 import heapq
+import itertools
 import random
 from collections import deque
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-import msgspec
-
+from exporter.sources._demo_plan import FILLER_MEMORY, Plan
+from exporter.sources._demo_things import Factory, Share, SimJob, SimRun, SimWorker
+from exporter.sources._demo_work import Work
 from history.records import Outcome
 
-GIB = 1 << 30
-
-
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """The size and habits of one simulated cluster."""
-
-    grid: bool
-    workers: int
-    cpus: tuple[int, ...]
-    """CPUs of the workers, taken in turn."""
-    gpu_workers: int = 0
-    jobs: int
-    """Jobs that are in the queue at any time, running or not."""
-    ended_per_second: float
-    owners: tuple[tuple[str, str, str | None], ...]
-    """(owner, account, vo), the busiest first."""
-    queues: tuple[str, ...]
-
-
-class SimWorker:
-    """A worker and what is free on it."""
-
-    __slots__ = (
-        "black_hole",
-        "cpus",
-        "drained",
-        "free",
-        "free_gpus",
-        "free_memory",
-        "gpus",
-        "memory",
-        "model",
-        "name",
-        "queues",
-        "reason",
-        "reason_at",
-    )
-
-    def __init__(self, name: str, cpus: int, memory: int, gpus: int, model: str, queues: tuple[str, ...]) -> None:
-        self.name, self.cpus, self.memory, self.gpus, self.model, self.queues = name, cpus, memory, gpus, model, queues
-        self.free, self.free_memory, self.free_gpus = cpus, memory, gpus
-        self.black_hole = False
-        self.drained = False
-        self.reason: str | None = None
-        self.reason_at = 0.0
-
-
-class SimRun:
-    """One start of a job."""
-
-    __slots__ = ("attempt", "end", "outcome", "start", "worker")
-
-    def __init__(self, attempt: float, start: float, worker: str) -> None:
-        self.attempt, self.start, self.worker = attempt, start, worker
-        self.end: float | None = None
-        self.outcome: Outcome | None = None
-
-
-class SimJob:
-    """A job, from its submission to its end."""
-
-    __slots__ = (
-        "array",
-        "attempt",
-        "code",
-        "cpus",
-        "end",
-        "gpus",
-        "held",
-        "memory",
-        "name",
-        "native_id",
-        "outcome",
-        "owner",
-        "queue",
-        "runs",
-        "signal",
-        "submit",
-        "wall",
-    )
-
-    def __init__(
-        self,
-        native_id: str,
-        array: str | None,
-        submit: float,
-        owner: tuple[str, str, str | None],
-        queue: str,
-        name: str,
-    ) -> None:
-        self.native_id, self.array, self.submit, self.owner, self.queue, self.name = (
-            native_id,
-            array,
-            submit,
-            owner,
-            queue,
-            name,
-        )
-        self.attempt = submit
-        self.cpus, self.gpus, self.memory, self.wall = 1, 0, 2 * GIB, 86400
-        self.held = False
-        self.runs: list[SimRun] = []
-        self.end: float | None = None
-        self.outcome: Outcome | None = None
-        self.code: int | None = None
-        self.signal: int | None = None
-
+WATCH = 3 * 3600.0
+"""The simulation begins at a multiple of this many seconds, and a past before it."""
 
 _ENDS = (
     (0.900, Outcome.COMPLETED, 0, None),
@@ -131,6 +29,7 @@ _ENDS = (
     (0.007, Outcome.OUT_OF_MEMORY, None, 9),
     (0.013, Outcome.CANCELLED, None, 15),
 )
+_CHANCES = tuple(itertools.accumulate(chance for chance, *_ in _ENDS))
 _REASONS = (
     "disk errors on sda",
     "memory module B4 failed, RMA 4711",
@@ -138,38 +37,389 @@ _REASONS = (
     "no contact to storage",
     "GPU fell off the bus",
 )
-_NAMES = ("analysis", "simulate", "reco", "train", "merge", "fit", "pilot", "blast", "render", "mcmc")
+BY_USER, NO_INPUT, OUT_OF_RESOURCES = 1, 13, 34
+"""Why a job is held, as HTCondor's HoldReasonCode."""
 
 
 class Site:
     """One simulated cluster; `advance` brings it to a moment."""
 
-    def __init__(self, plan: Plan, seed: int, now: float, past_seconds: float = 7200.0, *, calm: bool = False) -> None:
+    def __init__(self, plan: Plan, seed: int, now: float, past_seconds: float = 3600.0, *, calm: bool = False) -> None:
         """Make a site.
 
         Args:
-            calm: whether nothing goes wrong by itself: no drained workers, no black hole, no held jobs.
+            calm: whether nothing goes wrong by itself: no drained workers, no black hole, no held or suspended jobs.
         """
         self._calm = calm
         self.plan = plan
-        self._random = random.Random(f"{seed} {plan.grid}")  # noqa: S311 - a simulation must be repeatable
-        self.now = now
-        self._next_id = 1_000_000 if plan.grid else 5_000_000
+        watch = now // WATCH
+        self.now = watch * WATCH - past_seconds
+        self._random = random.Random(f"{seed} {plan.grid} {watch}")  # noqa: S311 - a simulation must be repeatable
+        # each watch has ids of its own
+        self._work = Work(plan, self._random, (1_000_000 if plan.grid else 5_000_000) + int(watch) % 40 * 250_000)
         self.workers = [self._worker(number) for number in range(plan.workers)]
-        self._by_name = {worker.name: worker for worker in self.workers}
+        self._serving: dict[str, list[SimWorker]] = {queue: [] for queue in plan.queues}
+        for worker in self.workers:
+            for lane in worker.lanes:
+                self._serving.setdefault(lane, []).append(worker)
         if not calm:
-            hole = self.workers[-1 - len(self.workers) // 3]  # a small one, or nothing else would ever run
-            hole.black_hole, hole.cpus, hole.free = True, 4, 4
+            serving = self._serving[plan.queues[0]]
+            hole = serving[-1 - len(serving) // 3]  # a small one, or nothing else would ever run
+            hole.black_hole, hole.cpus, hole.free = True, 2, 2
         self.jobs: dict[str, SimJob] = {}
-        self._pending: dict[str, deque[SimJob]] = {queue: deque() for queue in plan.queues}
+        self.factories: dict[str, Factory] = {}
+        self._pending: dict[str, deque[SimJob]] = {lane: deque() for lane in self._serving}
+        self._fillers: deque[SimJob] = deque()
         self._events: list[tuple[float, int, str, str]] = []
         self._sequence = 0
         self.ended: deque[tuple[float, SimJob]] = deque()
-        """What ended, in order of time; also attempts that were requeued."""
-        self._fill(past_seconds)
-        self._at(self._random.expovariate(self._arrivals_per_second()), "arrive", "")
+        """What ended, in order of time; also attempts that were requeued, and parts of runs."""
+        self._fill()
+        self._next("arrive")
         if not calm:
-            self._at(self._random.expovariate(1 / 600), "drain", "")
+            for what in ("drain", "hold", "suspend", "resize"):
+                self._next(what)
+        self.advance(now)
+
+    # What happens
+
+    def advance(self, to: float) -> None:
+        """Let everything happen that happens until a moment (epoch seconds)."""
+        while self._events and self._events[0][0] <= to:
+            self.now, _, what, whom = heapq.heappop(self._events)
+            if what == "end":
+                self._end(whom)
+            elif what == "release":
+                self._release(whom)
+            elif what == "resume":
+                self._resume(whom)
+            else:
+                {
+                    "arrive": self._arrive,
+                    "drain": self._change_workers,
+                    "hold": self._hold,
+                    "suspend": self._suspend,
+                    "resize": self._resize,
+                }[what]()
+                self._next(what)
+        self.now = max(self.now, to)
+
+    def _next(self, what: str) -> None:
+        """Draw when something happens next."""
+        a_second = {
+            "arrive": self.plan.arrivals_per_second(),
+            "drain": 1 / 600,
+            "hold": self.plan.jobs * 0.004 / 5400,  # four of a thousand jobs are held, for an hour and a half
+            "suspend": max(self.plan.jobs / 120_000, 0.1) / 60,
+            "resize": max(self.plan.jobs / 120_000, 0.3) / 300,
+        }[what]
+        self._at(self._random.expovariate(a_second), what, "")
+
+    def _at(self, delay: float, what: str, whom: str) -> None:
+        self._sequence += 1
+        heapq.heappush(self._events, (self.now + delay, self._sequence, what, whom))
+
+    def _fill(self) -> None:
+        """Begin in the middle of life: jobs that run, that wait, that are held."""
+        began = self.now
+        while len(self.jobs) < self.plan.jobs:
+            self._submit(began - self._random.uniform(0, 86400), 0.0 if self._calm else 0.004)
+        if self.plan.grid:
+            self._fillers.extend(self._work.filler(began - 3600) for _ in range(max(4, self.plan.workers // 8)))
+            self.jobs.update((job.native_id, job) for job in self._fillers)
+        for worker in self.workers:
+            if not self._calm and self._random.random() < 0.015 and not worker.black_hole:
+                self._drain(worker)
+        for worker in self.workers:
+            self._start_on(worker, spread=True)
+
+    # Jobs come
+
+    def _arrive(self) -> None:
+        if len(self.jobs) < self.plan.jobs * 1.05:
+            self._submit(self.now)
+        while len(self.jobs) < self.plan.jobs * 0.95:
+            self._submit(self.now)
+        for lane, waiting in self._pending.items():
+            if waiting and self._serving[lane]:
+                worker = self._random.choice(self._serving[lane])
+                if worker.free:
+                    self._start_on(worker)
+
+    def _submit(self, submit: float, held: float = 0.0) -> None:
+        """Let somebody submit; a part of the jobs may be held already."""
+        jobs, factory = self._work.submission(submit)
+        if factory is not None:
+            self.factories[jobs[0].native_id.rpartition(".")[0]] = factory
+        for job in jobs:
+            self._enter(job, held)
+
+    def _enter(self, job: SimJob, held: float = 0.0) -> None:
+        self.jobs[job.native_id] = job
+        if job.steers is not None:
+            job.runs.append(SimRun(job.submit, job.submit, ()))  # beside the schedd it starts at once
+        elif held and not job.het_parts and self._waits(job) and self._random.random() < held:
+            self._set_held(job)
+        elif self._waits(job):
+            if job.array is None and job.lane.startswith("gpu"):
+                # a single one would wait for days behind a long array; what wants a whole worker stays the first
+                waiting = self._pending[job.lane]
+                waiting.insert(int(bool(waiting) and waiting[0].gpus > 2), job)
+            else:
+                self._pending[job.lane].append(job)
+
+    def _waits(self, job: SimJob) -> bool:
+        """Return whether a job is started for itself: not a DAGMan, not with another, not as its copy."""
+        return job.steers is None and job.routed_to is None and (job.het is None or bool(job.het_parts))
+
+    # Jobs start
+
+    def _start_on(self, worker: SimWorker, *, spread: bool = False) -> None:
+        """Start on a worker what fits of the first jobs that wait for one of its queues."""
+        if worker.drained:
+            return
+        lanes = worker.lanes
+        first = self._random.randrange(len(lanes))
+        for lane in lanes[first:] + lanes[:first]:
+            waiting = self._pending[lane]
+            misses: list[SimJob] = []
+            patience = 64 if worker.gpus else 4
+            while waiting and worker.free > 0 and len(misses) < patience:
+                job = waiting.popleft()
+                shares = self._place(job, worker)
+                if shares is not None:
+                    self._start(job, shares, spread)
+                    continue
+                misses.append(job)
+                if job.nodes > 1 or job.het_parts or job.gpus > 2:
+                    break  # nothing overtakes it, or it would never find what it wants at one time
+            waiting.extendleft(reversed(misses))
+        self._fill_up(worker)
+
+    def _place(self, job: SimJob, worker: SimWorker) -> tuple[Share, ...] | None:
+        """Return the shares of a job of which one is on this worker; None where it finds no place."""
+        parts = job.het_parts or (job,) * (job.nodes - 1)
+        first = worker.share(job)
+        if first is None or not parts:
+            return None if first is None else (first,)
+        shares = [first]
+        for other in self._serving[job.lane]:
+            if len(shares) > len(parts):
+                break
+            if other is worker or other.drained or other.black_hole:
+                continue
+            share = other.share(parts[len(shares) - 1])
+            if share is not None:
+                shares.append(share)
+        return tuple(shares) if len(shares) > len(parts) else None
+
+    def _start(self, job: SimJob, shares: tuple[Share, ...], spread: bool) -> None:
+        length = self._length(job)
+        if shares[0].worker.black_hole:
+            length = self._random.uniform(1, 2) if self._calm else self._random.uniform(25, 55)
+        done = self._random.random() * min(length, self.now - job.submit) if spread else 0.0
+        if job.het_parts:
+            for part, share in zip((job, *job.het_parts), shares, strict=True):
+                self._begin(part, (share,), done, length)
+        else:
+            self._begin(job, shares, done, length)
+        self._at(job.runs[-1].due - self.now, "end", job.native_id)
+
+    def _begin(self, job: SimJob, shares: tuple[Share, ...], done: float, length: float) -> None:
+        start = self.now - done
+        run = SimRun(start if self.plan.grid else job.attempt, start, shares)
+        run.due = self.now + max(1.0, length - done)
+        job.runs.append(run)
+        for share in shares:
+            share.worker.take(share, job)
+
+    def _length(self, job: SimJob) -> float:
+        """Draw how long a run takes; the mean keeps the cluster as full as its plan says."""
+        return min(60.0 + self._random.lognormvariate(8.45 if self.plan.grid else 8.0, 1.1), float(job.wall))
+
+    def _fill_up(self, worker: SimWorker) -> None:
+        """Let jobs into the backfill slots while there is room, and out again when others want it."""
+        while worker.fillers and (self._left(worker) < 0 or worker.drained):
+            job = worker.fillers.pop(next(iter(worker.fillers)))
+            self._interrupt(job, Outcome.PREEMPTED)
+            self._fillers.append(job)
+        while self._fillers and self._left(worker) > 0 and not worker.drained and not worker.black_hole:
+            job = self._fillers.popleft()
+            job.runs.append(SimRun(self.now, self.now, (Share(worker, job, {}),)))
+            job.runs[-1].due = self.now + self._length(job)
+            worker.fillers[job.native_id] = job
+            self._at(job.runs[-1].due - self.now, "end", job.native_id)
+
+    @staticmethod
+    def _left(worker: SimWorker) -> int:
+        """Return how many more fillers a worker has room for; less than none when others took it."""
+        held = len(worker.fillers)
+        return min(worker.free - held, worker.free_memory // FILLER_MEMORY - held)
+
+    # Runs are interrupted
+
+    def _interrupt(self, job: SimJob, outcome: Outcome) -> None:
+        """End the run of a job that has not ended itself."""
+        run = job.runs[-1]
+        run.end, run.outcome = self.now, outcome
+        self._end_pause(run)
+        self.ended.append((self.now, job))
+        if not self.plan.grid:
+            job.attempt = self.now
+
+    def _hold(self) -> None:
+        """Hold a job that runs, or one that waits."""
+        worker = self._random.choice(self.workers)
+        running = [job for job in worker.running.values() if self._may_stop(job)]
+        if running and self.plan.grid and self._random.random() < 0.4:
+            job = self._random.choice(running)
+            code = self._random.choice((OUT_OF_RESOURCES, NO_INPUT))
+            self._take_off(job, Outcome.OUT_OF_MEMORY if code == OUT_OF_RESOURCES else Outcome.FAILED)
+            self._set_held(job, code)
+            self._start_on(worker)
+            return
+        waiting = self._pending[self._random.choice(list(self._pending))]
+        if waiting and not waiting[-1].het_parts:
+            self._set_held(waiting.pop())
+
+    def _set_held(self, job: SimJob, code: int = BY_USER) -> None:
+        job.held = code
+        self._at(self._random.uniform(600, 10_200), "release", job.native_id)
+
+    def _release(self, native_id: str) -> None:
+        job = self.jobs.get(native_id)
+        if job is not None and job.held is not None:
+            job.held = None
+            self._pending[job.lane].append(job)
+
+    def _suspend(self) -> None:
+        worker = self._random.choice(self.workers)
+        running = [job for job in worker.running.values() if self._may_stop(job)]
+        if running:
+            job = self._random.choice(running)
+            job.runs[-1].paused_at = self.now
+            self._at(self._random.uniform(300, 1500), "resume", job.native_id)
+
+    def _resume(self, native_id: str) -> None:
+        job = self.jobs.get(native_id)
+        run = job.run if job is not None else None
+        if run is not None and run.paused_at is not None:
+            run.due += self.now - run.paused_at
+            self._end_pause(run)
+            self._at(max(0.0, run.due - self.now), "end", native_id)
+
+    def _end_pause(self, run: SimRun) -> None:
+        if run.paused_at is not None:
+            run.paused += self.now - run.paused_at
+            run.paused_at = None
+
+    def _may_stop(self, job: SimJob) -> bool:
+        run = job.run
+        return run is not None and run.paused_at is None and job.het is None and not run.shares[0].worker.black_hole
+
+    def _resize(self) -> None:
+        """Let a job on several workers give one of them back."""
+        if self.plan.grid:
+            return
+        for worker in self._serving["hpc"]:
+            for job in worker.running.values():
+                run = job.runs[-1]
+                if job.nodes > 1 and len(run.shares) > 1 and run.paused_at is None and self._random.random() < 0.3:
+                    self._shrink(job, run)
+                    return
+
+    def _shrink(self, job: SimJob, run: SimRun) -> None:
+        run.end, run.resized = self.now, True
+        self.ended.append((self.now, job))
+        rest = SimRun(self.now, self.now, run.shares[:-1])
+        rest.began, rest.due = run.began or run.start, run.due
+        job.runs.append(rest)
+        given = run.shares[-1]
+        given.worker.give_back(given, job)
+        self._start_on(given.worker)
+
+    # Jobs end
+
+    def _take_off(self, job: SimJob, outcome: Outcome) -> None:
+        """Take a job off its workers before its end."""
+        for share in job.runs[-1].shares:
+            share.worker.give_back(share, job)
+        self._interrupt(job, outcome)
+
+    def _end(self, native_id: str) -> None:
+        job = self.jobs.get(native_id)
+        run = job.run if job is not None else None
+        if job is None or run is None or run.paused_at is not None or self.now < run.due - 0.001:
+            return  # it has ended before its time, or was suspended since
+        workers = [share.worker for part in (job, *job.het_parts) for share in part.runs[-1].shares]
+        if job.filler:
+            del workers[0].fillers[native_id]
+            self._finish(job)
+            self._fillers.append(self._work.filler(self.now))
+            self.jobs[self._fillers[-1].native_id] = self._fillers[-1]
+        elif not workers[0].black_hole and not job.het_parts and self._random.random() < 0.01:
+            self._take_off(job, Outcome.PREEMPTED)
+            self._pending[job.lane].append(job)
+        else:
+            for part in (job, *job.het_parts):
+                for share in part.runs[-1].shares:
+                    share.worker.give_back(share, part)
+            self._finish(job)
+        for worker in workers:
+            self._start_on(worker)
+
+    def _finish(self, job: SimJob) -> None:
+        """Let a job end, and with it whatever hangs on it."""
+        _, outcome, code, signal = self._random.choices(_ENDS, cum_weights=_CHANCES)[0]
+        if job.runs[-1].shares and job.runs[-1].shares[0].worker.black_hole:
+            outcome, code, signal = Outcome.FAILED, 127, None
+        for part in (job, *job.het_parts):
+            self._close(part, outcome, code, signal)
+        if job.routed_from is not None and job.routed_from in self.jobs:
+            self._close(self.jobs[job.routed_from], outcome, code, signal)
+        factory = self.factories.get(job.factory) if job.factory is not None else None
+        if factory is not None:
+            made = factory.make()
+            if made is None:
+                del self.factories[job.factory or ""]
+            else:
+                self._enter(made)
+        manager = self.jobs.get(job.dag) if job.dag is not None else None
+        if manager is not None and manager.steers:
+            node = manager.steers.pop(0)
+            node.submit = node.attempt = self.now
+            self._enter(node)
+        elif manager is not None and not any(other.dag == job.dag for other in self.jobs.values()):
+            self._close(manager, Outcome.COMPLETED, 0, None)
+
+    def _close(self, job: SimJob, outcome: Outcome, code: int | None, signal: int | None) -> None:
+        del self.jobs[job.native_id]
+        job.end, job.outcome, job.code, job.signal = self.now, outcome, code, signal
+        if job.runs:
+            job.runs[-1].end, job.runs[-1].outcome = self.now, outcome
+        self.ended.append((self.now, job))
+
+    # Workers
+
+    def _worker(self, number: int) -> SimWorker:
+        kit = self.plan.kit(number)
+        return SimWorker(
+            f"{kit.prefix}{number + 1:04}{'.example.org' if self.plan.grid else ''}", kit, self.plan.queues
+        )
+
+    def _change_workers(self) -> None:
+        """Drain a worker, or give one back."""
+        drained = [worker for worker in self.workers if worker.drained]
+        if self._random.random() < len(drained) / (len(drained) + max(1.0, 0.015 * len(self.workers))):
+            worker = self._random.choice(drained)
+            worker.drained, worker.reason = False, None
+            self._start_on(worker)
+        else:
+            self._drain(self._random.choice([worker for worker in self.workers if not worker.black_hole]))
+
+    def _drain(self, worker: SimWorker) -> None:
+        worker.drained, worker.reason, worker.reason_at = True, self._random.choice(_REASONS), self.now
+        self._fill_up(worker)
 
     def break_down(self, drained: int, black_holes: int, held: int) -> None:
         """Have so many workers drained long ago, so many that fail all they are given, and so many jobs held."""
@@ -181,199 +431,18 @@ class Site:
             hole = drained <= number < drained + black_holes
             if hole and not worker.black_hole:
                 worker.black_hole = True
-                for job in [job for job in self.jobs.values() if job.runs and job.runs[-1].end is None]:
-                    if job.runs[-1].worker == worker.name:
+                for job in worker.running.values():
+                    if job.het is None:
+                        job.runs[-1].due = self.now + 0.1
                         self._at(0.1, "end", job.native_id)
             worker.black_hole = hole
-        holding = [job for job in self.jobs.values() if job.held]
+        holding = [job for job in self.jobs.values() if job.held is not None]
         for job in holding[held:]:
-            job.held = False
-            self._pending[job.queue].append(job)
+            job.held = None
+            self._pending[job.lane].append(job)
         for job in [job for waiting in self._pending.values() for job in waiting][: max(0, held - len(holding))]:
-            job.held = True
-            self._pending[job.queue].remove(job)
-
-    def _worker(self, number: int) -> SimWorker:
-        plan = self.plan
-        cpus = plan.cpus[number % len(plan.cpus)]
-        if plan.grid:
-            return SimWorker(f"grid{number + 1:04}.example.org", cpus, cpus * 4 * GIB, 0, "", ())
-        if number < plan.gpu_workers:
-            model = ("a100", "h100", "v100")[number % 3]
-            return SimWorker(f"gpu{number + 1:03}", cpus, cpus * 12 * GIB, 4, model, ("gpu",))
-        queues = ("htc", "long") if number % 3 else ("hpc",)
-        return SimWorker(f"node{number + 1:04}", cpus, cpus * 6 * GIB, 0, "", queues)
-
-    def _at(self, delay: float, what: str, whom: str) -> None:
-        self._sequence += 1
-        heapq.heappush(self._events, (self.now + delay, self._sequence, what, whom))
-
-    def _arrivals_per_second(self) -> float:
-        return self.plan.ended_per_second / (1.0 if self.plan.grid else 20.0)  # local submissions average 20 jobs
-
-    def _fill(self, past: float) -> None:
-        """Begin in the middle of life: jobs that have ended, that run, that wait."""
-        began = self.now
-        for number in range(int(past * self.plan.ended_per_second)):
-            moment = began - past + number / self.plan.ended_per_second
-            job = self._job(moment - self._random.uniform(60, 86400), None)
-            worker = self._random.choice(self.workers)
-            run = SimRun(
-                job.submit if not self.plan.grid else moment, max(job.submit, moment - self._length(job)), worker.name
-            )
-            if self.plan.grid:
-                run.attempt = run.start
-            job.runs.append(run)
-            self.now = moment
-            self._finish(job, run, None)
-        self.now = began
-        while len(self.jobs) < self.plan.jobs:
-            self._submit(began - self._random.uniform(0, 86400))
-        for worker in self.workers:
-            if not self._calm and self._random.random() < 0.015 and not worker.black_hole:
-                self._drain(worker)
-        for worker in self.workers:
-            self._start_on(worker, spread=True)
-
-    def _owner(self) -> tuple[str, str, str | None]:
-        owners = self.plan.owners
-        place = int(len(owners) * self._random.random() ** 2.2)  # the first ones are the busiest
-        return owners[min(place, len(owners) - 1)]
-
-    def _queue(self) -> str:
-        queues = self.plan.queues
-        if self.plan.grid:
-            return self._random.choice(queues)
-        return self._random.choices(queues, (60, 15, 5, 20))[0]
-
-    def _job(self, submit: float, like: SimJob | None, task: int | None = None) -> SimJob:
-        """Make a job, or the next task of an array."""
-        draw = self._random
-        if like is not None and task is not None:
-            array = like.array or like.native_id.partition("_")[0]
-            job = SimJob(f"{array}_{task}", array, submit, like.owner, like.queue, like.name)
-            job.cpus, job.gpus, job.memory, job.wall = like.cpus, like.gpus, like.memory, like.wall
-            return job
-        self._next_id += 1
-        queue, owner = self._queue(), self._owner()
-        native_id = f"{queue}#{self._next_id}.0" if self.plan.grid else str(self._next_id)
-        job = SimJob(native_id, None, submit, owner, queue, f"{draw.choice(_NAMES)}_{draw.randrange(1000)}")
-        if self.plan.grid:
-            job.cpus = 8 if draw.random() < 0.12 else 1
-            job.memory, job.wall = job.cpus * 3 * GIB, 4 * 86400
-        else:
-            job.cpus = draw.choice((1, 1, 1, 1, 2, 4, 8)) if queue != "hpc" else draw.choice((16, 32))
-            job.memory, job.wall = job.cpus * draw.choice((2, 4, 4, 8)) * GIB, draw.choice((1, 2, 7)) * 86400
-            job.gpus = draw.choice((1, 1, 2, 4)) if queue == "gpu" else 0
-        job.held = not self._calm and draw.random() < 0.004
-        return job
-
-    def _submit(self, submit: float) -> None:
-        first = self._job(submit, None)
-        batch = [first]
-        if not self.plan.grid and self._random.random() < 0.1:
-            first.array = first.native_id
-            batch = [
-                self._job(submit, first, task)
-                for task in range(min(self._random.randint(20, 380), max(20, self.plan.jobs // 20)))
-            ]
-        for job in batch:
-            self.jobs[job.native_id] = job
-            if not job.held:
-                self._pending[job.queue].append(job)
-
-    def _length(self, job: SimJob) -> float:
-        """Draw how long a run takes; the mean keeps the cluster as full as its plan says."""
-        return min(60.0 + self._random.lognormvariate(8.0, 1.1), float(job.wall))
-
-    def _start_on(self, worker: SimWorker, *, spread: bool = False) -> None:
-        """Start on a worker what fits of the first jobs that wait for one of its queues."""
-        if worker.drained:
-            return
-        queues = worker.queues or self.plan.queues
-        for queue in self._random.sample(queues, len(queues)):
-            waiting = self._pending[queue]
-            misses: list[SimJob] = []
-            while waiting and worker.free > 0 and len(misses) < 4:
-                job = waiting.popleft()
-                if job.cpus <= worker.free and job.gpus <= worker.free_gpus and job.memory <= worker.free_memory:
-                    self._start(job, worker, spread)
-                else:
-                    misses.append(job)
-            waiting.extendleft(reversed(misses))
-
-    def _start(self, job: SimJob, worker: SimWorker, spread: bool) -> None:
-        worker.free -= job.cpus
-        worker.free_gpus -= job.gpus
-        worker.free_memory -= job.memory
-        length = self._length(job)
-        if worker.black_hole:
-            length = self._random.uniform(1, 2) if self._calm else self._random.uniform(25, 55)
-        done = self._random.random() * min(length, self.now - job.submit) if spread else 0.0
-        start = self.now - done
-        job.runs.append(SimRun(start if self.plan.grid else job.attempt, start, worker.name))
-        self._at(max(1.0, length - done), "end", job.native_id)
-
-    def advance(self, to: float) -> None:
-        """Let everything happen that happens until a moment (epoch seconds)."""
-        while self._events and self._events[0][0] <= to:
-            self.now, _, what, whom = heapq.heappop(self._events)
-            if what == "end":
-                self._end(whom)
-            elif what == "arrive":
-                if len(self.jobs) < self.plan.jobs * 1.05:
-                    self._submit(self.now)
-                self._at(self._random.expovariate(self._arrivals_per_second()), "arrive", "")
-            else:
-                self._change_workers()
-                self._at(self._random.expovariate(1 / 600), "drain", "")
-        self.now = max(self.now, to)
-
-    def _end(self, native_id: str) -> None:
-        job = self.jobs.get(native_id)
-        if job is None or not job.runs or job.runs[-1].end is not None:
-            return  # it has ended before its time
-        run = job.runs[-1]
-        worker = self._by_name[run.worker]
-        worker.free += job.cpus
-        worker.free_gpus += job.gpus
-        worker.free_memory += job.memory
-        if not worker.black_hole and self._random.random() < 0.01:
-            self._requeue(job, run)
-        else:
-            del self.jobs[native_id]
-            self._finish(job, run, worker)
-        self._start_on(worker)
-
-    def _requeue(self, job: SimJob, run: SimRun) -> None:
-        """Take a job off its worker; it waits for another run."""
-        run.end, run.outcome = self.now, Outcome.PREEMPTED
-        self.ended.append((self.now, job))
-        job.attempt = self.now
-        self._pending[job.queue].append(job)
-
-    def _finish(self, job: SimJob, run: SimRun, worker: SimWorker | None) -> None:
-        shares = [share for share, *_ in _ENDS]
-        _, outcome, code, signal = self._random.choices(_ENDS, shares)[0]
-        if worker is not None and worker.black_hole:
-            outcome, code, signal = Outcome.FAILED, 127, None
-        run.end = job.end = self.now
-        run.outcome = job.outcome = outcome
-        job.code, job.signal = code, signal
-        self.ended.append((self.now, job))
-
-    def _change_workers(self) -> None:
-        """Drain a worker, or give one back."""
-        drained = [worker for worker in self.workers if worker.drained]
-        if drained and self._random.random() < 0.5:
-            worker = self._random.choice(drained)
-            worker.drained, worker.reason = False, None
-            self._start_on(worker)
-        else:
-            self._drain(self._random.choice([worker for worker in self.workers if not worker.black_hole]))
-
-    def _drain(self, worker: SimWorker) -> None:
-        worker.drained, worker.reason, worker.reason_at = True, self._random.choice(_REASONS), self.now
+            job.held = BY_USER
+            self._pending[job.lane].remove(job)
 
     def ended_since(self, moment: float) -> Iterator[tuple[float, SimJob]]:
         """Give what ended after a moment, oldest first."""

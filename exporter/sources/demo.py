@@ -2,6 +2,7 @@
 
 import threading
 import time
+import zlib
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -10,14 +11,14 @@ from typing import Annotated
 import msgspec
 
 from exporter.config import Cluster, Config, Duration
-from exporter.snapshot import AccountingPage, Feed, JobsReading, Kind, SchedulerReading, WorkersReading
+from exporter.snapshot import AccountingPage, Feed, JobsReading, Kind, SchedulerReading, Unmade, WorkersReading
 from exporter.sources import AnswerUnreadable, CommandFailed
-from exporter.sources._demo_site import Plan, SimJob, SimRun, SimWorker, Site, utc
+from exporter.sources._demo_plan import GIB, plan
+from exporter.sources._demo_site import BY_USER, NO_INPUT, OUT_OF_RESOURCES, Site, utc
+from exporter.sources._demo_things import Factory, Share, SimJob, SimRun, SimWorker
 from history.records import Gpus, Job, Outcome, Queue, Run, RunWorker, State, Waiting, Worker, WorkerFlag, WorkerState
 
 PAGE = 5_000
-_VOS = ("atlas", "cms", "lhcb", "alice", "belle", "auger")
-_ACCOUNTS = ("astro", "biophys", "chem", "climate", "hep", "lattice", "medical", "theory")
 
 
 class Settings(Cluster, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -28,6 +29,8 @@ class Settings(Cluster, frozen=True, kw_only=True, forbid_unknown_fields=True):
     seed: int = 1
     faults: Path | None = None
     """A file that says what is to go wrong, read at every poll; without it, a little goes wrong by itself."""
+    moving: bool = True
+    """Whether time goes on in it; else it is always the moment at which it was first looked at."""
 
     def __post_init__(self) -> None:
         if self.shape not in ("grid", "local"):
@@ -51,34 +54,6 @@ def configuration(scale: float, seed: int) -> Config:
             Settings(name="grid", scheduler="demo", shape="grid", scale=scale, seed=seed, interval=Duration(15)),
             Settings(name="local", scheduler="demo", shape="local", scale=scale, seed=seed, interval=Duration(15)),
         )
-    )
-
-
-def plan(shape: str, scale: float) -> Plan:
-    """Give one of the two clusters of the reference site, made smaller."""
-    if shape == "grid":
-        owners: tuple[tuple[str, str, str | None], ...] = tuple(
-            (f"{vo}{role}", f"group_{vo}.{role}", vo) for role in ("prd", "pilot", "user") for vo in _VOS
-        )
-        return Plan(
-            grid=True,
-            workers=max(3, round(765 * scale)),
-            cpus=(32, 48, 48, 64),  # 37,000 in all
-            jobs=round(50_000 * scale),
-            ended_per_second=2.3 * scale,
-            owners=owners,
-            queues=("sched1.example.org", "sched2.example.org", "sched3.example.org"),
-        )
-    owners = tuple((f"user{number:03}", _ACCOUNTS[number % len(_ACCOUNTS)], None) for number in range(1, 121))
-    return Plan(
-        grid=False,
-        workers=max(3, round(423 * scale)),
-        cpus=(48, 48, 64),  # 22,500 in all
-        gpu_workers=max(1, round(20 * scale)),
-        jobs=round(120_000 * scale),
-        ended_per_second=1.75 * scale,
-        owners=owners,
-        queues=("htc", "hpc", "gpu", "long"),
     )
 
 
@@ -120,7 +95,8 @@ class Source:
         if self._made is None:
             size = plan(self._settings.shape, self._settings.scale)
             self._made = Site(size, self._settings.seed, now, calm=self._settings.faults is not None)
-        self._made.advance(now)
+        if self._settings.moving:
+            self._made.advance(now)
         if self._settings.faults is not None:
             try:
                 faults = msgspec.json.decode(self._settings.faults.read_bytes(), type=Faults)
@@ -135,34 +111,36 @@ class Source:
         """Give every job that has not ended."""
         with self._lock:
             site = self._site()
-            jobs = [self._seen(job) for job in site.jobs.values() if feed.queue in (None, job.queue)]
-            return JobsReading(taken_at=utc(site.now), jobs=jobs)
+            jobs = [self._seen(site, job) for job in site.jobs.values() if feed.queue in (None, job.queue)]
+            unmade = [_unmade(each) for each in site.factories.values() if feed.queue in (None, each.template.queue)]
+            return JobsReading(taken_at=utc(site.now), jobs=jobs, unmade=tuple(each for each in unmade if each.count))
 
-    def _seen(self, job: SimJob) -> Job:
+    def _seen(self, site: Site, job: SimJob) -> Job:
         """Give a job's record; the same one again while nothing of it has changed."""
-        token = (job.attempt, job.held, len(job.runs), job.runs[-1].end if job.runs else None)
+        state = _state(job)
+        if job.routed_to is not None and job.routed_to in site.jobs:
+            state = _state(site.jobs[job.routed_to])
+        token = (job.attempt, state, len(job.runs))
         known = self._shown.get(job.native_id)
         if known is not None and known[0] == token:
             return known[1]
-        record = self._live(job)
+        record = self._live(job, state)
         self._shown[job.native_id] = token, record
         return record
 
-    def _live(self, job: SimJob) -> Job:
-        running = bool(job.runs) and job.runs[-1].end is None
-        state = State.HELD if job.held else State.RUNNING if running else State.PENDING
+    def _live(self, job: SimJob, state: State) -> Job:
         grid = self._settings.shape == "grid"
+        runs = job.runs if grid else [job.run] if job.run is not None else []
         return self._job(
             job,
+            attempt=runs[-1].attempt if runs and not grid else None,
             state=state,
-            native_state=_NATIVE[grid][state],
-            reason={
-                State.HELD: "via condor_hold (by user)" if grid else "JobHeldUser",
-                State.PENDING: None if grid else "Priority",
-            }.get(state),
+            native_state=_NATIVE[grid].get(state, state.value.upper()),
+            reason=_why_held(job, grid) if state is State.HELD else None if grid else _REASON.get(state),
             waiting=(Waiting.UNSTATED if grid else Waiting.PRIORITY) if state is State.PENDING else None,
-            runs=tuple(self._run(job, run) for run in (job.runs if grid else job.runs[-1:] if running else ())),
+            runs=tuple(self._run(job, run) for run in runs),
             requeued=not grid and job.attempt != job.submit,
+            lends_cpus=not grid and state is State.SUSPENDED,
         )
 
     def read_scheduler(self, feed: Feed) -> SchedulerReading:
@@ -193,10 +171,6 @@ class Source:
         """Give every worker and queue."""
         with self._lock:
             site = self._site()
-            jobs_on: dict[str, int] = {}
-            for job in site.jobs.values():
-                if job.runs and job.runs[-1].end is None:
-                    jobs_on[job.runs[-1].worker] = jobs_on.get(job.runs[-1].worker, 0) + 1
             queues = [
                 Queue(
                     name=name,
@@ -205,7 +179,7 @@ class Source:
                 )
                 for name in site.plan.queues
             ]
-            workers = [_worker(worker, jobs_on.get(worker.name, 0)) for worker in site.workers]
+            workers = [_worker(worker, lends=not site.plan.grid) for worker in site.workers]
             return WorkersReading(taken_at=utc(site.now), workers=workers, queues=queues)
 
     def read_accounting(self, feed: Feed, watermark: str | None, now: datetime) -> AccountingPage:
@@ -254,83 +228,160 @@ class Source:
         return AccountingPage(jobs=[], watermark=None, complete=True, calls=0)
 
     def _ended(self, job: SimJob, when: float) -> Job:
-        """Give accounting's record of a job, or of an attempt of it that was requeued."""
+        """Give accounting's record of a job, of an attempt of it that was requeued, or of a part of a run."""
         grid = self._settings.shape == "grid"
-        run = next(run for run in reversed(job.runs) if run.end is not None and run.end <= when)
+        run = next((run for run in reversed(job.runs) if run.end is not None and run.end <= when), None)
+        told = job.runs if grid or run is None else [run]
         if job.end == when:
             return self._job(
                 job,
+                attempt=run.attempt if run is not None and not grid else None,
+                resized=run is not None and run.began is not None,
                 state=State.ENDED,
                 native_state=_NATIVE_END[grid].get(job.outcome or Outcome.UNKNOWN, "FAILED"),
                 outcome=job.outcome,
                 ended_at=utc(when),
                 exit_code=job.code,
                 exit_signal=job.signal,
-                used_cpu_seconds=_used(job, run),
-                used_memory_bytes=job.memory // 2,
+                used_cpu_seconds=_used(job, run) if run is not None and run.shares else None,
+                used_memory_bytes=job.memory // 2 if run is not None and run.shares else None,
                 accounted=True,
-                runs=tuple(self._run(job, each) for each in job.runs) if grid else (self._run(job, run),),
+                runs=tuple(self._run(job, each) for each in told),
             )
+        assert run is not None  # nothing else ends before its job
         record = self._run(job, run)
         if grid:
             return self._job(job, state=State.UNKNOWN, native_state=None, runs=(record,))
         return self._job(
             job,
             attempt=run.attempt,
-            state=State.PENDING,
-            native_state="REQUEUED",
-            waiting=Waiting.UNSTATED,
+            resized=run.began is not None,
+            state=State.RUNNING if run.resized else State.PENDING,
+            native_state="RESIZING" if run.resized else "REQUEUED",
+            waiting=None if run.resized else Waiting.UNSTATED,
             accounted=True,
             runs=(record,),
         )
 
-    def _job(self, job: SimJob, *, attempt: float | None = None, **fields: object) -> Job:
+    def _job(self, job: SimJob, *, attempt: float | None = None, resized: bool = False, **fields: object) -> Job:
+        """Give a job.
+
+        Args:
+            attempt: Slurm's Submit of the newest attempt, or when the job was resized.
+            resized: whether accounting tells of a later part of a run, whose Submit is when it began.
+        """
         owner, account, vo = job.owner
         grid = self._settings.shape == "grid"
-        at = utc(job.attempt if attempt is None else attempt)
+        at = job.attempt if attempt is None else attempt
+        details = {
+            "universe": 7 if job.steers is not None else None,
+            "hold_code": job.held if grid else None,
+            "hold_reason": _HOLD_CODES.get(job.held or 0) if grid else None,
+        }
         return Job(
             native_id=job.native_id,
-            submitted_at=utc(job.submit) if grid else at,
-            attempt_at=None if grid else at,
+            submitted_at=utc(job.submit if grid else at if resized else min(job.attempt, at)),
+            attempt_at=None if grid else utc(at),
             owner=owner,
             account=account,
             vo=vo,
             queue=job.queue,
             name=job.name,
             eligible_at=utc(job.submit),
-            requested_cpus=float(job.cpus),
-            requested_memory_bytes=job.memory,
-            requested_gpus=float(job.gpus),
+            requested_cpus=float(job.cpus * job.nodes),
+            requested_memory_bytes=job.memory * job.nodes,
+            requested_gpus=float(job.gpus * job.nodes),
             requested_wall_seconds=job.wall,
             array_parent=job.array,
+            het_parent=job.het,
+            dag_parent=job.dag,
+            routed_from=job.routed_from,
+            routed_to=job.routed_to,
+            details={key: value for key, value in details.items() if value is not None} or None,
             **fields,  # type: ignore[arg-type]  # the callers' keywords are Job's own
         )
 
     def _run(self, job: SimJob, run: SimRun) -> Run:
-        ended = run.end is not None
         grid = self._settings.shape == "grid"
+        over = run.end is not None
+        last = over and run.end == job.end
+        shares = run.shares
+        gpus = sum(share.gpus for share in shares)
         return Run(
             attempt_at=utc(run.start if grid else run.attempt),
             started_at=utc(run.start),
+            run_started_at=utc(run.began) if run.began is not None else None,
             ended_at=utc(run.end) if run.end is not None else None,
-            outcome=run.outcome,
-            exit_code=job.code if ended and run.end == job.end else None,
-            exit_signal=job.signal if ended and run.end == job.end else None,
-            cpus=float(job.cpus),
-            gpus=float(job.gpus),
-            memory_bytes=job.memory,
-            used_cpu_seconds=_used(job, run) if ended else None,
-            used_memory_bytes=job.memory // 2 if ended else None,
-            workers=(
-                RunWorker(worker=run.worker, cpus=float(job.cpus), gpus=float(job.gpus), memory_bytes=job.memory),
-            ),
-            accounted=ended,
+            outcome=None if run.resized else run.outcome,
+            exit_code=job.code if last else None,
+            exit_signal=job.signal if last else None,
+            cpus=float(sum(share.cpus for share in shares)),
+            gpus=float(gpus),
+            memory_bytes=sum(share.memory for share in shares),
+            used_cpu_seconds=_used(job, run) if over and shares else None,
+            used_memory_bytes=job.memory // 2 if over and shares else None,
+            used_gpu_seconds=_used_gpus(job, run, gpus) if over and gpus else None,
+            used_gpu_memory_bytes=gpus * (len(job.name) % 4 + 1) * 8 * GIB if over and gpus else None,
+            suspended_seconds=int(run.paused) or None if over else None,
+            resized=run.resized,
+            workers=tuple(_share(share) for share in shares),
+            accounted=over,
         )
 
 
+def _state(job: SimJob) -> State:
+    if job.held is not None:
+        return State.HELD
+    if job.run is None:
+        return State.PENDING
+    return State.RUNNING if job.run.paused_at is None else State.SUSPENDED
+
+
+def _unmade(factory: Factory) -> Unmade:
+    template = factory.template
+    owner, account, vo = template.owner
+    return Unmade(
+        owner=owner,
+        account=account,
+        vo=vo,
+        queue=template.queue,
+        count=factory.total - factory.made,
+        requested_cpus=float(template.cpus),
+        requested_memory_bytes=template.memory,
+        requested_gpus=0.0,
+        submitted_at=utc(template.submit),
+    )
+
+
+def _share(share: Share) -> RunWorker:
+    return RunWorker(
+        worker=share.worker.name,
+        cpus=float(share.cpus),
+        memory_bytes=share.memory,
+        gpus=float(share.gpus),
+        gpu_models={model: float(number) for model, number in share.models.items()} or None,
+        gpu_parts={"shard": float(share.shards)} if share.shards else None,
+    )
+
+
+_REASON = {State.PENDING: "Priority"}
+_HOLD_CODES = {BY_USER: "UserRequest", NO_INPUT: "TransferInputError", OUT_OF_RESOURCES: "JobOutOfResources"}
+
+
+def _why_held(job: SimJob, grid: bool) -> str:
+    """Give the reason as the scheduler would write it."""
+    if not grid:
+        return "JobHeldUser"
+    return {
+        BY_USER: f"via condor_hold (by user {job.owner[0]})",
+        NO_INPUT: "Transfer input files failure at execution point while receiving files: No such file or directory",
+        OUT_OF_RESOURCES: f"Job has gone over cgroup memory limit of {job.memory >> 20} megabytes",
+    }[job.held or BY_USER]
+
+
 _NATIVE = {
-    True: {State.HELD: "HELD", State.RUNNING: "RUNNING", State.PENDING: "IDLE"},
-    False: {State.HELD: "PENDING", State.RUNNING: "RUNNING", State.PENDING: "PENDING"},
+    True: {State.PENDING: "IDLE"},
+    False: {State.HELD: "PENDING"},
 }
 _NATIVE_END = {
     True: {Outcome.CANCELLED: "REMOVED", Outcome.COMPLETED: "COMPLETED"},
@@ -339,18 +390,32 @@ _NATIVE_END = {
 
 
 def _used(job: SimJob, run: SimRun) -> float:
-    share = 0.55 + (len(job.name) % 5) / 10
-    return round(job.cpus * ((run.end or run.start) - run.start) * share, 3)
+    """Give the CPU time of a run: some of what it held, the same however often one asks."""
+    part = 0.55 + (len(job.name) % 5) / 10
+    held = sum(share.cpus for share in run.shares)
+    return round(held * max(0.0, (run.end or run.start) - run.start - run.paused) * part, 3)
 
 
-def _worker(worker: SimWorker, jobs: int) -> Worker:
+def _used_gpus(job: SimJob, run: SimRun, gpus: int) -> float | None:
+    """Give the time for which its GPUs were busy; of one job in seven nobody measured it."""
+    if zlib.crc32(job.native_id.encode()) % 7 == 0:
+        return None
+    return round(gpus * max(0.0, (run.end or run.start) - run.start - run.paused) * (len(job.name) % 6) / 6, 3)
+
+
+def _worker(worker: SimWorker, *, lends: bool) -> Worker:
+    """Give a worker's record.
+
+    Args:
+        lends: whether a suspended job's CPUs are free for others, as slurmctld says.
+    """
     busy = worker.cpus - worker.free
-    state = WorkerState.IDLE if busy == 0 else WorkerState.FULL if worker.free == 0 else WorkerState.PARTIAL
-    gpus = (
-        (Gpus(model=worker.model, total=float(worker.gpus), allocated=float(worker.gpus - worker.free_gpus)),)
-        if worker.gpus
-        else ()
-    )
+    if lends:
+        for job in worker.running.values():
+            if job.runs[-1].paused_at is not None:
+                busy -= sum(share.cpus for share in job.runs[-1].shares if share.worker is worker)
+    state = WorkerState.IDLE if busy == 0 else WorkerState.FULL if busy == worker.cpus else WorkerState.PARTIAL
+    shards = Gpus(model="shard", total=float(worker.shards), allocated=float(worker.shards - worker.free_shards))
     return Worker(
         name=worker.name,
         state=state,
@@ -362,7 +427,12 @@ def _worker(worker: SimWorker, jobs: int) -> Worker:
         cpus_allocated=float(busy),
         memory_bytes=worker.memory,
         memory_allocated_bytes=worker.memory - worker.free_memory,
-        gpus=gpus,
-        jobs=jobs,
+        gpus=tuple(
+            Gpus(model=model, total=float(total), allocated=float(total - worker.free_gpus[model]))
+            for model, total in sorted(worker.gpus.items())
+        ),
+        gpu_parts=(shards,) if worker.shards else (),
+        jobs=len(worker.running) + len(worker.fillers),
         queues=worker.queues,
+        details={"backfill_cpus_used": float(len(worker.fillers))} if worker.fillers else None,
     )
