@@ -89,12 +89,15 @@ def _ads(version: str, question: dict[str, Any]) -> list[bytes]:
     return [_row(ad, question) for ad in ads]
 
 
-def history_answer(ads: list[dict[str, Any]], question: dict[str, Any], most: int | None = None) -> list[bytes]:
+def history_answer(
+    ads: list[dict[str, Any]], question: dict[str, Any], most: int | None = None, in_time: int | None = None
+) -> list[bytes]:
     """Answer a question about a history file as a schedd's helper does: from its end back to where it may stop.
 
     Args:
         ads: the file's records in its order, the oldest first.
         most: how many records it looks at (HISTORY_HELPER_MAX_HISTORY), without a word about the rest.
+        in_time: how many it can look at before the time is up, which is a TimeoutError.
     """
     import classad2
 
@@ -102,7 +105,9 @@ def history_answer(ads: list[dict[str, Any]], question: dict[str, Any], most: in
     constraint = classad2.ExprTree(question.get("constraint") or "true")
     match = question.get("match", -1)
     found: list[bytes] = []
-    for ad in ads[::-1][:most]:
+    for looked_at, ad in enumerate(ads[::-1][:most]):
+        if in_time is not None and looked_at >= in_time:
+            raise TimeoutError
         said = classad2.ClassAd({key: value for key, value in ad.items() if value is not None})
         if since is not None and since.eval(said) is True:
             break

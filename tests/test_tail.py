@@ -13,9 +13,9 @@ from sqlalchemy import insert, select, update
 
 from exporter import windows
 from exporter.snapshot import AccountingPage, Feed, Kind
-from exporter.sources import TooMany, _htcondor_tail
+from exporter.sources import CommandTimeout, TooMany, _htcondor_tail
 from exporter.sources import _htcondor_ads as ads
-from exporter.sources.htcondor import Source
+from exporter.sources.htcondor import AnsweredInPart, Source
 from history.audit import Audit
 from history.batch import Gap
 from history.schema import jobs
@@ -34,16 +34,24 @@ class Schedd:
         self.history: list[dict[str, Any]] = []
         self.epochs: list[dict[str, Any]] = []
         self.most: int | None = None
+        self.in_time: int | None = None
+        """How many records it can look at in the usual time."""
         self.asked: list[dict[str, Any]] = []
         self.seconds = T
         self._next = 0
 
     def ask(self, questions: list[dict[str, Any]]) -> list[list[bytes]]:
         self.asked += questions
-        return [
-            history_answer(self.history if each["what"] == "history" else self.epochs, each, self.most)
-            for each in questions
-        ]
+        answers: list[list[bytes]] = []
+        patience = max(each.get("patience", 1) for each in questions)
+        in_time = None if self.in_time is None else self.in_time * patience
+        for each in questions:
+            file = self.history if each["what"] == "history" else self.epochs
+            try:
+                answers.append(history_answer(file, each, self.most, in_time))
+            except TimeoutError:
+                raise AnsweredInPart("no answer, killed", answers) from None
+        return answers
 
     def end(self, late: int = 0, seconds: int = 1) -> None:
         """End a job; `late` is how long ago, for one that was left in the queue."""
@@ -76,11 +84,12 @@ class Reader:
     def poll(self, *, restart: bool = False) -> list[AccountingPage]:
         pages: list[AccountingPage] = []
         while not pages or not pages[-1].complete:
-            assert len(pages) < 5000
+            assert len(pages) < 2000
             if restart:
                 self.source = Source(settings(), ask=self.schedd.ask)
             page = self.source.read_accounting(FEED, self.watermark, datetime.fromtimestamp(self.schedd.seconds, UTC))
             pages.append(page)
+            assert len(page.jobs) <= 2 * _htcondor_tail.MOST_RECORDS
             self.watermark = page.watermark
             self.told += [job.native_id for job in page.jobs if job.accounted]
             self.runs += [job.native_id for job in page.jobs if not job.accounted]
@@ -91,6 +100,7 @@ class Reader:
 @pytest.fixture(autouse=True)
 def small_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_htcondor_tail, "MOST_RECORDS", 20)
+    monkeypatch.setattr(_htcondor_tail, "MOST_DIVIDED", 4)
 
 
 @pytest.fixture
@@ -188,6 +198,159 @@ def test_the_end_of_what_a_schedd_gives_is_a_gap(schedd: Schedd) -> None:
     assert [("HISTORY_HELPER_MAX_HISTORY" in gap.said) for gap in reader.gaps] == [True, True]
 
 
+def test_however_many_end_in_one_second_no_answer_holds_them_all(schedd: Schedd) -> None:
+    """A condor_rm of a hundred thousand idle jobs writes them all in a second or two; late ones may be as many."""
+    reader = Reader(schedd)
+    schedd.end()
+    schedd.end()
+    reader.poll()
+    for late in (0, 0, 900_000):
+        for _ in range(130):
+            schedd.end(seconds=0, late=late)
+        schedd.end(seconds=7200)
+    assert max(len(page.jobs) for page in reader.poll()) <= 40
+    assert {question["match"] for question in schedd.asked} == {2, 20}
+    assert set(reader.told) == set(schedd.ids()) == set(reader.runs) and reader.gaps == []
+    page = reader.source.read_window(
+        FEED, datetime.fromtimestamp(T + 2, UTC), datetime.fromtimestamp(T + 3, UTC), timedelta()
+    )
+    assert {job.native_id for job in page.jobs if job.accounted} == {"s#2.0"} | {f"s#{n}.0" for n in range(3, 133)}
+
+
+@pytest.mark.parametrize("waiting", [15, 250])
+def test_a_history_that_takes_longer_than_the_timeout_gets_more_time(schedd: Schedd, waiting: int) -> None:
+    reader = Reader(schedd)
+    for _ in range(5):
+        schedd.end()
+    reader.poll()
+    for _ in range(waiting):
+        schedd.end(seconds=60)
+    schedd.in_time = 5 if waiting == 15 else 40
+    failures = 0
+    for _ in range(30):
+        try:
+            reader.poll()
+            break
+        except CommandTimeout:
+            failures += 1
+    assert set(reader.told) == set(schedd.ids()) == set(reader.runs) and reader.gaps == []
+    assert failures <= 6
+    schedd.asked.clear()
+    reader.poll()
+    assert len(schedd.asked) == 2 and not any("patience" in question for question in schedd.asked)
+
+
+def test_what_was_read_before_the_time_was_up_is_stored(schedd: Schedd) -> None:
+    """The jobs are there, the runs are not yet."""
+    reader = Reader(schedd)
+    for _ in range(5):
+        schedd.end()
+    reader.poll()
+    for _ in range(15):
+        schedd.end()
+    answers = schedd.ask
+
+    def slow(questions: list[dict[str, Any]]) -> list[list[bytes]]:
+        if any(question["what"] == "epochs" and question.get("patience", 1) < 4 for question in questions):
+            before = [question for question in questions if question["what"] != "epochs"]
+            raise AnsweredInPart("no answer, killed", answers(before))
+        return answers(questions)
+
+    reader.source = Source(settings(), ask=slow)
+    with pytest.raises(CommandTimeout):
+        reader.poll()
+    assert set(reader.told) == set(schedd.ids()) and len(reader.runs) == 5
+    for _ in range(2):
+        try:
+            reader.poll()
+            break
+        except CommandTimeout:
+            pass
+    assert set(reader.runs) == set(schedd.ids()) and len(reader.told) == len(schedd.ids())
+
+
+def test_a_history_too_slow_for_any_patience_is_read_from_its_newest_on(schedd: Schedd) -> None:
+    reader = Reader(schedd)
+    for _ in range(5):
+        schedd.end()
+    reader.poll()
+    for _ in range(500):
+        schedd.end(seconds=60)
+    schedd.in_time = 2
+    failures = 0
+    for _ in range(30):
+        try:
+            reader.poll()
+            break
+        except CommandTimeout:
+            failures += 1
+    assert failures and schedd.ids()[-1] in reader.told and schedd.ids()[-1] in reader.runs
+    (gap, _) = reader.gaps
+    assert gap.since.timestamp() == T + 5 and "16 times `timeout`" in gap.said
+    first = min(int(told.partition("#")[2].partition(".")[0]) for told in reader.told[5:])
+    assert gap.until == datetime.fromtimestamp(T + 5 + 60 * (first - 5), UTC)
+    schedd.in_time = 8
+    schedd.end()
+    reader.poll()
+    assert schedd.ids()[-1] in reader.told and len(reader.gaps) == 2
+
+
+def test_a_schedd_that_hangs_is_not_waited_for_longer_and_longer(schedd: Schedd) -> None:
+    reader = Reader(schedd)
+    schedd.end()
+    reader.poll()
+    schedd.in_time = 0
+    for _ in range(12):
+        with pytest.raises(CommandTimeout):
+            reader.poll()
+        with pytest.raises((CommandTimeout, TooMany)):
+            reader.source.read_window(
+                FEED, datetime.fromtimestamp(T, UTC), datetime.fromtimestamp(T + 60, UTC), timedelta()
+            )
+    assert max(question.get("patience", 1) for question in schedd.asked) == 2
+    schedd.in_time = None
+    schedd.end()
+    reader.poll()
+    assert reader.told == schedd.ids() and reader.gaps == []
+
+
+def test_a_window_of_the_past_that_takes_too_long_gets_more_time(schedd: Schedd) -> None:
+    for _ in range(100):
+        schedd.end(seconds=60)
+    schedd.in_time = 30
+    source = Source(settings(), ask=schedd.ask)
+    since, until = (datetime.fromtimestamp(T + 60 * minutes, UTC) for minutes in (3, 6))
+    for _ in range(2):
+        with pytest.raises(TooMany, match="no answer, killed"):
+            source.read_window(FEED, since, until, timedelta())
+    page = source.read_window(FEED, since, until, timedelta())
+    assert {job.native_id for job in page.jobs if job.accounted} == {"s#3.0", "s#4.0", "s#5.0"}
+    schedd.in_time = 4
+    with pytest.raises(TooMany):
+        source.read_window(FEED, since, until, timedelta())
+    schedd.in_time = 1
+    with pytest.raises(CommandTimeout):
+        for _ in range(5):
+            with pytest.raises(TooMany):
+                source.read_window(FEED, since, until, timedelta())
+
+
+def test_a_gap_has_a_length(schedd: Schedd) -> None:
+    """What entered late says nothing of when what was lost was there."""
+    reader = Reader(schedd)
+    for _ in range(5):
+        schedd.end()
+    reader.poll()
+    for _ in range(10):
+        schedd.end(seconds=60)
+    schedd.end(seconds=60, late=86_400)
+    schedd.end(seconds=60)
+    del schedd.history[:10]
+    reader.poll()
+    (gap,) = reader.gaps
+    assert (gap.since.timestamp(), gap.until.timestamp()) == (T + 5, T + 5 + 60 * 6)
+
+
 def test_a_crash_that_writes_the_last_records_again_loses_none(schedd: Schedd) -> None:
     reader = Reader(schedd)
     for _ in range(5):
@@ -228,7 +391,7 @@ def test_a_window_of_the_past_is_read_again_as_a_whole(schedd: Schedd, monkeypat
     assert ids == {"s#3.0", "s#4.0", "s#5.0", "s#11.0"}
     assert page.remembered_since == datetime.fromtimestamp(T + 60, UTC) and not page.tells_all_runs
     monkeypatch.setattr("exporter.sources.htcondor.MOST_IN_WINDOW", 4)
-    with pytest.raises(TooMany, match="4 records or more from"):
+    with pytest.raises(TooMany, match=r"14:19:20\+00:00: 4 records or more"):
         source.read_window(FEED, since, until, timedelta())
 
 

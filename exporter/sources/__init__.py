@@ -45,9 +45,13 @@ class CommandFailed(SourceError):
 
 
 class CommandTimeout(SourceError):
-    """The command did not answer in time."""
+    """The command did not answer in time; `output` is what it had written until then."""
 
     reason = "timeout"
+
+    def __init__(self, said: str, output: bytes = b"") -> None:
+        super().__init__(said)
+        self.output = output
 
 
 class AnswerUnreadable(SourceError):

@@ -64,15 +64,18 @@ def run(
         )
     except OSError as error:
         raise CommandMissing(f"{argv[0]}: {error.strerror}; check that it is there and may be run") from error
+    chunks: dict[str, list[bytes]] = {"out": [], "err": []}
     with process:
         try:
-            output, errors = _collect(process, stdin, time.monotonic() + timeout)
+            _collect(process, stdin, time.monotonic() + timeout, chunks)
         except TimeoutError:
-            raise CommandTimeout(f"{name}: no answer in {timeout:g} s, killed; is the scheduler overloaded?") from None
+            said = f"{name}: no answer in {timeout:g} s, killed; is the scheduler overloaded?"
+            raise CommandTimeout(said, b"".join(chunks["out"])) from None
         except OverflowError:
             raise AnswerUnreadable(f"{name}: more than {MAX_OUTPUT_BYTES} bytes of output, killed") from None
         finally:
             _kill(process)
+    output, errors = b"".join(chunks["out"]), b"".join(chunks["err"])
     if process.returncode != 0:
         said = (
             " ".join(errors.decode("utf-8", "backslashreplace").replace("\0", "\\x00").split())[-500:]
@@ -82,10 +85,9 @@ def run(
     return output
 
 
-def _collect(process: subprocess.Popen[bytes], stdin: bytes, deadline: float) -> tuple[bytes, bytes]:
+def _collect(process: subprocess.Popen[bytes], stdin: bytes, deadline: float, chunks: dict[str, list[bytes]]) -> None:
     """Feed a process and read it until it has closed its output and ended."""
     assert process.stdin and process.stdout and process.stderr
-    chunks: dict[str, list[bytes]] = {"out": [], "err": []}
     total = 0
     left = memoryview(stdin)
     with selectors.DefaultSelector() as selector:
@@ -121,7 +123,6 @@ def _collect(process: subprocess.Popen[bytes], stdin: bytes, deadline: float) ->
         process.wait(max(0.0, deadline - time.monotonic()))
     except subprocess.TimeoutExpired:
         raise TimeoutError from None
-    return b"".join(chunks["out"]), b"".join(chunks["err"])
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

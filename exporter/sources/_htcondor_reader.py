@@ -3,7 +3,8 @@
 The bindings need that: they hold Python's lock for the whole call (a hung schedd freezes every thread for 20 s),
 keep the whole reply in memory, and a history query to a hung schedd never ends. The question is one JSON object
 on standard input; the answer is a line of JSON for each ad, its attributes in the order asked for, then
-`{"end": <number of ads>}`; or `{"error": ...}` and exit code 3.
+`{"end": <number of ads>}`; or `{"error": ...}` and exit code 3. Of several questions, the answers to the first ones
+are whole when its time is up.
 
 Imports nothing of BBQ's, for it is run by its path.
 """
@@ -14,6 +15,7 @@ import os
 import re
 import resource
 import select
+import signal
 import socket
 import sys
 import time
@@ -287,6 +289,7 @@ def _lines(h: Any, classad: Any, questions: list[dict[str, Any]]) -> Iterator[st
 def main() -> None:
     """Answer the questions on standard input."""
     request = json.load(sys.stdin)
+    signal.alarm(int(request["seconds"]) + 5)  # the daemon, which ends this process, may itself have ended
     try:
         import classad2
         import htcondor2
@@ -298,6 +301,8 @@ def main() -> None:
     try:
         for line in _lines(htcondor2, classad2, request["questions"]):
             sys.stdout.write(line + "\n")
+            if line.startswith('{"end"'):
+                sys.stdout.flush()
     except htcondor2.HTCondorException as error:
         said = " ".join(str(error).split())
         _fail(said, refused="AUTHENTICATE" in said or "Failed to authenticate" in said)

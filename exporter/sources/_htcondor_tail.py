@@ -9,6 +9,9 @@ left in the queue after its end enters late, with an old time), so the place is 
   HISTORY_HELPER_MAX_HISTORY of 23.x allows without a word).
 - Too many for one answer, or no such proof: the newest record becomes the goal, everything up to it is read in
   windows of its time, the oldest first, and then the goal becomes the place. What is appended meanwhile is behind it.
+- What does not come in time is asked for again with more time and in smaller pieces: each question goes through all
+  that waits, so that a narrower one alone may not be enough. A schedd that answers little questions, but not that one
+  in sixteen times the usual time, is read from its newest records on, and what was behind them is a gap.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,8 +22,14 @@ import msgspec
 
 from history.batch import Gap
 
-MOST_RECORDS = 25_000
-"""Records in one answer: about 150 MB in the process that reads them."""
+MOST_RECORDS = 10_000
+"""Records in one answer: about 100 MB in the process that reads them."""
+MOST_PARTS = 65_536
+"""Into how many parts a window is cut that no time can narrow."""
+MOST_PATIENCE = 16
+"""How many times the usual time a question is given at most."""
+MOST_DIVIDED = 64
+"""Into how many pieces an answer is cut at most because it did not come in time."""
 FIRST_SECONDS = 7200
 """How far back the first read goes; `bbq-exporter backfill` reads what was before."""
 LATE_SECONDS = 10 * 86400
@@ -29,6 +38,10 @@ WINDOW_SECONDS = 3600
 LOST = (
     "records of {what} of {schedd} are gone that had not been read: rotated away (MAX_HISTORY_LOG), or more than "
     "the schedd gives in one answer (HISTORY_HELPER_MAX_HISTORY); raise them on the schedd"
+)
+SLOW = (
+    "{what} of {schedd} were not read: going through its history took longer than {patience} times `timeout`; "
+    "`bbq-exporter recollect` reads them once the schedd is faster, or `timeout` longer"
 )
 
 
@@ -53,6 +66,8 @@ class Tail(msgspec.Struct, frozen=True, omit_defaults=True):
     """While windows are read: the oldest time found."""
     width: int = WINDOW_SECONDS
     """While windows are read: how long the next one is, in seconds."""
+    part: tuple[int, int] | None = None
+    """While a window is read that no time can narrow: how many parts it has, and which is next."""
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -86,13 +101,45 @@ class TailReader:
         self._time = time
         self._identity = identity
         self._window: tuple[int | None, int | None] = (None, None)
+        self._divided = 1
+        self._patience = 1
+        self._from_newest = False
+        self._most = MOST_RECORDS
+        """Records in the answer to the newest question."""
+
+    @property
+    def slow(self) -> bool:
+        """Tell whether an answer did not come in time since the file was last read up to its end."""
+        return self._divided > 1
+
+    def timed_out(self, answered: bool | None) -> None:
+        """Ask for less next time, and wait longer for it.
+
+        Args:
+            answered: whether the schedd answered a little question meanwhile: one that does not hangs, and more time
+                is of no use. None where that is not known.
+        """
+        self._divided = min(4 * self._divided, MOST_DIVIDED)
+        if answered is False:
+            self._patience = 1
+        elif answered and self._patience >= MOST_PATIENCE:
+            self._from_newest = True
+        else:
+            self._patience = min(2 * self._patience, MOST_PATIENCE)
 
     def question(self, tail: Tail) -> dict[str, Any]:
-        """Give what to ask next."""
+        """Give what to ask next; `patience` is how many times the usual time it may take."""
+        question = self._question(tail)
+        return question if self._patience == 1 else {**question, "patience": self._patience}
+
+    def _question(self, tail: Tail) -> dict[str, Any]:
+        self._most = max(1, MOST_RECORDS // self._divided)
+        if self._from_newest:
+            return {**self._ask, "match": self._most}
         if tail.goal is None:
             if tail.newest is None:
                 return {**self._ask, "match": 2}
-            return {**self._ask, "since": tail.before or tail.newest, "match": MOST_RECORDS}
+            return {**self._ask, "since": tail.before or tail.newest, "match": self._most}
         goal = tail.goal[2]
         # before the first window there is only what entered late
         end: int | None = min(tail.at or goal, goal) if tail.upto is None else tail.upto + tail.width
@@ -105,15 +152,45 @@ class TailReader:
         if end is not None:
             early = f"{self._time} < {end}"
             bounds.append(early if tail.upto is not None else f"({self._time} is undefined || {early})")
-        # a single second cannot be divided, however many jobs were removed in it
-        match = MOST_RECORDS if tail.width > 1 and tail.upto is not None else -1
+        match = self._most
+        if tail.part is not None:
+            bounds.append(part_of(*tail.part))
+            match = match if tail.part[0] < MOST_PARTS else -1
         question = {**self._ask, "constraint": " && ".join(bounds) or "true", "match": match}
         return question if tail.stop is None else {**question, "since": tail.stop}
 
     def take(self, tail: Tail, lines: Sequence[bytes], now: datetime) -> Step:
         """Tell what an answer to `question(tail)` means; its records are the oldest first."""
-        if tail.goal is not None:
-            return self._take_window(tail, lines)
+        if self._from_newest:
+            step = self._take_newest(tail, lines, now)
+        elif tail.goal is not None:
+            step = self._take_window(tail, lines)
+        else:
+            step = self._take_following(tail, lines, now)
+        if step.complete:
+            self._divided, self._patience = 1, 1
+        return step
+
+    def _take_newest(self, tail: Tail, lines: Sequence[bytes], now: datetime) -> Step:
+        """Begin anew with the newest records, for those behind them cannot be reached."""
+        self._from_newest = False
+        found = [self._identity(line) for line in lines]
+        if not found:
+            return Step(tail, complete=True)
+        seconds = int(now.timestamp())
+        since = (tail.at or seconds - FIRST_SECONDS) if tail.upto is None else tail.upto
+        before = found[-2][0] if len(found) > 1 else None
+        gap = None
+        if all(name != tail.newest for name, _ in found):
+            gap = self._gap(since, min((time for _, time in found if time > since), default=seconds), SLOW)
+        return Step(Tail(newest=found[-1][0], before=before, at=seconds), lines, complete=True, gap=gap)
+
+    def _gap(self, since: int, until: int, said: str) -> Gap:
+        what = "ended jobs" if self._ask["what"] == "history" else "runs"
+        said = said.format(what=what, schedd=self._schedd, patience=MOST_PATIENCE)
+        return Gap(_utc(since), _utc(max(until, since + 1)), said)
+
+    def _take_following(self, tail: Tail, lines: Sequence[bytes], now: datetime) -> Step:
         found = [self._identity(line) for line in lines]
         seconds = int(now.timestamp())
         last = None
@@ -126,12 +203,12 @@ class TailReader:
             first = seconds - FIRST_SECONDS
             return Step(Tail(upto=first, goal=last, stop=self._older_than(first)), again=True)
         names = [name for name, _ in found]
-        if len(lines) < MOST_RECORDS and (tail.before is None or tail.newest in names):
+        if len(lines) < self._most and (tail.before is None or tail.newest in names):
             if last is None:
                 return Step(tail, complete=True)
             known = names.index(tail.newest) + 1 if tail.newest in names else 0
             return Step(Tail(newest=last[0], before=last[1], at=last[2]), lines[known:], complete=True)
-        if len(lines) < MOST_RECORDS:
+        if len(lines) < self._most:
             # no proof that nothing was lost: everything young enough is looked through
             begin = (tail.at or seconds) - LATE_SECONDS
             goal = last or (tail.newest, tail.before, seconds)
@@ -149,28 +226,41 @@ class TailReader:
         assert tail.goal is not None
         _, end = self._window
         width = tail.width
-        if width > 1 and tail.upto is not None and len(lines) >= MOST_RECORDS:
-            return Step(msgspec.structs.replace(tail, width=max(1, width // 4)), again=True)
-        if len(lines) < MOST_RECORDS // 4:
+        parts, part = tail.part or (1, 0)
+        if len(lines) >= self._most and parts < MOST_PARTS:
+            if width > 1 and tail.upto is not None:
+                return Step(msgspec.structs.replace(tail, width=max(1, width // 4)), again=True)
+            # a second cannot be divided, however many jobs were removed in it, nor what entered late
+            return Step(msgspec.structs.replace(tail, part=(4 * parts, 0)), again=True)
+        if len(lines) < self._most // 4 and parts == 1:
             width = min(2 * width, 30 * 86400)
         found = [self._identity(line) for line in lines]
         seen = tail.seen or any(name == tail.newest for name, _ in found)
-        times = [time for _, time in found] + ([tail.oldest] if tail.oldest is not None else [])
+        # what entered late says nothing of when what is lost was there
+        times = [time for _, time in found if time > (tail.at or 0)]
+        oldest = min(times + ([tail.oldest] if tail.oldest is not None else []), default=None)
+        if part + 1 < parts:
+            following = msgspec.structs.replace(tail, part=(parts, part + 1), seen=seen, oldest=oldest)
+            return Step(following, lines)
         if end is not None:
-            oldest = min(times, default=None)
-            return Step(msgspec.structs.replace(tail, upto=end, seen=seen, oldest=oldest, width=width), lines)
+            following = msgspec.structs.replace(tail, upto=end, seen=seen, oldest=oldest, width=width, part=None)
+            return Step(following, lines)
         newest, before, at = tail.goal
         gap = None
-        what = "ended jobs" if self._ask["what"] == "history" else "runs"
         if tail.newest is not None and not seen and tail.at is not None:
-            until = max(min(times, default=at), tail.at)
-            gap = Gap(_utc(tail.at), _utc(until), LOST.format(what=what, schedd=self._schedd))
+            gap = self._gap(tail.at, at if oldest is None else oldest, LOST)
         return Step(Tail(newest=newest, before=before, at=at), lines, complete=True, gap=gap)
 
     def _older_than(self, moment: int) -> str:
         """Give an expression at which a query may stop: a record that is old in every way."""
         times = {self._time, "QDate"} | ({"CompletionDate"} if self._time == "EnteredCurrentStatus" else set())
         return " && ".join(f"{name} < {moment}" for name in sorted(times))
+
+
+def part_of(parts: int, part: int) -> str:
+    """Give an expression that is true of one of so many parts of all records."""
+    number = "ClusterId + ProcId"
+    return f"ifThenElse(isInteger({number}), ({number}) % {parts}, 0) == {part}"
 
 
 def _utc(seconds: int) -> datetime:

@@ -1,7 +1,8 @@
 """An HTCondor pool, read through its bindings (23 to 25), each question by a process that can be killed.
 
 Calls: one query of the collector for machines and one for schedds a workers poll; for each schedd, one query of
-its queue a jobs poll, and two of its history (jobs, and runs) an accounting poll. Each schedd is asked by itself
+its queue a jobs poll, and two of its history (jobs, and runs) an accounting poll, a third, little one after these took
+longer than `timeout`: it tells whether the schedd hangs or its history is long. Each schedd is asked by itself
 and on its own timer, so that one that is dead or hangs neither delays nor blanks the others. The queue is read
 first and the history second: a job that leaves in between is in both, and never in neither.
 """
@@ -30,12 +31,20 @@ from exporter.snapshot import (
     Unmade,
     WorkersReading,
 )
-from exporter.sources import AnswerUnreadable, CommandFailed, NotAllowed, SourceError, TooMany, refuse_rubbish
+from exporter.sources import (
+    AnswerUnreadable,
+    CommandFailed,
+    CommandTimeout,
+    NotAllowed,
+    SourceError,
+    TooMany,
+    refuse_rubbish,
+)
 from exporter.sources import _htcondor_ads as ads
 from exporter.sources import _htcondor_daemons as daemons
 from exporter.sources import _htcondor_machines as machines
 from exporter.sources._command import run
-from exporter.sources._htcondor_tail import Step, Tail, TailReader
+from exporter.sources._htcondor_tail import MOST_PARTS, MOST_PATIENCE, Step, Tail, TailReader, part_of
 from exporter.sources._htcondor_values import Ad, ad_of, version
 from exporter.sources._htcondor_who import Vo
 from exporter.vo import Vos
@@ -44,7 +53,7 @@ from history.records import Job
 log = logging.getLogger(__name__)
 
 READER = Path(__file__).with_name("_htcondor_reader.py")
-MOST_IN_WINDOW = 25_000
+MOST_IN_WINDOW = 10_000
 """Records of one window of the past that are read at once."""
 
 Ask = Callable[[list[dict[str, Any]]], list[list[bytes]]]
@@ -70,6 +79,14 @@ class Settings(Cluster, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise ValueError(f"token_directory {self.token_directory}: no such folder; it holds the pool's tokens")
 
 
+class AnsweredInPart(CommandTimeout):
+    """The time was up when only the first of several questions had been answered."""
+
+    def __init__(self, said: str, answers: list[list[bytes]]) -> None:
+        super().__init__(said)
+        self.answers = answers
+
+
 class Watermark(msgspec.Struct, frozen=True):
     """How far one schedd's history, and its file of runs, have been read."""
 
@@ -82,7 +99,7 @@ class Source:
 
     window_seconds = 86_400.0
     """How much of the past is read at first: every such question goes through the whole history."""
-    window_jobs = 15_000
+    window_jobs = 6_000
     unknown_fields = ("htcondor_job", "htcondor_job_status", "htcondor_machine", "htcondor_slot_state")
     """As many as fit under what one answer may hold, for the same reason."""
 
@@ -96,6 +113,8 @@ class Source:
         self._asked = False
         self._memory: dict[str, dict[bytes, tuple[Job | Unmade | None, list[UnknownValue]]]] = {}
         self._tails: dict[str, tuple[TailReader, TailReader]] = {}
+        self._patience: dict[str, int] = {}
+        """How many times the usual time going through a schedd's past may take, where once was not enough."""
         self._good: str | None = None
         """The collector that answered last: it is asked first."""
 
@@ -209,9 +228,14 @@ class Source:
         """Read one schedd's ended jobs and runs since the watermark."""
         mark = msgspec.json.decode(watermark, type=Watermark) if watermark else Watermark()
         jobs_reader, runs_reader = self._tail_readers(feed.queue or "")
-        answers = self._ask_lines([jobs_reader.question(mark.jobs), runs_reader.question(mark.runs)])
+        answers, late = self._ask_tails((jobs_reader, runs_reader), mark)
         ended, more_calls = self._take(jobs_reader, mark.jobs, answers[0], now)
-        epochs, and_more = self._take(runs_reader, mark.runs, answers[1], now)
+        if late is None:
+            epochs, and_more = self._take(runs_reader, mark.runs, answers[1], now)
+        elif ended.lines or (ended.tail.goal is not None and ended.tail != mark.jobs):
+            epochs, and_more = Step(mark.runs), 0
+        else:
+            raise late
         jobs, unreadable = _read(ended.lines, epochs.lines, feed.queue, self._vos)
         reached = Watermark(jobs=ended.tail, runs=epochs.tail)
         # a page that is not complete has everything up to its window's end
@@ -226,12 +250,36 @@ class Source:
             calls=3 + more_calls + and_more,
         )
 
+    def _ask_tails(
+        self, readers: tuple[TailReader, TailReader], mark: Watermark
+    ) -> tuple[list[list[bytes]], CommandTimeout | None]:
+        """Ask what comes next in both files; give also why the second answer is not among them.
+
+        Raises:
+            SourceError: there is no answer at all.
+        """
+        questions = [reader.question(tail) for reader, tail in zip(readers, (mark.jobs, mark.runs), strict=True)]
+        probe = [_little(questions[0]["schedd"])] if any(reader.slow for reader in readers) else []
+        try:
+            return self._ask_lines([*probe, *questions])[len(probe) :], None
+        except CommandTimeout as error:
+            answers = error.answers if isinstance(error, AnsweredInPart) else []
+            found = answers[len(probe) :]
+            readers[len(found)].timed_out(bool(answers) if probe or found else None)
+            if not found:
+                raise
+            return found, error
+
     def _take(self, reader: TailReader, tail: Tail, lines: list[bytes], now: datetime) -> tuple[Step, int]:
         """Ask until there is something to say; give that, and the number of calls it took."""
         step, calls = reader.take(tail, lines, now), 0
         while step.again:
             calls += 2
-            (lines,) = self._ask_lines([reader.question(step.tail)])
+            try:
+                (lines,) = self._ask_lines([reader.question(step.tail)])
+            except CommandTimeout:
+                reader.timed_out(answered=True)
+                return Step(step.tail), calls  # the next page goes on from here
             step = reader.take(step.tail, lines, now)
         return step, calls
 
@@ -250,19 +298,22 @@ class Source:
         within = "({0} >= {1} && {0} < {2})"
         ended = " || ".join(within.format(name, begin, end) for name in ("CompletionDate", "EnteredCurrentStatus"))
         ask = {"schedd": feed.queue, "match": MOST_IN_WINDOW}
-        ended_lines, epoch_lines = self._ask_lines(
-            [
-                {**ask, "what": "history", "attributes": ads.HISTORY, "constraint": ended},
-                {
-                    **ask,
-                    "what": "epochs",
-                    "attributes": ads.EPOCHS,
-                    "constraint": within.format("EpochWriteDate", begin, end),
-                },
-            ]
-        )
-        if max(len(ended_lines), len(epoch_lines)) >= MOST_IN_WINDOW:
-            raise TooMany(f"history of {feed.queue}: {MOST_IN_WINDOW} records or more from {since} to {until}")
+        questions: list[dict[str, Any]] = [
+            {**ask, "what": "history", "attributes": ads.HISTORY, "constraint": f"({ended})"},
+            {
+                **ask,
+                "what": "epochs",
+                "attributes": ads.EPOCHS,
+                "constraint": within.format("EpochWriteDate", begin, end),
+            },
+        ]
+        said = f"history of {feed.queue} from {since} to {until}"
+        answers = self._ask_past(questions, said, divisible=until - since > timedelta(seconds=1))
+        if max(map(len, answers)) >= MOST_IN_WINDOW:
+            if until - since > timedelta(seconds=1):
+                raise TooMany(f"{said}: {MOST_IN_WINDOW} records or more")
+            answers = self._ask_in_parts(questions, said)
+        ended_lines, epoch_lines = answers
         jobs, unreadable = _read(ended_lines, epoch_lines, feed.queue, self._vos)
         ends = [job.ended_at for job in jobs if job.ended_at is not None and job.ended_at < until]
         inside = [job for job in jobs if any(since <= end < until for end in _ends(job))]
@@ -276,6 +327,46 @@ class Source:
             forgets_by="rotated",
             calls=3,
         )
+
+    def _ask_past(self, questions: list[dict[str, Any]], said: str, *, divisible: bool) -> list[list[bytes]]:
+        """Ask about a schedd's past, with more time where the usual one was not enough.
+
+        Raises:
+            TooMany: it took too long; less is to be asked for, and will be given more time.
+            SourceError: it took too long however much time there was, or the schedd does not answer anything.
+        """
+        schedd = questions[0]["schedd"]
+        while True:
+            patience = self._patience.get(schedd, 1)
+            probe = [_little(schedd)] if patience > 1 else []
+            try:
+                answers = self._ask_lines([*probe, *({**each, "patience": patience} for each in questions)])
+            except CommandTimeout as error:
+                hangs = bool(probe) and not (isinstance(error, AnsweredInPart) and error.answers)
+                if hangs or patience >= MOST_PATIENCE:
+                    self._patience.pop(schedd, None)
+                    raise
+                self._patience[schedd] = 2 * patience
+                if divisible:
+                    raise TooMany(f"{said}: {error}") from error
+            else:
+                return answers[len(probe) :]
+
+    def _ask_in_parts(self, questions: list[dict[str, Any]], said: str) -> list[list[bytes]]:
+        """Ask for what one second holds, however many jobs were removed in it."""
+        parts, part = 4, 0
+        found: list[list[bytes]] = [[] for _ in questions]
+        while part < parts:
+            only = part_of(parts, part)
+            mine = [{**each, "constraint": f"{each['constraint']} && {only}"} for each in questions]
+            answers = self._ask_past(mine, said, divisible=False)
+            if max(map(len, answers)) >= MOST_IN_WINDOW and parts < MOST_PARTS:
+                parts, part, found = 4 * parts, 0, [[] for _ in questions]
+                continue
+            for lines, more in zip(found, answers, strict=True):
+                lines += more
+            part += 1
+        return found
 
     def read_named(self, feed: Feed, native_ids: Sequence[str], now: datetime) -> AccountingPage:
         """Ask one schedd's history for jobs by id; it goes through all of it."""
@@ -295,12 +386,11 @@ class Source:
             for cluster, procs in sorted(wanted.items())
         )
         ask = {"schedd": feed.queue, "constraint": " || ".join(each)}
-        ended, epochs = self._ask_lines(
-            [
-                {**ask, "what": "history", "attributes": ads.HISTORY},
-                {**ask, "what": "epochs", "attributes": ads.EPOCHS},
-            ]
-        )
+        questions: list[dict[str, Any]] = [
+            {**ask, "what": "history", "attributes": ads.HISTORY},
+            {**ask, "what": "epochs", "attributes": ads.EPOCHS},
+        ]
+        ended, epochs = self._ask_past(questions, f"history of {feed.queue} of {len(native_ids)} jobs", divisible=False)
         jobs, unreadable = _read(ended, epochs, feed.queue, self._vos)
         # procs of other clusters' ids cannot be among them, but ids repeat after a spool is lost
         asked = set(native_ids)
@@ -336,6 +426,7 @@ class Source:
         Raises:
             SourceError: it said no, did not end in time, or its answer ends in the middle.
         """
+        seconds = self._settings.call_seconds * max(each.get("patience", 1) for each in questions)
         settings = {"QUERY_TIMEOUT": str(int(max(5, self._settings.call_seconds // 2)))}
         if self._settings.token_directory is not None:
             settings |= {
@@ -346,13 +437,14 @@ class Source:
         collectors = sorted(self._settings.collectors, key=lambda host: host != self._good)
         request = {
             "settings": settings,
+            "seconds": seconds,
             "questions": [{"collectors": collectors, **question} for question in questions],
         }
         name = f"{questions[0]['what']} of {questions[0].get('schedd') or 'pool ' + self._settings.name}"
         try:
             answer = run(
                 [sys.executable, "-P", READER],
-                timeout=self._settings.call_seconds,
+                timeout=seconds,
                 environment={key: value for key, value in os.environ.items() if key.startswith("_CONDOR_")},
                 stdin=json.dumps(request).encode(),
                 shown=name,
@@ -360,6 +452,8 @@ class Source:
         except CommandFailed as error:
             said, refused = _said(name, error)
             raise (NotAllowed(said) if refused else CommandFailed(said)) from error
+        except CommandTimeout as error:
+            raise AnsweredInPart(str(error), _whole_answers(error.output)) from error
         lines, good = _split(name, answer, len(questions))
         self._good = good or self._good
         return lines
@@ -403,6 +497,22 @@ def _split(name: str, answer: bytes, questions: int) -> tuple[list[list[bytes]],
     if len(found) != questions + 1 or found.pop():
         raise AnswerUnreadable(f"{name}: the answer ends in the middle")
     return found, good
+
+
+def _whole_answers(output: bytes) -> list[list[bytes]]:
+    """Return the lines of each question that was answered before the reader was ended."""
+    found: list[list[bytes]] = [[]]
+    for line in output.splitlines():
+        if line.startswith(b'{"end"'):
+            found.append([])
+        else:
+            found[-1].append(line)
+    return found[:-1]
+
+
+def _little(schedd: str) -> dict[str, Any]:
+    """Give a question that any schedd that does not hang answers at once."""
+    return {"what": "history", "schedd": schedd, "attributes": ["ClusterId"], "match": 1}
 
 
 def _read(
