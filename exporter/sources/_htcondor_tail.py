@@ -24,6 +24,8 @@ from history.batch import Gap
 
 MOST_RECORDS = 10_000
 """Records in one answer: about 100 MB in the process that reads them."""
+LIKED = 0.7
+"""How full an answer should be."""
 MOST_PARTS = 65_536
 """Into how many parts a window is cut that no time can narrow."""
 MOST_PATIENCE = 16
@@ -229,11 +231,12 @@ class TailReader:
         parts, part = tail.part or (1, 0)
         if len(lines) >= self._most and parts < MOST_PARTS:
             if width > 1 and tail.upto is not None:
-                return Step(msgspec.structs.replace(tail, width=max(1, width // 4)), again=True)
+                return Step(msgspec.structs.replace(tail, width=self._narrower(tail.upto, width, lines)), again=True)
             # a second cannot be divided, however many jobs were removed in it, nor what entered late
             return Step(msgspec.structs.replace(tail, part=(4 * parts, 0)), again=True)
-        if len(lines) < self._most // 4 and parts == 1:
-            width = min(2 * width, 30 * 86400)
+        if parts == 1:
+            change = min(4.0, LIKED * self._most / max(1, len(lines)))
+            width = max(1, min(int(width * change), 30 * 86400))
         found = [self._identity(line) for line in lines]
         seen = tail.seen or any(name == tail.newest for name, _ in found)
         # what entered late says nothing of when what is lost was there
@@ -250,6 +253,11 @@ class TailReader:
         if tail.newest is not None and not seen and tail.at is not None:
             gap = self._gap(tail.at, at if oldest is None else oldest, LOST)
         return Step(Tail(newest=newest, before=before, at=at), lines, complete=True, gap=gap)
+
+    def _narrower(self, begin: int, width: int, lines: Sequence[bytes]) -> int:
+        """Give how long a window is to be of which this is the newest part: each narrowing goes through everything."""
+        times = sorted(self._identity(line)[1] for line in lines)
+        return max(1, min(width // 2, int(LIKED * (min(times[-1] + 1, begin + width) - times[0]))))
 
     def _older_than(self, moment: int) -> str:
         """Give an expression at which a query may stop: a record that is old in every way."""
