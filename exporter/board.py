@@ -103,11 +103,21 @@ class Board:
                 feed.name, FeedStatus(feed=feed, interval_seconds=interval_seconds)
             )
 
+    def remove_feed(self, cluster: str, feed: Feed) -> None:
+        """Show nothing more of a feed: it is no longer read."""
+        with self._lock:
+            board = self._clusters[cluster]
+            board.statuses.pop(feed.name, None)
+            board.tallies.pop(feed.name, None)
+        self.on_change(cluster, Part(Kind.JOBS.value))
+
     def publish(self, cluster: str, feed: Feed, reading: Reading, duration_seconds: float) -> None:
         """Show a new reading in place of the feed's last one."""
         added = tally(reading) if isinstance(reading, JobsReading) else None
         with self._lock:
             board = self._clusters[cluster]
+            if feed.name not in board.statuses:
+                return  # it was removed while it was being read
             if added is not None:
                 board.tallies[feed.name] = added
             elif isinstance(reading, WorkersReading):
@@ -134,7 +144,9 @@ class Board:
     ) -> None:
         """Note that a feed was read."""
         with self._lock:
-            status = self._clusters[cluster].statuses[feed.name]
+            status = self._clusters[cluster].statuses.get(feed.name)
+            if status is None:
+                return
             status.up, status.last_success, status.last_error = True, taken_at, None
             status.duration_seconds = duration_seconds
             status.calls += calls
@@ -152,7 +164,9 @@ class Board:
     def failed(self, cluster: str, feed: Feed, reason: str, said: str, duration_seconds: float) -> None:
         """Note that a feed could not be read; its last reading stays until it is stale."""
         with self._lock:
-            status = self._clusters[cluster].statuses[feed.name]
+            status = self._clusters[cluster].statuses.get(feed.name)
+            if status is None:
+                return
             status.up, status.last_error = False, said
             status.duration_seconds = duration_seconds
             status.calls += 1

@@ -8,7 +8,7 @@ later, with growing pauses; it never ends a thread.
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 LONGEST_PAUSE_SECONDS = 600.0
 MISSING_EVERY_SECONDS = 600.0
 """How often accounting is asked by name for jobs of whose end it has not told."""
+CLOSING_EVERY_SECONDS = 600.0
+"""How often the history is searched for open jobs of queues that are gone."""
 
 
 def pause(interval: float, failures: int, duration: float) -> float:
@@ -47,6 +49,9 @@ class ClusterPoller:
         self._recorder = recorder
         self._stop = threading.Event()
         self._threads: dict[str, threading.Thread] = {}
+        self._feeds: dict[str, tuple[Feed, threading.Event]] = {}
+        """What is being read, and what ends its thread."""
+        self._next_closing = 0.0
         self._next_missing: dict[str, float] = {}
 
     def start(self) -> None:
@@ -58,6 +63,8 @@ class ClusterPoller:
     def stop(self) -> None:
         """Ask every thread to end after what it has in hand."""
         self._stop.set()
+        for _, ended in list(self._feeds.values()):
+            ended.set()
 
     def join(self, timeout: float) -> None:
         """Wait for the threads; those that are waiting for a scheduler are left behind."""
@@ -85,18 +92,21 @@ class ClusterPoller:
             failures = failures + 1 if not feeds else 0
             for feed in feeds:
                 if feed.name not in self._threads:
+                    ended = self._feeds[feed.name][1]
                     thread = threading.Thread(
-                        target=self._loop, args=(feed,), name=f"{self._cluster.name} {feed.name}", daemon=True
+                        target=self._loop, args=(feed, ended), name=f"{self._cluster.name} {feed.name}", daemon=True
                     )
                     self._threads[feed.name] = thread
                     thread.start()
             self._stop.wait(pause(self._cluster.interval, failures, time.monotonic() - began))
 
     def _find_feeds(self) -> Sequence[Feed]:
-        past = self._recorder.known_queues(self._cluster.name) if self._recorder is not None else []
+        past: Sequence[str] | None = ()
+        if self._recorder is not None:
+            past = self._recorder.known_queues(self._cluster.name)
         try:
             self._board.set_version(self._cluster.name, self._note_version())
-            feeds = self._source.feeds(past)
+            feeds = self._source.feeds(past or ())
         except SourceError as error:
             log.warning(
                 "cluster cannot be asked what it has", extra={"cluster": self._cluster.name, "error": str(error)}
@@ -108,8 +118,37 @@ class ClusterPoller:
                 self._board.failed(self._cluster.name, workers, error.reason, str(error), 0.0)
             return []
         for feed in feeds:
+            if feed.name not in self._feeds:
+                self._feeds[feed.name] = feed, threading.Event()
             self._board.add_feed(self._cluster.name, feed, self._interval(feed))
+        if past is not None:  # else nobody knows whether what is not named now was ever read
+            self._retire({feed.name for feed in feeds})
+            self._close_retired(feeds)
         return feeds
+
+    def _retire(self, names: Collection[str]) -> None:
+        """Read no longer what is no longer there: a schedd that the collector has not named for a day."""
+        for name in [name for name in self._feeds if name not in names]:
+            feed, ended = self._feeds.pop(name)
+            log.info("a source is gone", extra={"cluster": self._cluster.name, "source": name})
+            ended.set()
+            self._threads.pop(name, None)
+            self._next_missing.pop(name, None)
+            self._board.remove_feed(self._cluster.name, feed)
+            if self._recorder is not None:
+                self._recorder.forget(self._cluster.name, feed)
+
+    def _close_retired(self, feeds: Sequence[Feed]) -> None:
+        """End, from time to time, the open jobs of queues that had feeds of their own and have none now."""
+        queues = {feed.queue for feed in feeds if feed.kind is Kind.JOBS and feed.queue is not None}
+        if self._recorder is None or not queues or time.monotonic() < self._next_closing:
+            return
+        self._next_closing = time.monotonic() + CLOSING_EVERY_SECONDS
+        try:
+            self._recorder.close_retired(self._cluster.name, queues)
+        except (SQLAlchemyError, HistoryError) as error:
+            said = " ".join(str(error).split())[:500]
+            log.warning("history cannot be written", extra={"cluster": self._cluster.name, "error": said})
 
     def _interval(self, feed: Feed) -> float:
         return feed.interval_seconds or self._cluster.interval
@@ -135,9 +174,9 @@ class ClusterPoller:
             if _first_time((self._cluster.name, said)):
                 log.warning("the scheduler does not tell all", extra={"cluster": self._cluster.name, "said": said})
 
-    def _loop(self, feed: Feed) -> None:
+    def _loop(self, feed: Feed, ended: threading.Event) -> None:
         failures = 0
-        while not self._stop.is_set():
+        while not ended.is_set():
             began = time.monotonic()
             try:
                 failures = 0 if self._poll(feed) else failures + 1
@@ -145,7 +184,7 @@ class ClusterPoller:
                 failures += 1
                 log.exception("poll failed in BBQ itself", extra={"cluster": self._cluster.name, "source": feed.name})
             taken = time.monotonic() - began
-            self._stop.wait(max(0.0, pause(self._interval(feed), failures, taken) - taken))
+            ended.wait(max(0.0, pause(self._interval(feed), failures, taken) - taken))
 
     def _poll(self, feed: Feed) -> bool:
         """Read a feed once; tell whether it could be read."""

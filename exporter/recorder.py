@@ -9,6 +9,7 @@ a thread of its own empties when the database is back.
 import logging
 import threading
 import time
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -87,12 +88,32 @@ class Recorder:
             self._history.begin_cluster(cluster, scheduler, version, _now())
             self._begun.add(cluster)
 
-    def known_queues(self, cluster: str) -> list[str]:
-        """Give the queues that had feeds of their own in the past."""
+    def known_queues(self, cluster: str) -> list[str] | None:
+        """Give the queues that had feeds of their own in the past; None while the database is away."""
         try:
             return self._history.known_queues(cluster)
         except SQLAlchemyError:
-            return []
+            return None
+
+    def forget(self, cluster: str, feed: Feed) -> None:
+        """Remember nothing more of a feed that is no longer read; how far it was read, the database knows."""
+        key = cluster, feed.name
+        with self._changed:
+            self._waiting.pop(key, None)
+        self._open.pop(key, None)
+        self._lost_since.pop(key, None)
+        with self._door:
+            if not self._must_spool():
+                self._watermarks.pop(f"{cluster} {feed.name}", None)
+        self._history.forget_source(cluster, feed.name)
+
+    def close_retired(self, cluster: str, read: Collection[str]) -> None:
+        """End the open jobs of queues that nobody reads any more. Raises SQLAlchemyError, HistoryError."""
+        if self._must_spool():
+            return
+        self._begin(cluster)
+        for queue in self._history.close_retired(cluster, read):
+            log.info("the open jobs of a queue that is gone are closed", extra={"cluster": cluster, "queue": queue})
 
     def offer(self, cluster: str, feed: Feed, reading: StoredReading, interval: float) -> None:
         """Have a reading stored soon; it takes the place of an older one of the same feed."""

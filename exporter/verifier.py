@@ -74,7 +74,7 @@ class Verifier:
         first = self._history.first_seen(name)
         if first is None or first.date() >= yesterday:
             return None  # of the day on which BBQ came, it cannot know everything
-        feeds = accounting_feeds(self._source, self._recorder.known_queues(name))
+        feeds = accounting_feeds(self._source, self._recorder.known_queues(name) or ())
         together = Findings(found=[])
         if self._partly is not None and self._partly[0] == yesterday:
             together = self._partly[1]

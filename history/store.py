@@ -7,7 +7,7 @@ out different are written. Saving the same batch again, or an older one later, c
 import logging
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -25,6 +25,7 @@ from history.merge import left
 from history.pages import save_page
 from history.periods import save_periods, save_seen, save_use, worker_settings
 from history.records import Job, Outcome, Queue, State, Worker
+from history.retired import RETIRED_AFTER, retired_queues
 from history.rows import stored_jobs
 from history.upgrade import upgrade
 from history.writer import Writer
@@ -125,13 +126,56 @@ class History:
             return connection.scalar(query)
 
     def known_queues(self, cluster: str) -> list[str]:
-        """Give the queues of a cluster that were read as sources of their own in the last time."""
+        """Give the queues of a cluster that were sources of their own in the last time, without retired ones."""
         table = schema.collections
         since = datetime.now(UTC) - FORGET_AFTER
         query = select(table.c.source).where(table.c.cluster == cluster, table.c.last_success_at >= since)
         with self._engine.connect() as connection:
             names = connection.scalars(query).all()
-        return sorted({queue for queue in (name.partition(":")[2] for name in names) if queue})
+            gone = retired_queues(connection, cluster)
+        return sorted({queue for queue in (name.partition(":")[2] for name in names) if queue} - gone)
+
+    def close_retired(self, cluster: str, read: Collection[str]) -> list[str]:
+        """End the open jobs of queues that were sources of their own and that nobody has read for a day.
+
+        A job ended, as far as is known, when its queue was last read.
+
+        Args:
+            read: the queues that are being read.
+
+        Returns:
+            the queues that had open jobs.
+        """
+        table, jobs = schema.collections, schema.jobs
+        before = datetime.now(UTC) - RETIRED_AFTER
+        sources = select(table.c.source, table.c.last_success_at).where(
+            table.c.cluster == cluster, table.c.source.startswith("jobs:"), table.c.last_success_at < before
+        )
+        with self._engine.connect() as connection:
+            last = {row.source.partition(":")[2]: row.last_success_at for row in connection.execute(sources)}
+            gone = sorted(last.keys() - set(read))
+            if not gone:
+                return []
+            some = select(jobs.c.queue).where(jobs.c.cluster == cluster, jobs.c.ended_at.is_(None))
+            closed = [name for name in gone if connection.execute(some.where(jobs.c.queue == name).limit(1)).first()]
+        for name in closed:
+            self.save(
+                JobsBatch(
+                    cluster=cluster,
+                    source=f"jobs:{name}",
+                    seen_at=last[name],
+                    jobs=[],
+                    whole_queue=True,
+                    queue=name,
+                    collected=False,
+                )
+            )
+        return closed
+
+    def forget_source(self, cluster: str, source: str) -> None:
+        """Tell no more of a source that is no longer read; what is stored of it stays."""
+        self.reached_at.pop((cluster, source), None)
+        self.rows_set_aside.pop((cluster, source), None)
 
     def open_jobs(self, cluster: str, queue: str | None = None) -> list[tuple[str, datetime, bool]]:
         """Return the jobs that have not ended as far as is known: id, submission, and whether the id has attempts."""

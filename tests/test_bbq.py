@@ -281,6 +281,28 @@ def test_info_owner_and_worker(ask: Ask) -> None:
     assert "no worker called 'nn1' is in the history; did you mean n1?" in ask("info", "worker", "nn1").stderr
 
 
+def test_the_status_of_a_schedd_that_is_gone_for_good(database: URL) -> None:
+    history = History(open_database(database))
+    history.prepare()
+    now = datetime.now(UTC).replace(microsecond=0)
+    history.begin_cluster("pool", "htcondor", "25.0", now)
+    for days, names in ((3, ("a", "gone", "asked")), (0, ("a",))):
+        at = now - timedelta(days=days)
+        history.save_workers("pool", "workers", [], [Queue(name=name) for name in names], seen_at=at)
+        for name in names:
+            history.save_jobs("pool", f"jobs:{name}", [], seen_at=at, interval_seconds=60)
+    url = database.render_as_string(hide_password=False)
+    question = ["status", "--cluster", "pool", "--format", "json", "--database", url]
+    result = CliRunner().invoke(command, question)
+    states = {row["source"]: row["state"] for row in json.loads(result.stdout)}
+    assert states == {"workers": "fresh", "jobs:a": "fresh", "jobs:gone": "retired", "jobs:asked": "retired"}
+    assert result.exit_code == 0
+    history.failed("pool", "jobs:asked", "no answer", at=now)  # it is in the configuration
+    result = CliRunner().invoke(command, question)
+    assert result.exit_code == 1 and "stale: pool jobs:asked\n" in result.stderr
+    history._engine.dispose()
+
+
 def test_status(ask: Ask, history: History) -> None:
     assert {row["state"] for row in answer(ask("status", "--format", "json"))} == {"fresh"}
     history.failed("local", "accounting", "sacct: no answer", at=NOW)

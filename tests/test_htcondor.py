@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -49,6 +49,26 @@ def test_feeds_are_one_a_schedd(played: Source, version: str) -> None:
         "scheduler",
         *(feed(kind, version, letter).name for kind in (Kind.JOBS, Kind.ACCOUNTING) for letter in "AB"),
     }
+
+
+def test_schedds_the_collector_has_not_named_for_a_day_are_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = NOW
+    monkeypatch.setattr("exporter.sources.htcondor._now", lambda: now)
+    named = ["a", "b"]
+    source = Source(settings(), ask=lambda questions: [[json.dumps([name]).encode() for name in named]])
+    queues = {feed.queue for feed in source.feeds(["past"])}
+    assert queues == {None, "a", "b", "past"}
+    for number in range(30):
+        source._know(["a", f"guest{number}"])
+    now += timedelta(hours=23)
+    source._know(["a"])
+    assert len(source.feeds()) == 2 + 2 * 32
+    now += timedelta(hours=2)
+    assert {feed.queue for feed in source.feeds()} == {None, "a"}
+    source._know(["b"])
+    assert {feed.queue for feed in source.feeds()} == {None, "a", "b"}
+    chosen = Source(settings(schedds=("x", "y")), ask=lambda questions: [])
+    assert {feed.queue for feed in chosen.feeds(["past"])} == {None, "x", "y"}
 
 
 def test_queue(played: Source, version: str) -> None:

@@ -1,12 +1,13 @@
 """Polling: every failure becomes data, and none stops anything else."""
 
+import threading
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.exc import OperationalError
 
 from exporter.board import Board
@@ -16,7 +17,7 @@ from exporter.recorder import Recorder
 from exporter.snapshot import AccountingPage, Feed, JobsReading, Kind, SchedulerReading, WorkersReading
 from exporter.sources import CommandTimeout
 from history import schema
-from history.records import Job, Outcome, State
+from history.records import Job, Outcome, Queue, State
 from history.store import History
 
 NOW = datetime.min
@@ -232,6 +233,120 @@ def test_feeds_of_the_past_are_down_not_forgotten(
     history.save_jobs("c", "jobs:gone.example.org", [], seen_at=NOW)
     poller.poll_once()
     assert "jobs:gone.example.org" in up(board)
+
+
+def _schedds(source: Scripted, *names: str) -> None:
+    """Have a source be a pool whose collector names these schedds."""
+    each = [Feed(kind=kind, queue=name) for name in names for kind in (Kind.JOBS, Kind.ACCOUNTING)]
+    source.feeds = lambda known=(): [  # type: ignore[method-assign]
+        Feed(kind=Kind.WORKERS),
+        *each,
+        *(Feed(kind=kind, queue=name) for name in known if name not in names for kind in (Kind.JOBS, Kind.ACCOUNTING)),
+    ]
+    queues = [Queue(name=name, state="up") for name in names]
+    source.read_workers = lambda feed: WorkersReading(taken_at=_now(), workers=[], queues=queues)  # type: ignore[method-assign]
+
+
+def _days_ago(history: History, days: float, *queues: str) -> None:
+    """Have it be some days since schedds were named by the collector and read."""
+    at = NOW - timedelta(days=days)
+    history._seen.clear()
+    with history._engine.begin() as connection:
+        seen, read = schema.queues, schema.collections
+        connection.execute(update(seen).where(seen.c.queue.in_(queues)).values(last_seen_at=at))
+        for queue in queues:
+            connection.execute(update(read).where(read.c.source.endswith(f":{queue}")).values(last_success_at=at))
+
+
+def _open(queue: str, number: int) -> Job:
+    return Job(
+        native_id=f"{queue}#{number}.0",
+        submitted_at=NOW - timedelta(hours=90),
+        owner="alice",
+        queue=queue,
+        state=State.PENDING,
+    )
+
+
+def test_a_schedd_gone_from_the_collector_for_a_day_is_retired_and_comes_back(
+    source: Scripted, poller: ClusterPoller, history: History, board: Board
+) -> None:
+    _schedds(source, "a", "b")
+    source.read_jobs = lambda feed: JobsReading(taken_at=_now(), jobs=[_open(str(feed.queue), 1)])  # type: ignore[method-assign]
+    poller.poll_once()
+    _schedds(source, "a")
+    _days_ago(history, 0.9, "b")
+    poller.poll_once()
+    assert {"jobs:b", "accounting:b"} <= up(board).keys() and states(history)["b#1.0"] == ("pending", None)
+    _days_ago(history, 3, "b")
+    poller._next_closing = 0
+    poller.poll_once()
+    assert set(up(board)) == {"workers", "jobs:a", "accounting:a"} and set(poller._feeds) == set(up(board))
+    assert states(history) == {"a#1.0": ("pending", None), "b#1.0": ("ended", "unknown")}
+    with history._engine.connect() as connection:
+        ended = connection.scalar(select(schema.jobs.c.ended_at).where(schema.jobs.c.queue == "b"))
+    assert ended == NOW - timedelta(days=3)  # when it was last seen there
+    assert ("c", "accounting:b") not in history.reached_at
+    _schedds(source, "a", "b")
+    poller.poll_once()
+    poller.poll_once()
+    assert up(board)["jobs:b"] and states(history)["b#1.0"] == ("pending", None)
+    assert history.known_queues("c") == ["a", "b"]
+
+
+def test_a_schedd_that_left_or_was_renamed_while_bbq_was_down_is_retired(
+    source: Scripted, poller: ClusterPoller, history: History, board: Board
+) -> None:
+    _schedds(source, "a", "old")
+    source.read_jobs = lambda feed: JobsReading(taken_at=_now(), jobs=[_open(str(feed.queue), 1)])  # type: ignore[method-assign]
+    poller.poll_once()
+    _days_ago(history, 40, "a", "old")
+    _schedds(source, "a", "new")
+    board = Board()
+    board.add_cluster("c", "htcondor", 180)
+    again = ClusterPoller(Cluster(name="c", scheduler="htcondor"), source, board, Recorder(history))
+    again.poll_once()
+    again._next_closing = 0
+    again.poll_once()
+    assert set(up(board)) == {
+        "workers",
+        *(f"{kind}:{name}" for kind in ("jobs", "accounting") for name in ("a", "new")),
+    }
+    assert states(history) == {
+        "a#1.0": ("pending", None),
+        "new#1.0": ("pending", None),
+        "old#1.0": ("ended", "unknown"),
+    }
+    assert history.known_queues("c") == ["a", "new"]
+
+
+def test_while_the_database_is_away_nothing_is_retired(
+    source: Scripted, poller: ClusterPoller, history: History, board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _schedds(source, "a", "b")
+    poller.poll_once()
+    _schedds(source, "a")
+
+    def away(_: str) -> Any:
+        raise OperationalError("connection refused", None, Exception("away"))
+
+    monkeypatch.setattr(history, "known_queues", away)
+    poller.poll_once()
+    assert "jobs:b" in up(board)
+
+
+def test_the_thread_of_a_retired_feed_ends(
+    source: Scripted, poller: ClusterPoller, history: History, board: Board
+) -> None:
+    _schedds(source, "a", "b")
+    poller._find_feeds()
+    feed, ended = poller._feeds["jobs:b"]
+    thread = threading.Thread(target=poller._loop, args=(feed, ended), daemon=True)
+    thread.start()
+    _schedds(source, "a")
+    poller._find_feeds()
+    thread.join(60)
+    assert not thread.is_alive() and "jobs:b" not in up(board)
 
 
 @pytest.mark.parametrize(

@@ -105,10 +105,11 @@ class Source(Protocol):
         """
 
     def feeds(self, known: Sequence[str] = ()) -> Sequence[Feed]:
-        """Give what can be read now; may grow between calls. Raises SourceError.
+        """Give what can be read now; may grow between calls, and loses what has been gone for long. Raises SourceError.
 
         Args:
-            known: queues that were read in the past: one that is gone today is down, not forgotten.
+            known: queues that were read in the past: one that is gone today is down, not forgotten. A queue that is
+                gone for a day is not among them.
         """
 
     def read_jobs(self, feed: Feed) -> JobsReading:

@@ -49,6 +49,7 @@ from exporter.sources._htcondor_values import Ad, ad_of, version
 from exporter.sources._htcondor_who import Vo
 from exporter.vo import Vos
 from history.records import Job
+from history.retired import RETIRED_AFTER
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +110,8 @@ class Source:
         self._vos = settings.vo.vos()
         self._ask_lines = ask or self._ask_reader
         self._lock = threading.Lock()
-        self._schedds: dict[str, None] = {}
+        self._schedds: dict[str, datetime] = {}
+        """When the collector last named each."""
         self._asked = False
         self._memory: dict[str, dict[bytes, tuple[Job | Unmade | None, list[UnknownValue]]]] = {}
         self._tails: dict[str, tuple[TailReader, TailReader]] = {}
@@ -146,14 +148,13 @@ class Source:
         return version({"CondorVersion": found[0][0]}) if found else None
 
     def feeds(self, known: Sequence[str] = ()) -> Sequence[Feed]:
-        """Give the workers, and jobs and accounting of every schedd that was ever seen."""
+        """Give the workers, and jobs and accounting of every schedd that the collector has named in the last day."""
         names = self._settings.schedds
-        if isinstance(names, str):
+        if names == "all":
             # every workers poll tells which schedds there are; only the first time it must be asked for itself
-            if names == "all":
-                self._know(known)
-            names = (names,) if names != "all" else () if self._asked else self._schedd_names()
-        everyone = self._know(names)
+            everyone = list(dict.fromkeys((*self._know(() if self._asked else self._schedd_names()), *known)))
+        else:
+            everyone = [names] if isinstance(names, str) else list(names)
         each = [Feed(kind=kind, queue=name) for name in everyone for kind in (Kind.JOBS, Kind.ACCOUNTING)]
         return [Feed(kind=Kind.WORKERS), Feed(kind=Kind.SCHEDULER), *each]
 
@@ -412,9 +413,15 @@ class Source:
         return names
 
     def _know(self, names: Sequence[str]) -> list[str]:
-        """Add schedds to those that were ever seen, and give all of them: one that is gone is down, not forgotten."""
+        """Note that schedds were named, and give all of the last day: one that is gone is down, not forgotten."""
+        now = _now()
         with self._lock:
-            self._schedds.update(dict.fromkeys(names))
+            self._schedds.update(dict.fromkeys(names, now))
+            for name in [name for name, named_at in self._schedds.items() if now - named_at > RETIRED_AFTER]:
+                del self._schedds[name]
+                self._tails.pop(name, None)
+                self._patience.pop(name, None)
+                self._memory.pop(Feed(kind=Kind.JOBS, queue=name).name, None)
             return list(self._schedds)
 
     def _ask(self, questions: list[dict[str, Any]]) -> list[list[list[Any]]]:

@@ -11,7 +11,8 @@ from history.asking import CONTEXT, asking, say, shared
 @click.command("status", context_settings=CONTEXT)
 @shared(moment=False)
 def command(**options: Any) -> None:
-    """Tell how fresh the history is; exit 1 when something is stale, or nothing has been read yet.
+    """Tell how fresh the history is; exit 1 when something is stale, or nothing has been read yet. A schedd is retired
+    that the collector has not named for a day.
 
     \b
     Examples:

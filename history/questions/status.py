@@ -2,24 +2,28 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Row, func, select
 
 from history.questions import Scope, run
 from history.render import Answer
+from history.retired import retired_queues
 from history.schema import collections, jobs
 
 STALE_INTERVALS = 3
+STILL_ASKED = timedelta(hours=1)
+"""A source that failed so lately is being read, whoever else says that it is gone."""
 
 
 def stale_queues(connection: Connection, scope: Scope) -> list[tuple[str, str, datetime]]:
     """Give the clusters whose jobs or workers have not been read for long: cluster, which of them, and since when."""
     now = datetime.now(UTC)
     found: dict[str, list[tuple[str, datetime]]] = {}
+    gone = _Retired(connection, now)
     for row in connection.execute(select(collections).where(*scope.among(collections))):
-        if row.source.startswith(("accounting", "scheduler")) or row.last_success_at is None:
+        if row.source.startswith(("accounting", "scheduler")) or row.last_success_at is None or gone.has(row):
             continue
         if (now - row.last_success_at).total_seconds() > STALE_INTERVALS * (row.interval_seconds or 60):
             found.setdefault(row.cluster, []).append((row.source, row.last_success_at))
@@ -27,6 +31,24 @@ def stale_queues(connection: Connection, scope: Scope) -> list[tuple[str, str, d
         (cluster, ", ".join(sorted(source for source, _ in late)), min(moment for _, moment in late))
         for cluster, late in sorted(found.items())
     ]
+
+
+class _Retired:
+    """Which sources are of schedds that are gone for good."""
+
+    def __init__(self, connection: Connection, now: datetime) -> None:
+        self._connection = connection
+        self._now = now
+        self._queues: dict[str, set[str]] = {}
+
+    def has(self, row: Row[Any]) -> bool:
+        """Tell of a row of collections whether it is one of them."""
+        queue = row.source.partition(":")[2]
+        if not queue or (row.last_failure_at is not None and self._now - row.last_failure_at < STILL_ASKED):
+            return False
+        if row.cluster not in self._queues:
+            self._queues[row.cluster] = retired_queues(self._connection, row.cluster)
+        return queue in self._queues[row.cluster]
 
 
 def gap_seconds(gaps: Sequence[Mapping[str, Any]]) -> float:
@@ -52,19 +74,21 @@ def status(connection: Connection, scope: Scope) -> tuple[Answer, list[str]]:
         open_jobs[cluster, f"jobs:{queue}"] += count
     rows = []
     stale: list[str] = []
+    gone = _Retired(connection, now)
     for row in run(connection, scope, query):
         age = None if row.last_success_at is None else (now - row.last_success_at).total_seconds()
         if row.source == "scheduler":
             continue  # how a scheduler is itself is not part of the history
         gaps = row.gaps or []
-        is_stale = age is None or age > STALE_INTERVALS * (row.interval_seconds or 60)
+        retired = gone.has(row)
+        is_stale = not retired and (age is None or age > STALE_INTERVALS * (row.interval_seconds or 60))
         if is_stale:
             stale.append(f"{row.cluster} {row.source}")
         rows.append(
             (
                 row.cluster,
                 row.source,
-                "stale" if is_stale else "fresh",
+                "retired" if retired else "stale" if is_stale else "fresh",
                 row.last_success_at,
                 None if age is None else round(age),
                 open_jobs[row.cluster, row.source] if row.source.startswith("jobs") else None,
