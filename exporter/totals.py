@@ -103,6 +103,7 @@ class TotalsReader:
         for cluster in self._clusters:
             now = datetime.now(UTC)
             read = totals(self._history.counts(cluster), self._owners, now)
+            self._history.read_gaps(cluster)
             if self._lately:
                 read = msgspec.structs.replace(read, ended_lately=self._history.ended_since(cluster, now - LATELY))
             self._show(cluster, read)

@@ -21,6 +21,7 @@ from history.aside import as_text, set_aside
 from history.batch import Batch, Gap, JobsBatch, WorkersBatch
 from history.counters import Count
 from history.database import is_away
+from history.gaps import gap_seconds
 from history.merge import left
 from history.pages import save_page
 from history.periods import save_periods, save_seen, save_use, worker_settings
@@ -62,6 +63,8 @@ class History:
         """Up to when everything that ended is stored, by cluster and source."""
         self.rows_set_aside: dict[tuple[str, str], int] = defaultdict(int)
         """Texts newly set aside, by cluster and source."""
+        self.gaps: dict[str, dict[str, tuple[int, float]]] = {}
+        """Of each cluster that was looked at, by source: how many gaps are noted, and their seconds."""
         self.verified: dict[str, tuple[datetime, int]] = {}
         """When a day of a cluster was last verified, and how many jobs of it were missing."""
 
@@ -171,6 +174,14 @@ class History:
                 )
             )
         return closed
+
+    def read_gaps(self, cluster: str) -> None:
+        """Read how many times of each source are noted of which something was lost. Raises SQLAlchemyError."""
+        table = schema.collections
+        query = select(table.c.source, table.c.gaps).where(table.c.cluster == cluster, table.c.gaps.is_not(None))
+        with self.reading() as connection:
+            rows = connection.execute(query).all()
+        self.gaps[cluster] = {row.source: (len(row.gaps or ()), gap_seconds(row.gaps or ())) for row in rows}
 
     def forget_source(self, cluster: str, source: str) -> None:
         """Tell no more of a source that is no longer read; what is stored of it stays."""

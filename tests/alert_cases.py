@@ -55,6 +55,7 @@ CASES: dict[str, Case] = {
     "BBQHistoryDown": Case({"bbq_history_up": "0x30"}, 10, ({},), {"bbq_history_up": "1x30"}),
     "BBQHistoryLag": Case({f"bbq_history_lag_seconds{{{_C}}}": "1000+60x40"}, 20, _C_LABELS, {f"bbq_history_lag_seconds{{{_C}}}": "70x40"}),
     "BBQHistoryGap": Case({f"bbq_history_missing_jobs{{{_C}}}": "3x30"}, 5, _C_LABELS, {f"bbq_history_missing_jobs{{{_C}}}": "0x30"}),
+    "BBQRecordsLost": Case({f"bbq_history_gap_seconds{{{_S}}}": "0x5 600x60"}, 15, _S_LABELS, {f"bbq_history_gap_seconds{{{_S}}}": "600x60"}),
     "BBQNotVerified": Case(
         {f"bbq_history_last_verified_timestamp_seconds{{{_C}}}": "-190000x30"}, 5, _C_LABELS,
         {f"bbq_history_last_verified_timestamp_seconds{{{_C}}}": "-90000x30"},
@@ -164,8 +165,9 @@ CASES: dict[str, Case] = {
         {f'bbq_scheduler_cycle_seconds{{{_C},cycle="main"}}': "0.2x30", f'bbq_scheduler_cycle_seconds{{{_C},cycle="backfill"}}': "60x30", f"bbq_scheduler_threads{{{_C}}}": "20x30"},
     ),
     "NegotiatorSlow": Case(
-        {f'bbq_scheduler_cycle_end_timestamp_seconds{{{_C},cycle="negotiation"}}': "0x60"}, 40, ({"cluster": "c", "cycle": "negotiation"},),
-        {f'bbq_scheduler_cycle_end_timestamp_seconds{{{_C},cycle="negotiation"}}': "0+60x60", f'bbq_scheduler_cycle_seconds{{{_C},cycle="negotiation"}}': "20x60"},
+        # the negotiator has stopped: its ad is gone, and with it its series
+        {f'bbq_scheduler_cycle_end_timestamp_seconds{{{_C},cycle="negotiation"}}': "0x5", f'bbq_source_up{{{_C},source="scheduler"}}': "1x60"}, 40, ({"cluster": "c", "cycle": "negotiation"},),
+        {f'bbq_scheduler_cycle_end_timestamp_seconds{{{_C},cycle="negotiation"}}': "0+60x60", f'bbq_scheduler_cycle_seconds{{{_C},cycle="negotiation"}}': "20x60", f'bbq_source_up{{{_C},source="scheduler"}}': "1x60"},
     ),
     "ScheddOverloaded": Case(
         {f'bbq_scheduler_duty_cycle_ratio{{{_C},daemon="s1"}}': "0.99x30"}, 20, ({"cluster": "c", "daemon": "s1"},),

@@ -31,6 +31,7 @@ OWN_LABELS = {
     "bbq_unknown_values": {"field"},
     "bbq_history_rows_written": {"table"},
     "bbq_history_set_aside_rows": {"source"},
+    "bbq_history_gap": {"source"},
     "bbq_family_dropped": {"family"},
 }
 """Labels, beside `cluster`, of metrics that are not about jobs and workers, by what their names begin with."""

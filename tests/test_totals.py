@@ -19,6 +19,7 @@ from exporter.page import MetricsPage
 from exporter.snapshot import Feed, JobsReading, Kind
 from exporter.totals import TotalsReader, totals
 from history import schema
+from history.batch import Gap, JobsBatch
 from history.counters import Count
 from history.database import open_database
 from history.rebuild import table_of
@@ -228,3 +229,29 @@ def by_rows(database: URL) -> dict[tuple[str, tuple[str, ...]], float]:
     finally:
         engine.dispose()
     return {key: value for key, value in found.items() if value}
+
+
+def test_gaps_are_told_of_each_source_once_the_history_was_looked_at(history: History) -> None:
+    board = Board()
+    board.add_cluster("c", "htcondor", 180)
+    for feed in (
+        Feed(kind=Kind.ACCOUNTING, queue="a"),
+        Feed(kind=Kind.ACCOUNTING, queue="b"),
+        Feed(kind=Kind.SCHEDULER),
+    ):
+        board.add_feed("c", feed, 60)
+    page = MetricsPage(board, history, 50_000)
+    assert "\nbbq_history_gaps{" not in page.text().decode()
+    now = datetime(2026, 11, 23, 12, tzinfo=UTC)
+    history.begin_cluster("c", "htcondor", None, now)
+    gaps = tuple(
+        Gap(now - timedelta(seconds=since), now - timedelta(seconds=until), said)
+        for since, until, said in ((600, 0, "jobs"), (500, 100, "runs"), (2000, 1900, "jobs"), (50, -50, "runs"))
+    )
+    history.save(JobsBatch(cluster="c", source="accounting:a", seen_at=now, jobs=[], gaps=gaps))
+    TotalsReader(history, ["c"], board.count, owners=10, interval_seconds=60).read()
+    found = page.text().decode()
+    for source, number, seconds in (("a", "4.0", "750.0"), ("b", "0.0", "0.0")):
+        assert f'\nbbq_history_gaps{{cluster="c",source="accounting:{source}"}} {number}\n' in found
+        assert f'\nbbq_history_gap_seconds{{cluster="c",source="accounting:{source}"}} {seconds}\n' in found
+    assert 'bbq_history_gaps{cluster="c",source="scheduler"}' not in found

@@ -97,6 +97,7 @@ def _history(history: History, board: Board) -> Iterator[Metric]:
         missing.add_metric((cluster,), count)
         verified.add_metric((cluster,), moment.timestamp())
     yield from (missing, verified)
+    yield from _gaps(history, board)
     aside = CounterMetricFamily(
         "bbq_history_set_aside_rows",
         "Rows that could not be understood or stored, and are kept raw.",
@@ -107,6 +108,23 @@ def _history(history: History, board: Board) -> Iterator[Metric]:
     for labels, count in sorted((none | dict(history.rows_set_aside)).items()):
         aside.add_metric(labels, count)
     yield aside
+
+
+def _gaps(history: History, board: Board) -> Iterator[Metric]:
+    """Give the gaps of the sources that are read, once the history has been looked at: none is 0."""
+    count = GaugeMetricFamily(
+        "bbq_history_gaps",
+        "Times of which the scheduler, or BBQ, has lost something; the newest hundred of a source.",
+        labels=_SOURCE,
+    )
+    seconds = GaugeMetricFamily("bbq_history_gap_seconds", "How long these times are together.", labels=_SOURCE)
+    looked_at = dict(history.gaps)
+    for cluster, name in sorted((cluster, status.feed.name) for cluster, status in board.statuses()):
+        if cluster in looked_at and not name.startswith("scheduler"):
+            number, length = looked_at[cluster].get(name, (0, 0.0))
+            count.add_metric((cluster, name), number)
+            seconds.add_metric((cluster, name), length)
+    yield from (count, seconds)
 
 
 def _spool(recorder: Recorder) -> Iterator[Metric]:

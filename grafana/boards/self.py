@@ -20,7 +20,7 @@ def board() -> Json:
         [
             ("Sources", 12, ((_sources(), 24),)),
             ("Sources", 8, ((_durations(), 12), (_calls(), 6), (_errors(), 6))),
-            ("History", 4, ((_up(), 4), (_missing(), 4), (_verified(), 4), (_spooled(), 4), (_aside(), 4), (_unknown(), 4))),
+            ("History", 4, ((_up(), 4), (_missing(), 4), (_lost(), 4), (_verified(), 3), (_spooled(), 3), (_aside(), 3), (_unknown(), 3))),
             ("History", 8, ((_lag(), 12), (_rows(), 12))),
             ("Schedulers", 8, ((_cycles(), 8), (_busy(), 8), (_queues(), 8))),
             ("This exporter", 8, ((_series(), 9), (_rpcs(), 9), (_dropped(), 6))),
@@ -110,6 +110,17 @@ def _missing() -> Json:
         now(f"sum(bbq_history_missing_jobs{_C})"),
         empty="Not verified yet",
         levels=((None, "green"), (1, RED)),
+    )
+
+
+def _lost() -> Json:
+    return number(
+        "Time with losses",
+        "Of which something was lost before it was read, of all sources together; bbq status and collections.gaps tell more.",
+        now(f"sum(bbq_history_gap_seconds{_C})"),
+        empty="Not looked at yet",
+        unit="s",
+        levels=((None, "green"), (1, ORANGE)),
     )
 
 

@@ -1,12 +1,12 @@
 """How fresh and how complete the history is, for each source."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, select
 
+from history.gaps import gap_seconds
 from history.questions import Scope, run
 from history.render import Answer
 from history.retired import retired_queues
@@ -49,13 +49,6 @@ class _Retired:
         if row.cluster not in self._queues:
             self._queues[row.cluster] = retired_queues(self._connection, row.cluster)
         return queue in self._queues[row.cluster]
-
-
-def gap_seconds(gaps: Sequence[Mapping[str, Any]]) -> float:
-    """Give how long the times are together of which something was lost before it could be read."""
-    return sum(
-        (datetime.fromisoformat(gap["until"]) - datetime.fromisoformat(gap["since"])).total_seconds() for gap in gaps
-    )
 
 
 def status(connection: Connection, scope: Scope) -> tuple[Answer, list[str]]:
