@@ -24,6 +24,8 @@ NOT_BEFORE = time(1, 30)
 SPREAD_SECONDS = 3600
 """Clusters begin at different minutes of an hour."""
 LOOK_SECONDS = 300.0
+LONGEST_PAUSE = timedelta(hours=2)
+"""What could not be read is tried again after LOOK_SECONDS, then after twice as long, at most so long."""
 
 
 class Verifier:
@@ -40,6 +42,11 @@ class Verifier:
         self._done: date | None = None
         self._partly: tuple[date, Findings, set[str]] | None = None
         """A day of which some feeds could not be read: what was found, and the feeds that are left."""
+        self._pause = timedelta(seconds=LOOK_SECONDS)
+        self._again_at: datetime | None = None
+        """When what is left of a day is tried again."""
+        self._put_off = ""
+        """Why the verification was put off, as it was said last."""
         self._loaded = False
 
     def start(self) -> None:
@@ -55,8 +62,7 @@ class Verifier:
             try:
                 self.look(datetime.now(UTC))
             except (SourceError, SQLAlchemyError, HistoryError) as error:
-                said = " ".join(str(error).split())[:500]
-                log.warning("verification put off", extra={"cluster": self._cluster.name, "error": said})
+                self._say_put_off("verification put off", str(error))
             except Exception:
                 log.exception("verification failed in BBQ itself", extra={"cluster": self._cluster.name})
 
@@ -77,6 +83,8 @@ class Verifier:
         feeds = accounting_feeds(self._source, self._recorder.known_queues(name) or ())
         together = Findings(found=[])
         if self._partly is not None and self._partly[0] == yesterday:
+            if self._again_at is not None and now < self._again_at:
+                return None
             together = self._partly[1]
             feeds = [feed for feed in feeds if feed.name in self._partly[2]]
         done = nightly(
@@ -92,18 +100,29 @@ class Verifier:
             return None
         found, away = done
         first_time = self._partly is None or self._partly[0] != yesterday
+        news = first_time or not away or bool(found.found)
         together.add(found)
         together.usage_days = found.usage_days
         Audit(self._history).note_verified(name, yesterday, together)
         if away:
-            self._partly = yesterday, together, set(away)
-            if first_time:
-                said = "; ".join(f"{feed}: {error}" for feed, error in sorted(away.items()))
-                log.warning("a part of the verification is put off", extra={"cluster": name, "error": said[:500]})
+            self._pause = timedelta(seconds=LOOK_SECONDS) if first_time else min(2 * self._pause, LONGEST_PAUSE)
+            self._partly, self._again_at = (yesterday, together, set(away)), now + self._pause
+            self._say_put_off(
+                "a part of the verification is put off",
+                "; ".join(f"{feed}: {error}" for feed, error in sorted(away.items())),
+            )
         else:
-            self._done, self._partly = yesterday, None
-        self._say(yesterday, together)
+            self._done, self._partly, self._again_at, self._put_off = yesterday, None, None, ""
+        if news:
+            self._say(yesterday, together)
         return together
+
+    def _say_put_off(self, what: str, why: str) -> None:
+        """Say why it was put off, once a reason: it is tried again all night."""
+        said = " ".join(why.split())[:500]
+        if said != self._put_off:
+            log.warning(what, extra={"cluster": self._cluster.name, "error": said})
+            self._put_off = said
 
     def _say(self, day: date, found: Findings) -> None:
         counts = {kind: found.count(kind) for kind in ("missing", "different", "extra")}

@@ -139,9 +139,7 @@ def _part(job: Job, seen: Job) -> list[Job]:
 def _tidy(job: Job) -> Job:
     """End the runs that cannot be going on, before another run or of a job that has ended; make parts of runs agree."""
     runs = job.runs
-    if any(run.ended_at is None for run in runs[:-1]) or (
-        runs and runs[-1].ended_at is None and job.ended_at is not None
-    ):
+    if any(run.ended_at is None for run in (runs[:-1] if job.ended_at is None else runs)):
         closed = list(runs)
         for place, run in enumerate(closed):
             later = closed[place + 1].started_at if place + 1 < len(closed) else job.ended_at

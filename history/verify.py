@@ -85,11 +85,14 @@ class Findings(msgspec.Struct, kw_only=True):
         """Add what came of a later window; a job with something in both counts once, as the worse of the two."""
         self.checked += more.checked
         self.changed += more.changed
-        known_jobs = {(each.native_id, each.submitted_at) for each in self.not_confirmed}
-        self.not_confirmed += [
-            each for each in more.not_confirmed if (each.native_id, each.submitted_at) not in known_jobs
-        ]
+        if more.not_confirmed:
+            known_jobs = {(each.native_id, each.submitted_at) for each in self.not_confirmed}
+            self.not_confirmed += [
+                each for each in more.not_confirmed if (each.native_id, each.submitted_at) not in known_jobs
+            ]
         self.taken_out += more.taken_out
+        if not more.found:
+            return  # of a year's windows most have nothing to say: what is known is not gone through for each
         places = {(each.native_id, each.submitted_at): place for place, each in enumerate(self.found)}
         requeued = {each.native_id: place for place, each in enumerate(self.found) if each.continues}
         for finding in more.found:

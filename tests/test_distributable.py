@@ -50,7 +50,7 @@ def test_steps_of_the_schema_are_plain() -> None:
     for path in sorted((ROOT / "history/migrations/versions").glob("*.py")):
         source = path.read_text()
         for word in ("alter_column", "Computed", "Identity", "TRIGGER", "CREATE VIEW", "create_foreign_key", "EXCLUDE"):
-            # numbers of runs did not fit: a rewrite of the big tables, once (history-wide: 19 s for 5 million jobs)
+            # numbers of runs did not fit: the big tables are rewritten, once (19 s for a history of 5 million jobs)
             assert word not in source or (path.name, word) == ("0006_shares.py", "alter_column"), (path.name, word)
 
 

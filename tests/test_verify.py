@@ -358,7 +358,6 @@ class Absent(Forgetful):
 
 
 def test_one_part_that_is_away_keeps_nobody_from_being_verified(filled: History, source: Source) -> None:
-    """H16."""
     absent: Any = Absent(source, SINCE)
     for work in (verify, recollect):
         parts = list(work(filled, "local", absent, accounting_feeds(absent, []), SINCE, UNTIL))
@@ -395,6 +394,24 @@ def test_each_night_the_day_before_is_verified_once(filled: History, source: Sou
     assert 3 <= next(status.calls for _, status in site.board.statuses()) <= 5
     assert site.verifier.look(tonight) is None
     assert Site(filled, source).verifier.look(tonight) is None  # also not after a restart
+
+
+def test_what_is_away_all_night_is_said_once_and_tried_ever_more_seldom(
+    filled: History, source: Source, caplog: pytest.LogCaptureFixture
+) -> None:
+    with filled._engine.begin() as connection:
+        connection.execute(update(schema.clusters).values(first_seen_at=SINCE - timedelta(days=9)))
+    day = SINCE.date()
+    tonight = datetime.combine(day + timedelta(days=1), datetime.min.time(), UTC) + timedelta(hours=3)
+    absent: Any = Absent(source, SINCE)
+    site = Site(filled, absent)
+    looked = [site.verifier.look(tonight + timedelta(minutes=5 * number)) is not None for number in range(37)]
+    # after 5, 10, 20, 40 and 80 minutes
+    assert [number for number, done in enumerate(looked) if done] == [0, 1, 3, 7, 15, 31]
+    assert [record.message for record in caplog.records if "put off" in record.message] == [
+        "a part of the verification is put off"
+    ]
+    assert sum("verified" in record.message for record in caplog.records) <= 1
 
 
 def chance_ids(connection: Any, day: date) -> Sequence[str]:

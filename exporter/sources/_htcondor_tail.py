@@ -112,7 +112,7 @@ class TailReader:
     @property
     def slow(self) -> bool:
         """Tell whether an answer did not come in time since the file was last read up to its end."""
-        return self._divided > 1
+        return self._divided > 1 or self._patience > 1
 
     def timed_out(self, answered: bool | None) -> None:
         """Ask for less next time, and wait longer for it.
@@ -169,8 +169,10 @@ class TailReader:
             step = self._take_window(tail, lines)
         else:
             step = self._take_following(tail, lines, now)
+        # each question goes through all that waits: few large pieces are less work than many small ones
+        self._divided = 1 if step.complete else max(1, self._divided // 2)
         if step.complete:
-            self._divided, self._patience = 1, 1
+            self._patience = 1
         return step
 
     def _take_newest(self, tail: Tail, lines: Sequence[bytes], now: datetime) -> Step:
