@@ -52,6 +52,7 @@ class ClusterPoller:
         self._feeds: dict[str, tuple[Feed, threading.Event]] = {}
         """What is being read, and what ends its thread."""
         self._next_closing = 0.0
+        self._remarks_due = False
         self._next_missing: dict[str, float] = {}
 
     def start(self) -> None:
@@ -76,6 +77,8 @@ class ClusterPoller:
         """Read and publish every feed of jobs and workers, and store all of it, one after the other."""
         for feed in self._find_feeds():
             self._poll(feed)
+        if self._remarks_due:
+            self._log_remarks()
         if self._recorder is not None:
             self._recorder.drain()
 
@@ -98,6 +101,10 @@ class ClusterPoller:
                     )
                     self._threads[feed.name] = thread
                     thread.start()
+            if self._remarks_due:
+                # every schedd is asked, also one that hangs: nobody waits for that
+                threading.Thread(target=self._log_remarks, name=f"{self._cluster.name} remarks", daemon=True).start()
+                self._remarks_due = False
             self._stop.wait(pause(self._cluster.interval, failures, time.monotonic() - began))
 
     def _find_feeds(self) -> Sequence[Feed]:
@@ -158,17 +165,21 @@ class ClusterPoller:
         if known is not None:
             return known
         version = self._source.version()
-        self._log_remarks()
+        self._remarks_due = True
         if self._recorder is not None:
             self._recorder.begin_cluster(self._cluster.name, self._cluster.scheduler, version)
         return version
 
     def _log_remarks(self) -> None:
         """Say once what the scheduler's settings keep from us."""
+        self._remarks_due = False
         try:
             remarks = self._source.remarks()
         except SourceError as error:
             log.debug("settings cannot be read", extra={"cluster": self._cluster.name, "error": str(error)})
+            return
+        except Exception:
+            log.exception("reading settings failed in BBQ itself", extra={"cluster": self._cluster.name})
             return
         for said in remarks:
             if _first_time((self._cluster.name, said)):

@@ -335,6 +335,28 @@ def test_while_the_database_is_away_nothing_is_retired(
     assert "jobs:b" in up(board)
 
 
+def test_settings_that_nobody_tells_keep_no_feed_waiting(
+    source: Scripted, poller: ClusterPoller, history: History, board: Board
+) -> None:
+    """Each schedd is asked for its settings, also one that hangs."""
+    hangs, read = threading.Event(), threading.Event()
+
+    def remarks() -> list[str]:
+        hangs.wait(120)
+        return []
+
+    def read_workers(feed: Feed) -> WorkersReading:
+        read.set()
+        return WorkersReading(taken_at=_now(), workers=[], queues=[])
+
+    source.remarks, source.read_workers = remarks, read_workers  # type: ignore[method-assign]
+    poller.start()
+    assert read.wait(60)
+    hangs.set()
+    poller.stop()
+    poller.join(60)
+
+
 def test_the_thread_of_a_retired_feed_ends(
     source: Scripted, poller: ClusterPoller, history: History, board: Board
 ) -> None:
