@@ -1,7 +1,7 @@
 """Periods in which something stayed as it was: settings of workers and queues, jobs held or suspended."""
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -47,8 +47,7 @@ def save_pauses(writer: Writer, before: Iterable[Job], after: Iterable[Job]) -> 
         if job.state == row["kind"] and (job.state_since is None or job.state_since <= row["started_at"]):
             about.discard(key)
             continue
-        ended_at = job.state_since or job.ended_at or writer.seen_at
-        ended_at = max(ended_at if job.ended_at is None else min(ended_at, job.ended_at), row["started_at"])
+        ended_at = _pause_end(row, was.get(key), job, writer.seen_at)
         changed.append({**row, "ended_at": ended_at, "span": schema.span_class(row["started_at"], ended_at)})
     for key in about:
         job = now.get(key)
@@ -69,6 +68,24 @@ def save_pauses(writer: Writer, before: Iterable[Job], after: Iterable[Job]) -> 
     writer.delete(schema.job_pauses, gone)
     unique = {(row["native_id"], row["submitted_at"], row["kind"], row["started_at"]): row for row in changed}
     writer.put(schema.job_pauses, list(unique.values()))
+
+
+def _pause_end(pause: Mapping[str, Any], before: Job | None, job: Job, seen_at: datetime) -> datetime:
+    """Return when a pause ended of a job that is in another state now.
+
+    HTCondor does not say since when a job runs again, but how long it has been suspended altogether.
+    """
+    begin: datetime = pause["started_at"]
+    ended_at = job.state_since if job.state_since is not None and job.state_since > begin else None
+    if pause["kind"] == State.SUSPENDED and before is not None:
+        lasted = _suspended(job) - _suspended(before)
+        ended_at = begin + timedelta(seconds=lasted) if lasted > 0 else ended_at
+    ended_at = ended_at or job.ended_at or seen_at
+    return max(ended_at if job.ended_at is None else min(ended_at, job.ended_at), begin)
+
+
+def _suspended(job: Job) -> int:
+    return int((job.details or {}).get("suspended_seconds") or 0)
 
 
 def _cut_at_ends(writer: Writer, ended: Mapping[tuple[str, datetime], Job]) -> None:

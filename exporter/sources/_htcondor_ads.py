@@ -81,7 +81,8 @@ _ON_SCHEDD = frozenset({7, 12})
 _PARALLEL = 11
 """The universe whose jobs run on several slots at once; what their ads say of CPUs and memory is of one of them."""
 HOLD_CODES = {
-    1: "UserRequest", 2: "GlobusGramError", 3: "JobPolicy", 4: "CorruptedCredential", 5: "JobPolicyUndefined",
+    0: "Unspecified", 1: "UserRequest", 2: "GlobusGramError", 3: "JobPolicy", 4: "CorruptedCredential",
+    5: "JobPolicyUndefined",
     6: "FailedToCreateProcess", 7: "UnableToOpenOutput", 8: "UnableToOpenInput", 9: "UnableToOpenOutputStream",
     10: "UnableToOpenInputStream", 11: "InvalidTransferAck", 12: "TransferOutputError", 13: "TransferInputError",
     14: "IwdError", 15: "SubmittedOnHold", 16: "SpoolingInput", 17: "JobShadowMismatch", 18: "InvalidTransferGoAhead",
@@ -310,8 +311,8 @@ def _times(value: _N | None, times: float) -> _N | None:
 
 
 def machine(slot: str) -> str:
-    """Give the machine of `slot1_3@wn1.example.org`."""
-    return slot.rpartition("@")[2]
+    """Give the machine of `slot1_3@wn1.example.org`; host names are the same however they are written."""
+    return slot.rpartition("@")[2].lower()
 
 
 def _exit_outcome(ad: Ad) -> Outcome:

@@ -30,7 +30,7 @@ def workers(ads: Sequence[Ad], unknown: list[UnknownValue]) -> list[Worker]:
             continue
         # host names are the same however they are written
         by_machine.setdefault(str(ad["Machine"]).lower(), []).append(ad)
-    return [_worker(str(slots[0]["Machine"]), slots, unknown) for _, slots in sorted(by_machine.items())]
+    return [_worker(name, slots, unknown) for name, slots in sorted(by_machine.items())]
 
 
 _SLOT_STATES = frozenset({"Owner", "Unclaimed", "Matched", "Claimed", "Preempting", "Backfill", "Drained"})
@@ -106,6 +106,7 @@ def _gpus(slots: Sequence[Ad]) -> tuple[Gpus, ...]:
     used: dict[str, float | None] = {}
     for slot in slots:
         left, whole = as_real(slot["GPUs"]), as_real(slot["TotalSlotGPUs"])
+        left = None if left is None else max(0.0, left)
         if not slot["PartitionableSlot"]:
             whole = left if left is not None else whole
             left = 0.0 if slot["State"] in ("Claimed", "Preempting") else whole

@@ -1,0 +1,591 @@
+"""What other sites' HTCondors say: ads and situations that no pool of ours had made by itself.
+
+Each is worked out by hand, and read as the daemon reads: source, snapshot, gauges, history, and the questions of bbq.
+"""
+
+import contextlib
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import classad2
+import pytest
+from sqlalchemy import URL, insert, select
+
+from exporter import windows
+from exporter.config import load
+from exporter.snapshot import Feed, Kind
+from exporter.sources import CommandFailed, NotAllowed
+from exporter.sources import _htcondor_reader as reader
+from exporter.sources import htcondor as htcondor_source
+from exporter.sources.htcondor import Settings, Source
+from history import schema
+from history.records import Outcome
+from history.rows import stored_jobs
+from history.store import History
+from tests.htcondor_says import SCHEDD, Pool, Site, at, completed, epoch, job, running, slot, source
+
+WORKERS, ACCOUNTING = Kind.WORKERS, Kind.ACCOUNTING
+GIB = 1 << 30
+HOUR = 3600
+
+
+@pytest.fixture
+def t() -> int:
+    """Give a moment of the day before yesterday: what happens lies behind it."""
+    day = (datetime.now(UTC) - timedelta(days=2)).replace(hour=6, minute=0, second=0, microsecond=0)
+    return int(day.timestamp())
+
+
+@pytest.fixture
+def pool() -> Pool:
+    return Pool()
+
+
+@pytest.fixture
+def site(pool: Pool, history: History, database: URL) -> Site:
+    return Site(pool, history, database)
+
+
+def rows(history: History, native_id: str) -> Any:
+    """Return the one stored job of an id."""
+    with history._engine.connect() as connection:
+        (found,) = stored_jobs(connection, "grid", [native_id])[native_id]
+    return found
+
+
+def seconds(moment: datetime | None) -> int | None:
+    return None if moment is None else int(moment.timestamp())
+
+
+# what accounting remembers, and who is away
+
+
+def test_a_late_record_makes_no_true_job_extra(site: Site, pool: Pool, t: int) -> None:
+    """A job of -spool enters the history days late, in front of what has been rotated away."""
+    pool.history[SCHEDD] = [completed(n, t + n, t + 60 * n, t + 60 * n + 30) for n in range(1, 11)]
+    site.poll(t + HOUR)
+    late = completed(90, t - 9 * 86_400, t - 8 * 86_400, t + 10)  # ended before all others, written after them
+    pool.history[SCHEDD] = [*pool.history[SCHEDD][6:], late]
+    site.poll(t + 2 * HOUR)
+    feeds = windows.accounting_feeds(site.source, [])
+    since, until = (datetime.fromtimestamp(t + hours * HOUR, UTC) for hours in (-1, 2))
+    for work in (windows.verify, windows.recollect):
+        (part,) = work(site.history, "grid", site.source, feeds, since, until)
+        assert part.findings.found == []
+        assert sorted(each.native_id for each in part.findings.not_confirmed) == [f"s#{n}.0" for n in range(1, 7)]
+    ended = site.bbq("search", "--ended-between", at(t), at(t + HOUR))
+    assert sorted(each["job_id"] for each in ended) == sorted([*(f"s#{n}.0" for n in range(1, 11)), "s#90.0"])
+
+
+def test_one_schedd_that_is_away_keeps_nobody_from_being_verified(history: History, database: URL, t: int) -> None:
+    """By hand and nightly."""
+    pool = Pool("away", "here")
+    site = Site(pool, history, database)
+    pool.history["here"] = [completed(1, t, t + 60, t + 90, schedd="here")]
+    site.poll(t + HOUR)
+    pool.history["here"].append(completed(2, t, t + 60, t + 90, schedd="here"))
+    pool.away = {"away"}
+    feeds = windows.accounting_feeds(site.source, [])
+    since, until = (datetime.fromtimestamp(t + hours * HOUR, UTC) for hours in (-1, 1))
+    parts = list(windows.verify(history, "grid", site.source, feeds, since, until))
+    assert [(part.feed.queue, part.findings.count("missing"), "away" in (part.error or "")) for part in parts] == [
+        ("away", 0, True),
+        ("here", 1, False),
+    ]
+    done = windows.nightly(
+        history, "grid", site.source, feeds, since.date(), lambda _: False, lambda _feed, _calls: None
+    )
+    assert done is not None and list(done[1]) == ["accounting:away"]
+    assert done[0].changed == 1 and len(site.bbq("search", "--queue", "here")) == 2  # and what was missing is there
+
+
+def test_an_id_that_nobody_can_ask_for_keeps_nobody_from_being_verified(
+    site: Site, pool: Pool, history: History, t: int
+) -> None:
+    """ProcId == 0999999 is no number to HTCondor, and would end the whole question."""
+    pool.history[SCHEDD] = [completed(18, t, t + 60, t + 90)]
+    site.poll(t + HOUR)
+    with history._engine.begin() as connection:
+        stored = connection.execute(select(schema.jobs)).mappings().one()
+        connection.execute(insert(schema.jobs).values({**stored, "native_id": "s#18.0999999"}))
+        connection.execute(insert(schema.jobs).values({**stored, "native_id": "s#18.7 || true"}))
+    feeds = windows.accounting_feeds(site.source, [])
+    since, until = (datetime.fromtimestamp(t + hours * HOUR, UTC) for hours in (-1, 1))
+    (part,) = windows.verify(history, "grid", site.source, feeds, since, until)
+    assert (part.error, part.findings.checked) == (None, 1)
+    assert sorted(each.native_id for each in part.findings.found) == ["s#18.0999999", "s#18.7 || true"]
+    named = site.source.read_named(feeds[0], ["s#18.0999999", "s#18.0", "s#18.7 || true"], until)
+    assert [each.native_id for each in named.jobs] == ["s#18.0"]
+    assert all("0999999" not in each.get("constraint", "") for each in pool.asked)
+
+
+# what is open
+
+
+def test_an_id_that_comes_again_ends_the_job_before_it(site: Site, pool: Pool, t: int) -> None:
+    """After the spool was lost, cluster 1 begins anew; seen by the daemon that runs, and by one that starts."""
+    pool.queue[SCHEDD] = [running(1, t, t + 10), running(2, t, t + 10), job(3, t)]
+    site.poll(t + 60)
+    assert site.gauge("bbq_jobs") == 3
+    pool.queue[SCHEDD] = [running(1, t + 600, t + 610), running(2, t, t + 10), job(3, t)]
+    site.poll(t + 660)
+    pool.queue[SCHEDD] = [running(1, t + 600, t + 610), job(3, t + 1200)]
+    site.restart()
+    site.poll(t + 1260)
+    (mine,) = site.bbq("top", "owners")
+    assert (mine["jobs"], mine["running"], mine["pending"]) == (2, 1, 1)
+    assert (site.gauge("bbq_jobs", state="running"), site.gauge("bbq_jobs", state="pending")) == (1, 1)
+    open_jobs = site.bbq("search", "--state", "running", "--state", "pending")
+    assert sorted((each["job_id"], each["submitted_at"]) for each in open_jobs) == [
+        ("s#1.0", at(t + 600)),
+        ("s#3.0", at(t + 1200)),
+    ]
+    (then,) = site.bbq("top", "owners", "--at", at(t + 300))
+    assert (then["running"], then["pending"]) == (2, 1)
+
+
+def test_a_submission_time_that_was_edited_makes_no_other_job(site: Site, pool: Pool, t: int) -> None:
+    """`condor_qedit QDate`: the id says when a job was submitted."""
+    pool.queue[SCHEDD] = [job(1, t, JobStatus=5, HoldReason="why", HoldReasonCode=1)]
+    site.poll(t + 60)
+    pool.queue[SCHEDD] = [job(1, t, QDate=t - 86_400)]
+    site.poll(t + 120)
+    pool.queue[SCHEDD] = []
+    pool.history[SCHEDD] = [completed(1, t, t + 130, t + 150, QDate=t - 86_400)]
+    site.poll(t + 180)
+    (only,) = site.bbq("search")
+    assert (only["job_id"], only["state"], only["submitted_at"]) == ("s#1.0", "ended", at(t))
+    assert site.bbq("top", "owners") == []
+
+
+# machines
+
+
+def test_backfill_slots_are_not_counted_twice(site: Site, pool: Pool, t: int) -> None:
+    """16 CPUs and 3 GPUs, of which 4 CPUs and 1 GPU are in use; the backfill slot offers all of it once more."""
+    pool.slots = [
+        slot("wn1", 16, 12, TotalSlotGPUs=3, GPUs=2, GPUs_DeviceName="A100", NumDynamicSlots=1),
+        slot(
+            "wn1", 16, 16, Name="backfill2@wn1", BackfillSlot=True, TotalSlotGPUs=3, GPUs=3, GPUs_DeviceName="A100",
+            ChildCpus="{ 2,1 }", NumDynamicSlots=2,
+        ),
+    ]  # fmt: skip
+    site.poll(t)
+    assert (site.gauge("bbq_worker_cpus"), site.gauge("bbq_worker_cpus_allocated")) == (16, 4)
+    assert (site.gauge("bbq_worker_gpus"), site.gauge("bbq_worker_gpus_allocated")) == (3, 1)
+    (worker,) = site.bbq("workers")
+    assert (worker["cpus"], worker["cpus_used"], worker["state"]) == (16, 4, "partial")
+    (gpus,) = site.bbq("gpus")["by model"]
+    assert (gpus["model"], gpus["gpus"], gpus["gpus_used"], gpus["gpus_free"]) == ("A100", 3, 1, 2)
+
+
+def test_two_models_of_gpus_on_one_machine(site: Site, pool: Pool, t: int) -> None:
+    """By device; what is left is told by device too."""
+    pool.slots = [
+        slot(
+            "wn1", 16, 16, TotalSlotGPUs=3, GPUs=1, GPUs_DeviceName="A100", GPUModels=json.dumps({"A100": 2, "H100": 1}),
+            FreeGPUModels=json.dumps({"A100": 1}),
+        ),
+    ]  # fmt: skip
+    site.poll(t)
+    assert [site.gauge("bbq_worker_gpus", model=model) for model in ("A100", "H100")] == [2, 1]
+    assert [site.gauge("bbq_worker_gpus_allocated", model=model) for model in ("A100", "H100")] == [1, 1]
+    found = {
+        each["model"]: (each["gpus"], each["gpus_used"], each["gpus_free"]) for each in site.bbq("gpus")["by model"]
+    }
+    assert found == {"A100": (2, 1, 1), "H100": (1, 1, 0)}
+
+
+def test_gpus_of_which_nobody_says_how_many_are_left_are_not_in_use(site: Site, pool: Pool, t: int) -> None:
+    """TotalSlotGPUs without GPUs: the gauge of what is in use is not there, and bbq counts what jobs say they hold."""
+    pool.slots = [slot("wn1", 16, 16, TotalSlotGPUs=3, GPUs_DeviceName="A100")]
+    pool.queue[SCHEDD] = [running(1, t, t + 10, GPUsProvisioned=1)]
+    site.poll(t + 60)
+    assert (site.gauge("bbq_worker_gpus"), site.gauge("bbq_worker_gpus_allocated")) == (3, None)
+    (gpus,) = site.bbq("gpus")["by model"]
+    assert (gpus["gpus"], gpus["gpus_used"], gpus["gpus_free"]) == (3, 1, 2)
+
+
+def test_the_reader_tells_devices_by_the_ads_of_each() -> None:
+    """In the process that reads: AssignedGPUs names the devices, each has an ad of its own, some are free."""
+    whole = classad2.ClassAd(
+        '[ Name = "slot1@wn1"; AssignedGPUs = "GPU-1,GPU-2,GPU-3"; AvailableGPUs = { GPUs_GPU_1, GPUs_GPU_3 };'
+        ' GPUs_DeviceName = "A100"; GPUs_GPU_1 = [ DeviceName = "A100" ]; GPUs_GPU_2 = [ DeviceName = "H100" ];'
+        " GPUs_GPU_3 = [ DeviceUuid = 3 ] ]"
+    )
+    told: list[Any] = [classad2.ClassAd({"Name": "slot1@wn1"}), classad2.ClassAd({"Name": "slot1@wn2"})]
+    reader._add_models(told, [whole])
+    assert json.loads(told[0]["GPUModels"]) == {"A100": 2, "H100": 1}
+    assert json.loads(told[0]["FreeGPUModels"]) == {"A100": 2}
+    assert "GPUModels" not in told[1]
+
+
+def test_slots_whose_owner_uses_them_are_no_free_ones(site: Site, pool: Pool, t: int) -> None:
+    """START is false there: no job is let in."""
+    gpus = {"TotalSlotGPUs": 2, "GPUs": 2, "GPUs_DeviceName": "A100"}
+    pool.slots = [slot("wn1", 8, 8, State="Owner", **gpus), slot("wn2", 8, 8, **gpus)]
+    site.poll(t)
+    assert site.gauge("bbq_worker_flag") == site.gauge("bbq_worker_flag", worker="wn1", flag="reserved") == 1
+    workers = {each["worker"]: each["flags"] for each in site.bbq("workers")}
+    assert workers == {"wn1": "reserved", "wn2": None}
+    (model,) = site.bbq("gpus")["by model"]
+    assert (model["gpus"], model["gpus_free"], model["gpus_unusable"]) == (4, 2, 2)
+
+
+def test_leftovers_below_zero_are_nothing_left(site: Site, pool: Pool, t: int) -> None:
+    """A slot of 8 CPUs that says -2 are left has 8 in use, and not 10."""
+    pool.slots = [slot("wn1", 8, 0, Cpus=-2, Memory=-512, TotalSlotGPUs=2, GPUs=-1, GPUs_DeviceName="A100")]
+    site.poll(t)
+    assert (site.gauge("bbq_worker_cpus"), site.gauge("bbq_worker_cpus_allocated")) == (8, 8)
+    assert (site.gauge("bbq_worker_memory_bytes"), site.gauge("bbq_worker_memory_allocated_bytes")) == (
+        8 * GIB,
+        8 * GIB,
+    )
+    assert (site.gauge("bbq_worker_gpus"), site.gauge("bbq_worker_gpus_allocated")) == (2, 2)
+    (worker,) = site.bbq("workers")
+    assert (worker["state"], worker["cpus_used"]) == ("full", 8)
+
+
+def test_a_slot_of_no_machine_is_named_and_left_out(site: Site, pool: Pool, t: int) -> None:
+    """Machine is an expression that is undefined: no worker is called None."""
+    pool.slots = [slot("wn1", 8, 8), slot("x", 4, 4, Machine=None, Name="slot1@nowhere")]
+    site.poll(t)
+    assert [each["worker"] for each in site.bbq("workers")] == ["wn1"]
+    assert site.gauge("bbq_unknown_values_total", field="htcondor_machine") == 1
+
+
+def test_one_machine_in_two_spellings_is_one(site: Site, pool: Pool, t: int) -> None:
+    """Host names are the same however they are written; its jobs say either."""
+    pool.slots = [
+        slot("WN1.Example.org", 8, 7, Name="slot1@WN1.Example.org"), slot("wn1.example.org", 8, 7, Name="slot2@wn1.example.org"),
+    ]  # fmt: skip
+    pool.queue[SCHEDD] = [
+        running(1, t, t + 10, "WN1.Example.org"), running(2, t, t + 10, "wn1.example.org"),
+    ]  # fmt: skip
+    site.poll(t + 60)
+    (worker,) = site.bbq("workers")
+    assert (worker["cpus"], worker["cpus_used"], worker["jobs"]) == (16, 2, 2)
+    (top,) = site.bbq("top", "workers")
+    assert (top["worker"], top["jobs"]) == (worker["worker"], 2)
+    assert site.gauge("bbq_worker_jobs", worker=worker["worker"]) == 2
+
+
+# jobs and what they hold
+
+
+def test_jobs_beside_the_schedd_hold_nothing_of_a_worker(site: Site, pool: Pool, t: int) -> None:
+    """500 DAGMans of an hour are no CPU; a local job with GPUs neither."""
+    dagmans = [running(n, t, t + 10, JobUniverse=7, RemoteHost=None, RequestCpus=1) for n in range(1, 501)]
+    local = running(501, t, t + 10, JobUniverse=12, RemoteHost=None, RequestGPUs=2)
+    pool.queue[SCHEDD] = [*dagmans, local, running(502, t, t + 10)]
+    site.poll(t + 60)
+    assert (site.gauge("bbq_jobs", state="running"), site.gauge("bbq_jobs_cpus", state="running")) == (502, 1)
+    assert not site.gauge("bbq_jobs_gpus", state="running")
+    (mine,) = site.bbq("top", "owners")
+    assert (mine["running"], mine["cpus"], mine["gpus"], mine["memory_bytes"]) == (502, 1, 0, GIB)
+    (queue,) = site.bbq("queues")
+    assert (queue["running"], queue["cpus_used"]) == (502, 1)
+    pool.queue[SCHEDD] = [local]
+    pool.history[SCHEDD] = [
+        completed(n, t, t + 10, t + 10 + HOUR, JobUniverse=7, LastRemoteHost=None, RemoteUserCpu=0.0, RemoteSysCpu=0.0)
+        for n in range(1, 501)
+    ]
+    pool.history[SCHEDD].append(completed(502, t, t + 10, t + 10 + HOUR, RemoteUserCpu=3000.0, RemoteSysCpu=60.0))
+    site.poll(t + 2 * HOUR)
+    assert site.bbq("top", "workers") == []
+    (held,) = site.bbq("efficiency", "--since", at(t))
+    assert (held["runs"], held["cpu_time_seconds"], held["wasted_cpu_seconds"]) == (501, HOUR, HOUR - 3060)
+
+
+def test_a_parallel_job_is_on_all_its_machines(site: Site, pool: Pool, t: int) -> None:
+    """Four nodes of 8 CPUs: two on wn1, one on wn2, one on wn3; it used 20 of its 32 CPUs for 100 s."""
+    hosts = "slot1_1@wn1,slot1_2@wn1,slot1_1@wn2,slot1_1@wn3"
+    parallel = {
+        "JobUniverse": 11, "RequestCpus": 8, "RequestMemory": 2048, "MinHosts": 4, "MaxHosts": 4, "CurrentHosts": 4,
+        "RemoteHosts": hosts, "RequestGPUs": 1,
+    }  # fmt: skip
+    pool.queue[SCHEDD] = [running(1, t, t + 10, **parallel), job(2, t, **parallel | {"RemoteHosts": None})]
+    site.poll(t + 60)
+    assert [site.gauge("bbq_jobs_cpus", state=state) for state in ("running", "pending")] == [32, 32]
+    assert site.gauge("bbq_jobs_gpus", state="running") == 4
+    (mine,) = site.bbq("top", "owners")
+    assert (mine["cpus"], mine["gpus"], mine["memory_bytes"]) == (32, 4, 8 * GIB)
+    on = {each["worker"]: (each["jobs"], each["cpus"], each["gpus"]) for each in site.bbq("top", "workers")}
+    assert on == {"wn1": (1, 16, 2), "wn2": (1, 8, 1), "wn3": (1, 8, 1)}
+    pool.queue[SCHEDD] = []
+    pool.history[SCHEDD] = [
+        completed(
+            1, t, t + 10, t + 110,
+            **parallel | {"LastRemoteHost": "slot1_1@wn1", "RemoteUserCpu": 1900.0, "RemoteSysCpu": 100.0},
+        )
+    ]  # fmt: skip
+    site.poll(t + 200)
+    (run,) = rows(site.history, "s#1.0").runs
+    assert (run.cpus, len(run.workers)) == (32, 3)
+    (held,) = site.bbq("efficiency", "--since", at(t))
+    assert (held["cpu_time_seconds"], held["cpu_efficiency"]) == (3200, 0.625)
+
+
+@pytest.mark.parametrize("first", ["history", "epochs"])
+def test_a_run_ends_when_the_jobs_own_record_says(site: Site, pool: Pool, t: int, first: str) -> None:
+    """On a busy schedd a short run's record is written before it is over: 3 s of 10, whichever is read first."""
+    records = {
+        "history": completed(1, t, t + 60, t + 70, LastRemoteWallClockTime=10.0),
+        "epochs": epoch(1, t, t + 60, t + 63, ExitCode=0, ExitBySignal=False),
+    }
+    for name in (first, "epochs" if first == "history" else "history"):
+        getattr(pool, name)[SCHEDD] = [records[name]]
+        site.poll(t + HOUR)
+    (run,) = rows(site.history, "s#1.0").runs
+    assert (seconds(run.started_at), seconds(run.ended_at), run.outcome) == (t + 60, t + 70, Outcome.COMPLETED)
+    (mine,) = site.bbq("top", "owners", "--since", at(t))
+    assert (mine["jobs"], mine["wall_time_seconds"]) == (1, 10)
+
+
+def test_a_record_that_ends_a_second_before_its_start_is_a_run(site: Site, pool: Pool, t: int) -> None:
+    """Clocks of whole seconds; it lasted for no time, and is not dropped."""
+    pool.epochs[SCHEDD] = [epoch(1, t, t + 60, t + 59, ExitCode=0, ExitBySignal=False)]
+    site.poll(t + HOUR, ACCOUNTING)
+    pool.history[SCHEDD] = [completed(2, t, t + 60, t + 59, LastRemoteWallClockTime=0.0)]
+    site.poll(t + HOUR, ACCOUNTING)
+    for native_id in ("s#1.0", "s#2.0"):
+        (run,) = rows(site.history, native_id).runs
+        assert seconds(run.ended_at) == seconds(run.started_at) == t + 60
+    (mine,) = site.bbq("top", "owners", "--since", at(t))
+    assert (mine["jobs"], mine["wall_time_seconds"]) == (2, 0)
+
+
+def test_suspensions_last_as_long_as_they_do(site: Site, pool: Pool, t: int) -> None:
+    """EnteredCurrentStatus stays at the start of the run; LastSuspensionTime is when it was suspended."""
+    pool.queue[SCHEDD] = [running(1, t, t + 10)]
+    site.poll(t + 60)
+    pool.queue[SCHEDD] = [running(1, t, t + 10, JobStatus=7, LastSuspensionTime=t + 100)]
+    site.poll(t + 120)
+    assert site.gauge("bbq_jobs", state="suspended") == 1
+    # HTCondor keeps the slot for it
+    assert site.gauge("bbq_jobs_cpus", state="suspended") == 1
+    pool.queue[SCHEDD] = [running(1, t, t + 10, CumulativeSuspensionTime=50, LastSuspensionTime=0)]
+    site.poll(t + 180)
+    pool.queue[SCHEDD] = [running(1, t, t + 10, JobStatus=7, CumulativeSuspensionTime=50, LastSuspensionTime=t + 200)]
+    site.poll(t + 240)
+    pool.queue[SCHEDD] = [running(1, t, t + 10, CumulativeSuspensionTime=80, LastSuspensionTime=0)]
+    site.poll(t + 300)
+    pauses = [
+        (each["pause"], each["started_at"], each["ended_at"]) for each in site.bbq("info", "job", "s#1.0")["pauses"]
+    ]
+    assert pauses == [("suspended", at(t + 100), at(t + 150)), ("suspended", at(t + 200), at(t + 230))]
+    (then,) = site.bbq("top", "owners", "--at", at(t + 110), "--state", "suspended")
+    assert (then["jobs"], then["cpus"]) == (1, 1)
+
+
+@pytest.mark.parametrize("code", [1006, 1034])
+def test_a_claim_that_was_gone_is_no_workers_fault(site: Site, pool: Pool, t: int, code: int) -> None:
+    """ "ClaimId not found" and the like are the schedd's and the startd's disagreement, not a broken worker."""
+    said = {"VacateReason": "ClaimId not found", "VacateReasonCode": code, "ExitBySignal": False}
+    for number in range(1, 11):
+        pool.epochs[SCHEDD] += [
+            epoch(number, t, t + 60 * number, t + 60 * number + 2, "wn1", **said, Owner=("alice", "bob")[number % 2])
+        ]
+    pool.history[SCHEDD] = [
+        completed(n, t, t + 900, t + 900 + HOUR, "wn2", Owner=("alice", "bob")[n % 2]) for n in range(1, 11)
+    ]
+    site.poll(t + 2 * HOUR)
+    found = site.bbq("failures", "--since", at(t))
+    assert found["workers"] == [] and found["outcomes"] == []
+    assert {run.outcome for n in range(1, 11) for run in rows(site.history, f"s#{n}.0").runs} == {
+        Outcome.PREEMPTED,
+        Outcome.COMPLETED,
+    }
+
+
+def test_what_a_worker_is_to_blame_for(site: Site, pool: Pool, t: int) -> None:
+    """And what is a worker's fault stays one."""
+    pool.epochs[SCHEDD] = [
+        epoch(1, t, t + 60, t + 62, VacateReason="Starter failed", VacateReasonCode=1007, ExitBySignal=False)
+    ]
+    site.poll(t + HOUR)
+    (found,) = site.bbq("failures", "--since", at(t))["outcomes"]
+    assert (found["outcome"], found["runs"]) == ("node_fail", 1)
+
+
+def test_a_node_of_a_dag_keeps_its_name(site: Site, pool: Pool, t: int) -> None:
+    """DAGNodeName, in the queue and in the history."""
+    pool.queue[SCHEDD] = [job(2, t, DAGManJobId=1, DAGNodeName="merge_7")]
+    site.poll(t + 60)
+    assert _fact(site.bbq("info", "job", "s#2.0"), "dag_node") == "merge_7"
+    pool.queue[SCHEDD] = []
+    pool.history[SCHEDD] = [completed(2, t, t + 60, t + 90, DAGManJobId=1, DAGNodeName="merge_7")]
+    site.poll(t + 120)
+    assert _fact(site.bbq("info", "job", "s#2.0"), "dag_node") == "merge_7"
+    assert _fact(site.bbq("info", "job", "s#2.0"), "dag_parent") == "s#1.0"
+
+
+def _fact(answer: Any, name: str) -> Any:
+    """Return what `bbq info job` says of a fact."""
+    facts = next(part for key, part in answer.items() if key.startswith("job"))
+    if isinstance(facts, dict):
+        return facts.get(name)
+    return {each["what"]: each["value"] for each in facts}.get(name)
+
+
+def test_schedds_that_keep_no_runs_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The default of 23.x; one of two is enough, and one that is away says nothing."""
+    pool = Pool("a", "b")
+    pool.without_epochs = {"b"}
+    pool.away = {"a"}
+    (said,) = source(pool).remarks()
+    assert "JOB_EPOCH_HISTORY" in said and "schedds" in said
+    pool.without_epochs = set()
+    assert list(source(pool).remarks()) == []
+
+
+# the process that reads
+
+
+class Bindings:
+    """HTCondor's bindings as the reader uses them: collectors that are dead, empty, or have ads; and a clock."""
+
+    def __init__(self, **collectors: Any) -> None:
+        self.collectors = collectors
+        self.seconds = 0.0
+        self.asked: list[str] = []
+        self.module = ModuleType("htcondor2")
+        self.param = {"QUERY_TIMEOUT": "20"}
+        fake: Any = self.module
+        fake.param = self.param
+        fake.HTCondorException = type("HTCondorException", (Exception,), {})
+        fake.Collector = self._collector
+        fake.AdTypes = type("AdTypes", (), dict.fromkeys(("Startd", "Schedd", "Collector", "Negotiator"), "any"))
+        fake.ping = self._ping
+
+    def _collector(self, host: str = "") -> Any:
+        bindings = self
+
+        class Collector:
+            def query(self, *_: Any) -> list[Any]:
+                return bindings._answer(host)
+
+        return Collector()
+
+    def _answer(self, host: str) -> list[Any]:
+        self.asked.append(host)
+        found = self.collectors[host]
+        if found == "hangs":
+            self.seconds += float(self.param["QUERY_TIMEOUT"])
+            raise RuntimeError("timed out")
+        if found in ("refused", "no route"):
+            raise RuntimeError("Failed to fetch ads")
+        return [classad2.ClassAd(ad) for ad in found]
+
+    def _ping(self, ad: Any, _: str) -> None:
+        said = {"127.0.0.1": "Failed to start command"}
+        raise RuntimeError(said[next(name for name in said if name in str(ad["MyAddress"]))])
+
+
+@pytest.fixture
+def played(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Bindings], Callable[..., bytes]]]:
+    """Give a way to run the reader here, with bindings that are made up."""
+
+    def play(bindings: Bindings) -> Callable[..., bytes]:
+        monkeypatch.setitem(sys.modules, "htcondor2", bindings.module)
+        if hasattr(reader, "resource"):
+            monkeypatch.setattr(reader.resource, "setrlimit", lambda *_: None)
+        clock = type("clock", (), {"monotonic": staticmethod(lambda: bindings.seconds)})
+        if hasattr(reader, "time"):
+            monkeypatch.setattr(reader, "time", clock)
+
+        def run(*_: Any, stdin: bytes, **__: Any) -> bytes:
+            if hasattr(reader, "_answered"):
+                reader._answered.clear()  # each question is a process of its own
+            output = io.StringIO()
+            stdin_text = io.StringIO(stdin.decode())
+            bindings.param["QUERY_TIMEOUT"] = "20"
+            with contextlib.redirect_stdout(output), monkeypatch.context() as patch:
+                patch.setattr(sys, "stdin", stdin_text)
+                try:
+                    reader.main()
+                except SystemExit as error:
+                    raise CommandFailed("exit code 3", output.getvalue().encode()) from error
+            return output.getvalue().encode()
+
+        monkeypatch.setattr(htcondor_source, "run", run)
+        return run
+
+    yield play
+
+
+def _pool_of(*collectors: str) -> Source:
+    return Source(Settings(name="grid", scheduler="htcondor", collectors=collectors, schedds=("s",)))
+
+
+def test_a_dead_first_collector_costs_one_short_try(
+    played: Callable[[Bindings], Callable[..., bytes]],
+) -> None:
+    """The first of two hangs: 4 s once, and then the good one is asked first, poll after poll."""
+    bindings = Bindings(dead="hangs", good=[slot("wn1", 8, 4)])
+    played(bindings)
+    pool = _pool_of("dead", "good")
+    for poll in range(3):
+        (worker,) = pool.read_workers(Feed(kind=WORKERS)).workers
+        assert (worker.cpus, worker.cpus_allocated) == (8, 4), poll
+    assert bindings.seconds == 4 and bindings.asked.count("dead") == 1
+
+
+def test_a_collector_that_has_just_started_is_not_believed(
+    played: Callable[[Bindings], Callable[..., bytes]],
+) -> None:
+    """It knows of no machine yet; the other one does. Where both know of none, there is none."""
+    bindings = Bindings(new=[], old=[slot("wn1", 8, 4)])
+    played(bindings)
+    assert len(_pool_of("new", "old").read_workers(Feed(kind=WORKERS)).workers) == 1
+    bindings.collectors["old"] = []
+    assert _pool_of("new", "old").read_workers(Feed(kind=WORKERS)).workers == []
+
+
+def test_a_pool_that_refuses_us_says_so(played: Callable[[Bindings], Callable[..., bytes]]) -> None:
+    """No, expired or wrong token: not the error of a dead host, but what to check."""
+    bindings = Bindings(**{"127.0.0.1": "refused"})
+    played(bindings)
+    with pytest.raises(
+        NotAllowed, match=r"the pool refuses us at 127\.0\.0\.1: authentication failed; check token_dir"
+    ):
+        _pool_of("127.0.0.1").read_workers(Feed(kind=WORKERS))
+    bindings.collectors = {"127.0.0.2": "no route"}
+    bindings._ping = lambda *_: (_ for _ in ()).throw(OSError("no route to host"))  # type: ignore[method-assign]
+    bindings.module.ping = bindings._ping  # type: ignore[attr-defined]
+    with pytest.raises(CommandFailed, match="no collector answers"):
+        _pool_of("127.0.0.2").read_workers(Feed(kind=WORKERS))
+
+
+def test_a_token_directory_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    written = tmp_path / "bbq.yaml"
+    written.write_text(
+        "clusters:\n  - name: grid\n    scheduler: htcondor\n    collectors: [cm]\n    token_directory: /nowhere/tokens\n"
+    )
+    with pytest.raises(Exception, match=r"token_directory /nowhere/tokens: no such folder"):
+        load(written)
+
+
+BOMB = """
+import json, resource, classad2
+from exporter.sources import _htcondor_reader as reader
+doubled = "; ".join(f"x{n} = strcat(x{n - 1},x{n - 1},x{n - 1},x{n - 1})" for n in range(1, 12))
+bomb = classad2.ClassAd(f'[ Owner = "mallory"; x0 = "{"y" * 100}"; {doubled}; RequestMemory = size(x11) ]')
+usual = classad2.ClassAd('[ Owner = "alice"; MemoryUsage = 900; RequestMemory = ifThenElse(MemoryUsage > 500, 2048, 1) ]')
+rows = [reader._row(ad, ["Owner", "RequestMemory"], classad2.ExprTree, classad2.Value) for ad in (bomb, usual)]
+print(json.dumps([rows, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10]))
+"""
+
+
+def test_an_expression_that_wants_any_amount_of_memory_costs_its_value() -> None:
+    """Five hundred characters of somebody's RequestMemory that want 400 MB; the job stays, and so do the others."""
+    done = subprocess.run([sys.executable, "-c", BOMB], capture_output=True, text=True, check=True)
+    found, mebibytes = json.loads(done.stdout)
+    assert found == [["mallory", None], ["alice", 2048]] and mebibytes < 200
