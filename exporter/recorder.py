@@ -314,6 +314,7 @@ class Recorder:
                 jobs=observed,
                 whole_queue=before is None,
                 queue=feed.queue,
+                unmade=reading.unmade,
                 interval_seconds=float(interval),
                 gaps=gaps,
             )

@@ -7,7 +7,7 @@ from enum import StrEnum
 import msgspec
 
 from history.batch import Gap
-from history.records import Job, Queue, Waiting, Worker
+from history.records import Job, Queue, Unmade, Worker
 
 
 class Kind(StrEnum):
@@ -35,21 +35,6 @@ class Feed(msgspec.Struct, frozen=True, kw_only=True):
     def name(self) -> str:
         """Give the value of the `source` label: `jobs`, or `jobs:sched1.example.org`."""
         return self.kind.value if self.queue is None else f"{self.kind.value}:{self.queue}"
-
-
-class Unmade(msgspec.Struct, frozen=True, kw_only=True):
-    """Jobs that were submitted but that the scheduler has not made records of yet (HTCondor late materialization)."""
-
-    owner: str
-    account: str | None = None
-    vo: str | None = None
-    queue: str | None = None
-    count: int
-    requested_cpus: float | None = None
-    requested_memory_bytes: int | None = None
-    requested_gpus: float | None = None
-    submitted_at: datetime | None = None
-    waiting: Waiting = Waiting.NOT_MADE_YET
 
 
 class UnknownValue(msgspec.Struct, frozen=True):

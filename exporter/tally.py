@@ -73,5 +73,5 @@ def tally(reading: JobsReading) -> Tally:
         queue = unmade.queue or ""
         amount = jobs[unmade.owner, unmade.account or "", unmade.vo or "", queue, State.PENDING.value]
         amount.add(unmade.count, unmade.requested_cpus, unmade.requested_gpus, unmade.requested_memory_bytes)
-        pending[queue, unmade.waiting.value] += unmade.count
+        pending[queue, Waiting.NOT_MADE_YET.value] += unmade.count
     return Tally(jobs=dict(jobs), pending=pending, oldest=oldest, on_worker=on_worker, native=native)

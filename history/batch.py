@@ -4,7 +4,7 @@ from datetime import datetime
 
 import msgspec
 
-from history.records import Job, Queue, Worker
+from history.records import Job, Queue, Unmade, Worker
 
 
 class Gap(msgspec.Struct, frozen=True):
@@ -25,6 +25,8 @@ class JobsBatch(msgspec.Struct, frozen=True, kw_only=True, tag="jobs"):
     whole_queue: bool = False
     """These are all the jobs that have not ended (of `queue`): what else is open has left."""
     queue: str | None = None
+    unmade: tuple[Unmade, ...] | None = None
+    """All submissions (of `queue`) of which jobs are not made yet; None says nothing of them."""
     watermark: str | None = None
     """Moves with the rows; None leaves it where it is."""
     reached_at: datetime | None = None

@@ -161,6 +161,33 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     runs: tuple[Run, ...] = ()
 
 
+class Unmade(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A submission of which the scheduler has not made all jobs yet (HTCondor's late materialization).
+
+    Jobs are made in the order of their numbers, and each has the submission's time as its own.
+    """
+
+    native_id: str
+    """What its jobs' ids begin with: `schedd#77` of `schedd#77.0`."""
+    submitted_at: datetime
+    owner: str
+    account: str | None = None
+    vo: str | None = None
+    queue: str | None = None
+    jobs: int
+    """All of its jobs, made or not."""
+    made: int
+    requested_cpus: float | None = None
+    """What each job asks for."""
+    requested_memory_bytes: int | None = None
+    requested_gpus: float | None = None
+
+    @property
+    def count(self) -> int:
+        """Return how many are not made yet: they wait."""
+        return self.jobs - self.made
+
+
 class Gpus(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The GPUs of one model on one worker."""
 

@@ -357,6 +357,28 @@ queue_settings = Table(
     Column("settings", _json(), nullable=False),
 )
 
+late_submissions = Table(
+    "late_submissions",
+    metadata,
+    _cluster(),
+    Column("native_id", _key_text(), primary_key=True),
+    Column("submitted_at", UtcDateTime, primary_key=True),
+    _moment("ended_at"),
+    _key("owner"),
+    _words("account"),
+    _words("vo"),
+    _words("queue"),
+    Column("jobs", Integer, nullable=False),
+    Column("made", Integer, nullable=False),
+    Column("requested_cpus", Double),
+    Column("requested_memory_bytes", BigInteger),
+    Column("requested_gpus", Double),
+)
+"""Submissions of which not all jobs were made at once (HTCondor): of `jobs`, those from number `made` on have no row.
+
+One row tells of every moment, for jobs that are made later have the submission's time: from then on they wait.
+"""
+
 collections = Table(
     "collections",
     metadata,

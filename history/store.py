@@ -22,6 +22,7 @@ from history.batch import Batch, Gap, JobsBatch, WorkersBatch
 from history.counters import Count
 from history.database import is_away
 from history.gaps import gap_seconds
+from history.late import note_made, save_unmade
 from history.merge import left
 from history.pages import save_page
 from history.periods import save_periods, save_seen, save_use, worker_settings
@@ -256,6 +257,9 @@ class History:
             for page in _pages(jobs):
                 each = self._save_or_split(writer, batch, page, pruned_before, blame_months)
                 changed, new = changed + each[0], new + each[1]
+            note_made(writer, jobs)
+            if batch.unmade is not None or batch.whole_queue:
+                save_unmade(writer, batch.queue, batch.unmade or ())
             new += self._finish(writer, batch)
         return changed, new
 

@@ -171,7 +171,8 @@ class Site:
     def bbq(self, *arguments: str) -> Any:
         """Return what bbq answers, as JSON."""
         result = CliRunner().invoke(command, [*arguments, "--format", "json", "--database", self._url])
-        assert result.exit_code == 0, result.output
+        # what is read at made-up moments of the past is stale
+        assert result.exit_code == 0 or arguments[0] == "status", result.output
         return json.loads(result.stdout)
 
 

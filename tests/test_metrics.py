@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from exporter.board import Board
 from exporter.gauges import families
 from exporter.page import MetricsPage
-from exporter.snapshot import Feed, JobsReading, Kind, UnknownValue, Unmade, WorkersReading
+from exporter.snapshot import Feed, JobsReading, Kind, UnknownValue, WorkersReading
 from exporter.sources import Source
 from exporter.sources.demo import Settings as Demo
 from exporter.sources.demo import Source as DemoSource
@@ -27,7 +27,7 @@ from exporter.sources.htcondor import Source as HTCondorSource
 from exporter.sources.slurm import Settings as Slurm
 from exporter.sources.slurm import Source as SlurmSource
 from exporter.totals import TotalsReader, totals
-from history.records import Gpus, Job, Outcome, State, Waiting, Worker, WorkerFlag, WorkerState
+from history.records import Gpus, Job, Outcome, State, Unmade, Waiting, Worker, WorkerFlag, WorkerState
 from history.store import History
 from tests.conftest import missing
 from tests.replay import commands, pool
@@ -259,7 +259,7 @@ def test_owners_beyond_the_top_are_put_together_and_sums_stay() -> None:
 
 
 def test_unmade_jobs_count_and_bookkeeping_does_not() -> None:
-    unmade = (Unmade(owner="bob", queue="q", count=36, requested_cpus=1.0),)
+    unmade = (Unmade(native_id="q#5", submitted_at=NOW, owner="bob", queue="q", jobs=40, made=4, requested_cpus=1.0),)
     page = board_of(job(1), job(2, routed_to="3.0"), job(3, state=State.ENDED), unmade=unmade)[1].text().decode()
     counted: Counter[str] = Counter()
     for labels, value in samples(page)["bbq_jobs"].items():

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
-from exporter.snapshot import UnknownValue, Unmade
+from exporter.snapshot import UnknownValue
 from exporter.sources import _htcondor_who as who
 from exporter.sources._htcondor_values import (
     Ad,
@@ -26,7 +26,7 @@ from exporter.sources._htcondor_values import (
     as_whole_text,
 )
 from exporter.vo import Vos
-from history.records import Job, Outcome, Run, RunWorker, State, Waiting
+from history.records import Job, Outcome, Run, RunWorker, State, Unmade, Waiting
 
 _N = TypeVar("_N", int, float)
 _WHO = (
@@ -342,20 +342,26 @@ def _run_outcome(ad: Ad) -> Outcome:
     return Outcome.PREEMPTED
 
 
-def unmade(ad: Ad, vos: Vos = who.AS_SAID) -> Unmade | None:
-    """Read a cluster's own ad: the procs that were submitted but have no record of their own yet."""
-    total, made = as_whole(ad["TotalSubmitProcs"]), as_whole(ad["JobMaterializeNextProcId"])
+def unmade(ad: Ad, schedd: str | None, vos: Vos = who.AS_SAID) -> Unmade | None:
+    """Read a cluster's own ad: the procs that were submitted but have no record of their own yet.
+
+    Raises KeyError, ValueError, TypeError when it is no such ad.
+    """
+    total, made = as_code(ad["TotalSubmitProcs"]), as_code(ad["JobMaterializeNextProcId"])
     if total is None or made is None or total <= made:
         return None
     return Unmade(
+        native_id=f"{schedd}#{int(ad['ClusterId'])}",
+        submitted_at=_submitted(ad),
+        queue=schedd,
         owner=as_key(ad["Owner"]) or "(unknown)",
         account=who.account(ad),
         vo=who.vo(ad, vos),
-        count=total - made,
+        jobs=total,
+        made=max(0, made),
         requested_cpus=as_real(ad["RequestCpus"]),
         requested_memory_bytes=as_bytes(ad["RequestMemory"]),
         requested_gpus=as_real(ad["RequestGPUs"]),
-        submitted_at=as_moment(ad["QDate"]),
     )
 
 

@@ -11,12 +11,25 @@ from typing import Annotated
 import msgspec
 
 from exporter.config import Cluster, Config, Duration
-from exporter.snapshot import AccountingPage, Feed, JobsReading, Kind, SchedulerReading, Unmade, WorkersReading
+from exporter.snapshot import AccountingPage, Feed, JobsReading, Kind, SchedulerReading, WorkersReading
 from exporter.sources import AnswerUnreadable, CommandFailed
 from exporter.sources._demo_plan import GIB, plan
 from exporter.sources._demo_site import BY_USER, NO_INPUT, OUT_OF_RESOURCES, Site, utc
 from exporter.sources._demo_things import Factory, Share, SimJob, SimRun, SimWorker
-from history.records import Gpus, Job, Outcome, Queue, Run, RunWorker, State, Waiting, Worker, WorkerFlag, WorkerState
+from history.records import (
+    Gpus,
+    Job,
+    Outcome,
+    Queue,
+    Run,
+    RunWorker,
+    State,
+    Unmade,
+    Waiting,
+    Worker,
+    WorkerFlag,
+    WorkerState,
+)
 
 PAGE = 5_000
 
@@ -341,15 +354,17 @@ def _unmade(factory: Factory) -> Unmade:
     template = factory.template
     owner, account, vo = template.owner
     return Unmade(
+        native_id=template.native_id.rpartition(".")[0],
+        submitted_at=utc(template.submit),
         owner=owner,
         account=account,
         vo=vo,
         queue=template.queue,
-        count=factory.total - factory.made,
+        jobs=factory.total,
+        made=factory.made,
         requested_cpus=float(template.cpus),
         requested_memory_bytes=template.memory,
         requested_gpus=0.0,
-        submitted_at=utc(template.submit),
     )
 
 

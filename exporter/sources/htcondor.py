@@ -28,7 +28,6 @@ from exporter.snapshot import (
     Kind,
     SchedulerReading,
     UnknownValue,
-    Unmade,
     WorkersReading,
 )
 from exporter.sources import (
@@ -48,7 +47,7 @@ from exporter.sources._htcondor_tail import MOST_PARTS, MOST_PATIENCE, Step, Tai
 from exporter.sources._htcondor_values import Ad, ad_of, version
 from exporter.sources._htcondor_who import Vo
 from exporter.vo import Vos
-from history.records import Job
+from history.records import Job, Unmade
 from history.retired import RETIRED_AFTER
 
 log = logging.getLogger(__name__)
@@ -174,7 +173,7 @@ class Source:
             if isinstance(read, Job):
                 jobs.append(read)
             elif read is not None:
-                unmade.append(msgspec.structs.replace(read, queue=feed.queue))
+                unmade.append(read)
         unknown = tuple(value for _, values in now.values() for value in values)
         refuse_rubbish(
             f"queue of {feed.queue}", len(lines), [value for value in unknown if value.field == "htcondor_job"]
@@ -193,7 +192,7 @@ class Source:
         try:
             ad = ad_of(ads.QUEUE, json.loads(line))
             if ad["ProcId"] is None:
-                return ads.unmade(ad, self._vos), unknown
+                return ads.unmade(ad, schedd, self._vos), unknown
             return ads.live(ad, unknown, schedd, self._vos), unknown
         except (KeyError, ValueError, TypeError, OverflowError, OSError) as error:
             return None, [UnknownValue("htcondor_job", f"{error!r}: {line[:300]!r}")]

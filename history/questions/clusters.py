@@ -6,6 +6,7 @@ from sqlalchemy import Connection, func, select
 
 from history.questions import Scope, run
 from history.questions.moment import in_queue
+from history.questions.unmade import unmade
 from history.questions.workers import at_moment
 from history.render import Answer
 from history.schema import clusters as table
@@ -30,7 +31,7 @@ def clusters(connection: Connection, scope: Scope) -> Answer:
     query = select(
         queued.c.cluster, queued.c.state, func.count(), func.sum(queued.c.cpus), func.sum(queued.c.gpus)
     ).group_by(queued.c.cluster, queued.c.state)
-    owners = select(queued.c.cluster, func.count(func.distinct(queued.c.owner))).group_by(queued.c.cluster)
+    owners = select(queued.c.cluster, queued.c.owner).distinct()
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     used: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
     for cluster, state, count, cpus, gpus in run(connection, scope, query):
@@ -41,7 +42,12 @@ def clusters(connection: Connection, scope: Scope) -> Answer:
             used[cluster][1] += float(gpus or 0)
     read = select(collections.c.cluster, func.max(collections.c.last_success_at)).group_by(collections.c.cluster)
     seen = {row[0]: row[1] for row in run(connection, scope, read)}
-    who = {row[0]: row[1] for row in run(connection, scope, owners)}
+    who: dict[str, set[str]] = defaultdict(set)
+    for cluster, owner in run(connection, scope, owners):
+        who[cluster].add(owner)
+    for row in unmade(connection, scope):
+        counts[row.cluster]["pending"] += row.jobs
+        who[row.cluster].add(row.owner)
     whole = {
         row[0]
         for row in run(
@@ -58,7 +64,7 @@ def clusters(connection: Connection, scope: Scope) -> Answer:
         states = counts[row.cluster]
         # of a queue that has not been stored yet nothing is known, which is not zero
         jobs = (
-            (*used[row.cluster], states["running"], states["pending"], states["held"], who.get(row.cluster, 0))
+            (*used[row.cluster], states["running"], states["pending"], states["held"], len(who[row.cluster]))
             if row.cluster in whole or states or scope.at is not None
             else (None,) * 6
         )

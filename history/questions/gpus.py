@@ -10,9 +10,10 @@ from sqlalchemy import Connection, func, select
 
 from history.questions import Scope, placed_runs, run
 from history.questions.moment import holding, in_queue
+from history.questions.unmade import unmade
 from history.questions.workers import at_moment, loads_at
 from history.render import Answer
-from history.schema import run_workers, runs, worker_use
+from history.schema import late_submissions, run_workers, runs, worker_use
 
 UNTOLD = "(not said)"
 """The model of GPUs of which it is not told which of several they are."""
@@ -159,10 +160,15 @@ def _waiting(connection: Connection, scope: Scope) -> Sequence[Any]:
         select(*who, func.count(), func.sum(queued.c.gpus), func.min(queued.c.submitted_at))
         .where(queued.c.gpus > 0, queued.c.state == "pending")
         .group_by(*who)
-        .order_by(func.sum(queued.c.gpus).desc(), queued.c.owner)
-        .limit(scope.limit)
     )
-    return run(connection, scope, query)
+    found = {tuple(row[:3]): row[3:] for row in run(connection, scope, query)}
+    for row in unmade(connection, scope, late_submissions.c.requested_gpus > 0):
+        key = row.cluster, row.queue, row.owner
+        jobs, gpus, oldest = found.get(key, (0, 0.0, row.submitted_at))
+        found[key] = jobs + row.jobs, float(gpus) + row.gpus, min(oldest, row.submitted_at)
+    rows = [(*key, *sums) for key, sums in found.items()]
+    rows.sort(key=lambda row: (-row[4], row[2]))
+    return rows[: scope.limit]
 
 
 def _parts(connection: Connection, scope: Scope) -> Answer:

@@ -1,5 +1,6 @@
 """Everything about one owner, account, VO or queue, on one screen."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -9,8 +10,10 @@ from history.names import known, meant, nearest
 from history.questions import AskError, Scope, run
 from history.questions.moment import HOLDING, holding, in_queue, period_at
 from history.questions.period import NOT_FAILED
+from history.questions.unmade import unmade
+from history.records import State, Waiting
 from history.render import Answer
-from history.schema import jobs, queue_settings, runs, usage_daily
+from history.schema import jobs, late_submissions, queue_settings, runs, usage_daily
 from history.spans import seconds_between
 from history.when import local
 
@@ -50,6 +53,10 @@ def info(connection: Connection, scope: Scope, kind: str, name: str) -> list[Ans
     where = f" in {', '.join(scope.clusters)}" if scope.clusters else ""
     scope.notes.append(f"{name} is known, but has nothing{where} {when} or in the days before")
     return [answer for answer in answers if answer.key == "queued"]
+
+
+def _unmade(connection: Connection, scope: Scope, kind: str, name: str) -> Sequence[Any]:
+    return unmade(connection, scope, late_submissions.c[kind] == name)
 
 
 def _article(word: str) -> str:
@@ -94,7 +101,15 @@ def _queued(connection: Connection, scope: Scope, kind: str, name: str, when: st
         .order_by(queued.c.cluster, queued.c.queue, queued.c.state)
     )
     columns = ("cluster", "queue", "state", "jobs", "cpus", "gpus", "memory_bytes", "oldest_submitted_at")
-    return Answer(columns, run(connection, scope, query), title=f"{name} {when}", key="queued", bar="jobs")
+    found = {tuple(row[:3]): row[3:] for row in run(connection, scope, query)}
+    for row in _unmade(connection, scope, kind, name):
+        key = row.cluster, row.queue, State.PENDING.value
+        jobs_, *asked, oldest = found.get(key, (0, None, None, None, row.submitted_at))
+        more = (row.cpus, row.gpus, row.memory_bytes)
+        together = (one if two is None else float(one or 0) + two for one, two in zip(asked, more, strict=True))
+        found[key] = (jobs_ + row.jobs, *together, min(oldest, row.submitted_at))
+    rows = [(*key, *found[key]) for key in sorted(found, key=str)]
+    return Answer(columns, rows, title=f"{name} {when}", key="queued", bar="jobs")
 
 
 def _waiting(connection: Connection, scope: Scope, kind: str, name: str) -> Answer:
@@ -115,7 +130,13 @@ def _waiting(connection: Connection, scope: Scope, kind: str, name: str) -> Answ
         .order_by(func.count().desc(), jobs.c.reason)
         .limit(SHOWN)
     )
-    return Answer(columns, run(connection, scope, query), title="why they wait", key="waiting", bar="jobs")
+    rows: list[Any] = list(run(connection, scope, query))
+    late = _unmade(connection, scope, kind, name)
+    if late:
+        oldest = min(row.submitted_at for row in late)
+        rows.append((Waiting.NOT_MADE_YET.value, None, sum(row.jobs for row in late), oldest))
+        rows.sort(key=lambda row: -row[2])
+    return Answer(columns, rows[:SHOWN], title="why they wait", key="waiting", bar="jobs")
 
 
 def _shares(connection: Connection, scope: Scope, kind: str, name: str, when: str) -> Answer:
@@ -154,13 +175,14 @@ def _within(connection: Connection, scope: Scope, kind: str, name: str, when: st
     queued = in_queue(scope, lambda table: [table.c[kind] == name])
     running = func.sum(case((queued.c.state.in_(HOLDING), 1), else_=0))
     cpus = func.sum(case((queued.c.state.in_(HOLDING), queued.c.cpus), else_=0))
-    query = (
-        select(queued.c[other], func.count(), running, cpus)
-        .group_by(queued.c[other])
-        .order_by(cpus.desc().nulls_last(), func.count().desc(), queued.c[other])
-        .limit(scope.limit or SHOWN)
-    )
-    rows = run(connection, scope, query)
+    query = select(queued.c[other], func.count(), running, cpus).group_by(queued.c[other])
+    found = {row[0]: tuple(row[1:]) for row in run(connection, scope, query)}
+    for row in _unmade(connection, scope, kind, name):
+        count, holds, held = found.get(row._mapping[other], (0, 0, 0))
+        found[row._mapping[other]] = count + row.jobs, holds, held
+    rows = [(who, *sums) for who, sums in found.items()]
+    rows.sort(key=lambda row: (-float(row[3] or 0), -row[1], row[0] or ""))
+    rows = rows[: scope.limit or SHOWN]
     if kind == "owner" and len(rows) < 2:
         rows = []
     return Answer((other, "jobs", "running", "cpus"), rows, title=f"by {other} {when}", key=f"by_{other}", bar="cpus")

@@ -1,12 +1,14 @@
 """The queues: what waits and runs in each, its capacity, its state and since when."""
 
 from collections import defaultdict
-from typing import Any
+from datetime import datetime
 
+import msgspec
 from sqlalchemy import Connection, case, func, select
 
 from history.questions import Scope, run
 from history.questions.moment import HOLDING, in_queue, period_at
+from history.questions.unmade import unmade
 from history.questions.workers import at_moment
 from history.render import Answer
 from history.schema import queue_settings
@@ -15,6 +17,39 @@ COLUMNS = (
     "cluster", "queue", "state", "jobs", "running", "pending", "held", "owners", "cpus_used", "cpus", "gpus_used",
     "gpus", "workers", "workers_down", "oldest_pending_at", "since_at",
 )  # fmt: skip
+
+
+class _Queued(msgspec.Struct):
+    """What waits and runs in a queue."""
+
+    jobs: int = 0
+    running: int = 0
+    pending: int = 0
+    held: int = 0
+    owners: set[str] = set()
+    cpus: float = 0.0
+    gpus: float = 0.0
+    oldest: datetime | None = None
+
+    def add(
+        self,
+        owner: str,
+        jobs: int,
+        running: int,
+        pending: int,
+        held: int,
+        cpus: float | None,
+        gpus: float | None,
+        oldest: datetime | None,
+    ) -> None:
+        self.jobs += jobs
+        self.running += running
+        self.pending += pending
+        self.held += held
+        self.owners.add(owner)
+        self.cpus += float(cpus or 0)
+        self.gpus += float(gpus or 0)
+        self.oldest = min((each for each in (self.oldest, oldest) if each is not None), default=None)
 
 
 def queues(connection: Connection, scope: Scope) -> Answer:
@@ -34,16 +69,20 @@ def queues(connection: Connection, scope: Scope) -> Answer:
     query = select(
         queued.c.cluster,
         queued.c.queue,
+        queued.c.owner,
         func.count(),
         func.sum(case((holds, 1), else_=0)),
         func.sum(case((queued.c.state == "pending", 1), else_=0)),
         func.sum(case((queued.c.state == "held", 1), else_=0)),
-        func.count(func.distinct(queued.c.owner)),
         func.sum(case((holds, queued.c.cpus), else_=0)),
         func.sum(case((holds, queued.c.gpus), else_=0)),
         func.min(case((queued.c.state == "pending", queued.c.submitted_at))),
-    ).group_by(queued.c.cluster, queued.c.queue)
-    jobs: dict[tuple[str, str], Any] = {(row[0], row[1] or ""): row[2:] for row in run(connection, scope, query)}
+    ).group_by(queued.c.cluster, queued.c.queue, queued.c.owner)
+    jobs: dict[tuple[str, str], _Queued] = defaultdict(_Queued)
+    for cluster, name, *whose in run(connection, scope, query):
+        jobs[cluster, name or ""].add(*whose)
+    for row in unmade(connection, scope):
+        jobs[row.cluster, row.queue or ""].add(row.owner, row.jobs, 0, row.jobs, 0, None, None, row.submitted_at)
     table = queue_settings
     settings = {
         (row.cluster, row.queue): row
@@ -52,13 +91,14 @@ def queues(connection: Connection, scope: Scope) -> Answer:
     rows = []
     for key in sorted({*settings, *jobs}):
         setting = settings.get(key)
-        count, running, pending, held, owners, cpus, gpus, oldest = jobs.get(key, (0, 0, 0, 0, 0, 0, 0, None))
+        its = jobs.get(key) or _Queued()
         room = capacity.get(key)
         rows.append(
             (
-                key[0], key[1] or None, None if setting is None else setting.state, count, running, pending, held,
-                owners, cpus, None if room is None else room[0], gpus, None if room is None else room[1] or None,
-                None if room is None else room[2], None if room is None else room[3], oldest,
+                key[0], key[1] or None, None if setting is None else setting.state, its.jobs, its.running,
+                its.pending, its.held, len(its.owners), its.cpus, None if room is None else room[0],
+                its.gpus, None if room is None else room[1] or None,
+                None if room is None else room[2], None if room is None else room[3], its.oldest,
                 None if setting is None else setting.started_at,
             )
         )  # fmt: skip

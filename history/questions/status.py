@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Row, func, select
 
 from history.gaps import gap_seconds
 from history.questions import Scope, run
+from history.questions.unmade import unmade
 from history.render import Answer
 from history.retired import retired_queues
 from history.schema import collections, jobs
@@ -65,6 +66,9 @@ def status(connection: Connection, scope: Scope) -> tuple[Answer, list[str]]:
     for cluster, queue, count in run(connection, scope, counts):
         open_jobs[cluster, "jobs"] += count
         open_jobs[cluster, f"jobs:{queue}"] += count
+    for row in unmade(connection, scope):
+        open_jobs[row.cluster, "jobs"] += row.jobs
+        open_jobs[row.cluster, f"jobs:{row.queue}"] += row.jobs
     rows = []
     stale: list[str] = []
     gone = _Retired(connection, now)

@@ -10,6 +10,7 @@ from history.questions.days import days_of, first_day
 from history.questions.ended import ended_on_workers
 from history.questions.moment import HOLDING, held_cpus, holding, in_queue, lending
 from history.questions.period import NOT_FAILED, used_in
+from history.questions.unmade import unmade
 from history.questions.workers import loads_at
 from history.questions.workers import used as used_of
 from history.records import State
@@ -85,6 +86,11 @@ def _now(connection: Connection, scope: Scope, thing: str, by: str, state: str |
     for name, its_state, count, cpus, gpus, memory in run(connection, scope, waiting):
         counts[name][its_state] += count
         asked[name, its_state] = float(cpus or 0), float(gpus or 0), float(memory or 0)
+    for row in unmade(connection, scope):
+        name, waits = row._mapping[THINGS[thing]], State.PENDING.value
+        counts[name][waits] += row.jobs
+        before, more = asked.get((name, waits), (0, 0, 0)), (row.cpus, row.gpus, row.memory_bytes)
+        asked[name, waits] = (before[0] + (more[0] or 0), before[1] + (more[1] or 0), before[2] + (more[2] or 0))
     held = {name: tuple(float(value or 0) for value in sums) for name, *sums in run(connection, scope, held_by)}
     place = {"cpus": 0, "gpus": 1, "memory": 2}
 

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, func, select
 
 from history.questions import Scope, run
 from history.questions.moment import in_queue
+from history.questions.unmade import unmade
 from history.render import Answer
 from history.schema import jobs
 from history.spans import first_started_between, seconds_between
@@ -42,6 +43,9 @@ def waits(connection: Connection, scope: Scope, by: str, since: datetime, until:
     still: dict[tuple[str, str], Counter[int]] = defaultdict(Counter)
     for cluster, name, submitted, count in run(connection, scope, waiting):
         still[cluster, name or ""][max(0, round((now - submitted).total_seconds()))] += count
+    for row in unmade(connection, scope):
+        name = row._mapping[by] or ""
+        still[row.cluster, name][max(0, round((now - row.submitted_at).total_seconds()))] += row.jobs
     answers = [
         _answer(by, done, scope, f"waited, of those that started since {local(since)}", "started"),
         _answer(by, still, scope, "have waited, of those that still do", "pending"),
