@@ -171,7 +171,7 @@ class ClusterPoller:
         return version
 
     def _log_remarks(self) -> None:
-        """Say once what the scheduler's settings keep from us."""
+        """Say once what the scheduler's settings keep from us, in the log and in the history."""
         self._remarks_due = False
         try:
             remarks = self._source.remarks()
@@ -181,6 +181,9 @@ class ClusterPoller:
         except Exception:
             log.exception("reading settings failed in BBQ itself", extra={"cluster": self._cluster.name})
             return
+        if self._recorder is not None:
+            version = self._board.clusters()[self._cluster.name][1]
+            self._recorder.begin_cluster(self._cluster.name, self._cluster.scheduler, version, remarks)
         for said in remarks:
             if _first_time((self._cluster.name, said)):
                 log.warning("the scheduler does not tell all", extra={"cluster": self._cluster.name, "said": said})

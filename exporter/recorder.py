@@ -9,7 +9,7 @@ a thread of its own empties when the database is back.
 import logging
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -48,7 +48,7 @@ class Recorder:
         self._changed = threading.Condition()
         self._stopping = False
         self._stop = threading.Event()
-        self._clusters: dict[str, tuple[str, str | None]] = {}
+        self._clusters: dict[str, tuple[str, str | None, Sequence[str] | None]] = {}
         self._begun: set[str] = set()
         self._door = threading.RLock()
         """Held while a batch is stored or spooled, so that they keep their order."""
@@ -75,17 +75,19 @@ class Recorder:
             thread.join(max(0.0, deadline - time.monotonic()))
         return not any(thread.is_alive() for thread in self._threads)
 
-    def begin_cluster(self, cluster: str, scheduler: str, version: str | None) -> None:
+    def begin_cluster(
+        self, cluster: str, scheduler: str, version: str | None, remarks: Sequence[str] | None = None
+    ) -> None:
         """Note that a cluster exists; the database is told with the first write."""
-        self._clusters[cluster] = scheduler, version
+        self._clusters[cluster] = scheduler, version, remarks
         self._begun.discard(cluster)
 
     def _begin(self, cluster: str) -> None:
         """Make the database ready for a cluster's rows, which it may not have been when the daemon started."""
         if cluster not in self._begun:
             self._history.prepare()
-            scheduler, version = self._clusters.get(cluster, ("", None))
-            self._history.begin_cluster(cluster, scheduler, version, _now())
+            scheduler, version, remarks = self._clusters.get(cluster, ("", None, None))
+            self._history.begin_cluster(cluster, scheduler, version, _now(), remarks)
             self._begun.add(cluster)
 
     def known_queues(self, cluster: str) -> list[str] | None:

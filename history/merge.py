@@ -295,7 +295,7 @@ def _fold_run(old: Run, new: Run, latest: bool) -> Run:
 
 _OF_RUNS = (
     "cpus", "gpus", "memory_bytes", "used_cpu_seconds", "used_memory_bytes", "used_gpu_seconds",
-    "used_gpu_memory_bytes", "suspended_seconds",
+    "used_gpu_memory_bytes", "suspended_seconds", "reason",
 )  # fmt: skip
 """What stays true of a run when a better record of it does not mention it."""
 

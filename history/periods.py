@@ -63,11 +63,20 @@ def save_pauses(writer: Writer, before: Iterable[Job], after: Iterable[Job]) -> 
                 "ended_at": None,
                 "span": schema.OPEN_SPAN,
                 "reason": job.reason,
+                "code": hold_code(job),
             }
         )
     writer.delete(schema.job_pauses, gone)
     unique = {(row["native_id"], row["submitted_at"], row["kind"], row["started_at"]): row for row in changed}
     writer.put(schema.job_pauses, list(unique.values()))
+
+
+def hold_code(job: Job) -> str | None:
+    """Return why a job is held in a word: the name of HTCondor's code, or Slurm's reason, which is one."""
+    if job.state is not State.HELD:
+        return None
+    named = (job.details or {}).get("hold_reason")
+    return str(named) if named else job.reason if job.reason and " " not in job.reason else None
 
 
 def _pause_end(pause: Mapping[str, Any], before: Job | None, job: Job, seen_at: datetime) -> datetime:

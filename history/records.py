@@ -85,6 +85,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     outcome: Outcome | None = None
     exit_code: int | None = None
     exit_signal: int | None = None
+    reason: str | None = None
+    """Why it was taken off its worker, in a word of the scheduler's, where it says: the name of a hold's code."""
     cpus: float | None = None
     gpus: float | None = None
     memory_bytes: int | None = None

@@ -28,7 +28,7 @@ _SAME = (
 _RUN_SAME = (
     "attempt_at", "started_at", "ended_at", "cpus", "gpus", "memory_bytes", "outcome", "exit_code", "exit_signal",
     "used_cpu_seconds", "used_memory_bytes", "used_gpu_seconds", "used_gpu_memory_bytes", "suspended_seconds",
-    "resized", "run_started_at", "accounted",
+    "resized", "run_started_at", "reason", "accounted",
 )  # fmt: skip
 
 _SHARE = ("worker", "cpus", "gpus", "memory_bytes", "gpu_models", "gpu_parts")
@@ -89,6 +89,7 @@ def rows_of(job: Job, cluster: str, seen_at: datetime, into: Rows) -> None:
             "ended_at": end,
             "span": schema.span_class(begin, end),
             "reason": None,
+            "code": None,
         }
 
 

@@ -221,6 +221,7 @@ runs = Table(
     Column("suspended_seconds", Integer),
     _moment("run_started_at"),
     Column("resized", Boolean, nullable=False),
+    _words("reason"),
     CheckConstraint(_OPEN_CHECK, name="open_span"),
     postgresql_partition_by="RANGE (submitted_at)",
     sqlite_with_rowid=False,
@@ -281,6 +282,7 @@ job_pauses = Table(
     _moment("ended_at"),
     Column("span", SmallInteger, nullable=False),
     Column("reason", Text),
+    _words("code"),
     CheckConstraint(_OPEN_CHECK, name="open_span"),
     postgresql_partition_by="RANGE (submitted_at)",
     sqlite_with_rowid=False,
@@ -307,7 +309,7 @@ clusters = _thing(
     _cluster(),
     Column("scheduler", _key_text(), nullable=False),
     Column("version", Text),
-    more=[_moment("pruned_before")],
+    more=[_moment("pruned_before"), Column("remarks", _json())],
 )
 workers = _thing("workers", _cluster(), Column("worker", _key_text(), primary_key=True))
 queues = _thing("queues", _cluster(), Column("queue", _key_text(), primary_key=True))

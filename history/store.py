@@ -102,8 +102,19 @@ class History:
                 connection = connection.execution_options(isolation_level="REPEATABLE READ")
             yield connection
 
-    def begin_cluster(self, cluster: str, scheduler: str, version: str | None, now: datetime) -> None:
-        """Note that a cluster exists; needed before anything of it can be saved."""
+    def begin_cluster(
+        self,
+        cluster: str,
+        scheduler: str,
+        version: str | None,
+        now: datetime,
+        remarks: Sequence[str] | None = None,
+    ) -> None:
+        """Note that a cluster exists; needed before anything of it can be saved.
+
+        Args:
+            remarks: what its settings keep from us; None leaves what is known.
+        """
         with self.writing(cluster, now) as writer:
             query = select(schema.clusters).where(schema.clusters.c.cluster == cluster)
             known = writer.connection.execute(query).mappings().one_or_none()
@@ -114,6 +125,7 @@ class History:
                 "first_seen_at": known["first_seen_at"] if known else now,
                 "last_seen_at": now,
                 "pruned_before": known["pruned_before"] if known else None,
+                "remarks": list(remarks) if remarks is not None else known["remarks"] if known else None,
             }
             writer.put(schema.clusters, [row])
 

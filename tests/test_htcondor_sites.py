@@ -16,16 +16,21 @@ from typing import Any
 
 import classad2
 import pytest
+from click.testing import CliRunner
 from sqlalchemy import URL, insert, select
 
 from exporter import windows
+from exporter.board import Board
 from exporter.config import load
+from exporter.poller import ClusterPoller
+from exporter.recorder import Recorder
 from exporter.snapshot import Feed, Kind
 from exporter.sources import CommandFailed, NotAllowed
 from exporter.sources import _htcondor_reader as reader
 from exporter.sources import htcondor as htcondor_source
 from exporter.sources.htcondor import Settings, Source
 from history import schema
+from history.cli import command
 from history.prune import prune
 from history.records import Outcome
 from history.rows import stored_jobs
@@ -305,7 +310,8 @@ def test_jobs_beside_the_schedd_hold_nothing_of_a_worker(site: Site, pool: Pool,
     assert (held["runs"], held["cpu_time_seconds"], held["wasted_cpu_seconds"]) == (501, HOUR, HOUR - 3060)
 
 
-def test_a_parallel_job_is_on_all_its_machines(site: Site, pool: Pool, t: int) -> None:
+@pytest.mark.parametrize("named", [{}, {"RemoteHosts": None}])
+def test_a_parallel_job_is_on_all_its_machines(site: Site, pool: Pool, t: int, named: dict[str, Any]) -> None:
     """Four nodes of 8 CPUs: two on wn1, one on wn2, one on wn3; it used 20 of its 32 CPUs for 100 s."""
     hosts = "slot1_1@wn1,slot1_2@wn1,slot1_1@wn2,slot1_1@wn3"
     parallel = {
@@ -324,7 +330,7 @@ def test_a_parallel_job_is_on_all_its_machines(site: Site, pool: Pool, t: int) -
     pool.history[SCHEDD] = [
         completed(
             1, t, t + 10, t + 110,
-            **parallel | {"LastRemoteHost": "slot1_1@wn1", "RemoteUserCpu": 1900.0, "RemoteSysCpu": 100.0},
+            **parallel | named | {"LastRemoteHost": "slot1_1@wn1", "RemoteUserCpu": 1900.0, "RemoteSysCpu": 100.0},
         )
     ]  # fmt: skip
     site.poll(t + 200)
@@ -436,7 +442,7 @@ def _fact(answer: Any, name: str) -> Any:
     return {each["what"]: each["value"] for each in facts}.get(name)
 
 
-def test_schedds_that_keep_no_runs_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_schedds_that_keep_no_runs_are_named() -> None:
     """The default of 23.x; one of two is enough, and one that is away says nothing."""
     pool = Pool("a", "b")
     pool.without_epochs = {"b"}
@@ -445,6 +451,65 @@ def test_schedds_that_keep_no_runs_are_named(tmp_path: Path, caplog: pytest.LogC
     assert "JOB_EPOCH_HISTORY" in said and "schedds" in said
     pool.without_epochs = set()
     assert list(source(pool).remarks()) == []
+
+
+def test_status_says_what_settings_keep_from_bbq(history: History, database: URL, pool: Pool) -> None:
+    """So that nobody misses runs without a word; when the setting is there, nothing is said any more."""
+    board = Board()
+    board.add_cluster("grid", "htcondor", 1e9)
+    url = database.render_as_string(hide_password=False)
+    for without, times in (({SCHEDD}, 1), ({SCHEDD}, 1), (set(), 0)):
+        pool.without_epochs = without
+        board.set_version("grid", None)  # as a daemon that starts
+        recorder = Recorder(history)
+        ClusterPoller(source(pool)._settings, source(pool), board, recorder).poll_once()
+        result = CliRunner().invoke(command, ["status", "--database", url])
+        assert result.output.count("JOB_EPOCH_HISTORY") == times, result.output
+
+
+def test_held_jobs_and_failures_by_the_name_of_their_code(site: Site, pool: Pool, t: int) -> None:
+    """Each hold has a sentence of its own, with figures of that job; the code says what they have in common."""
+
+    def hold(number: int, code: int, since: int, owner: str = "alice") -> dict[str, Any]:
+        said = {
+            "HoldReason": f"Error from slot1@wn{number}: {number} MB",
+            "HoldReasonCode": code,
+            "HoldReasonSubCode": 2,
+        }
+        return job(number, t, JobStatus=5, EnteredCurrentStatus=since, Owner=owner, **said)
+
+    out = {"VacateReason": "held", "ExitBySignal": False}
+    pool.queue[SCHEDD] = [hold(1, 13, t + 70), hold(2, 13, t + 80, "bob"), hold(3, 1, t + 90), hold(4, 34, t + 95)]
+    pool.epochs[SCHEDD] = [
+        epoch(1, t, t + 10, t + 70, **out, VacateReasonCode=13, HoldReasonCode=13),
+        epoch(2, t, t + 10, t + 80, **out, VacateReasonCode=13, HoldReasonCode=13, Owner="bob"),
+        epoch(3, t, t + 10, t + 90, **out, VacateReasonCode=1, HoldReasonCode=1),
+        epoch(4, t, t + 10, t + 95, **out, VacateReasonCode=34, HoldReasonCode=34),
+        epoch(5, t, t + 10, t + 96, VacateReason="Starter failed", VacateReasonCode=1007, ExitBySignal=False),
+    ]
+    site.poll(t + 100)
+    pool.queue[SCHEDD] = [job(1, t, EnteredCurrentStatus=t + 200), *pool.queue[SCHEDD][1:], hold(6, 4711, t + 210)]
+    site.poll(t + 220)
+    found = site.bbq("failures", "--since", at(t), "--until", at(t + HOUR))
+    assert [(each["outcome"], each["reason"], each["runs"], each["owners"]) for each in found["outcomes"]] == [
+        ("failed", "TransferInputError", 2, 2),
+        ("node_fail", "StarterError", 1, 1),
+        ("out_of_memory", "JobOutOfResources", 1, 1),
+    ]
+    held = {each["reason"]: (each["put_on_hold"], each["still_held"], each["owners"]) for each in found["holds"]}
+    assert held == {
+        "TransferInputError": (2, 1, 2), "UserRequest": (1, 1, 1), "JobOutOfResources": (1, 1, 1), "4711": (1, 1, 1),
+    }  # fmt: skip
+    early = site.bbq("failures", "--since", at(t + 85), "--until", at(t + 150))["holds"]
+    assert {each["reason"]: (each["put_on_hold"], each["still_held"]) for each in early} == {
+        "TransferInputError": (0, 2), "UserRequest": (1, 1), "JobOutOfResources": (1, 1),
+    }  # fmt: skip
+    waiting = site.bbq("info", "queue", SCHEDD)["waiting"]
+    assert {each["reason"]: each["jobs"] for each in waiting if each["waiting"] is None} == {
+        "TransferInputError": 1, "UserRequest": 1, "JobOutOfResources": 1, "4711": 1,
+    }  # fmt: skip
+    assert site.gauge("bbq_jobs", state="held") == 4
+    assert _fact(site.bbq("info", "job", "s#2.0"), "hold_subcode") == 2
 
 
 # jobs that are not made yet

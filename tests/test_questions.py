@@ -303,13 +303,18 @@ def test_percentiles_are_waits_that_somebody_had() -> None:
 
 def test_failures_put_the_black_hole_first(ask: Ask) -> None:
     found = answer(ask("failures", "--since", moment(-12), "--until", moment(12), "--format", "json"))
-    workers, outcomes, owners = found.values()
+    workers, outcomes, owners, holds = found.values()
     assert [(row["worker"], row["suspicion"], row["failed"], row["runs"], row["owners_failed"]) for row in workers] == [
         ("n2", "black hole", 9, 10, 3)
     ]
     assert workers[0]["mean_failed_run_seconds"] == 180 and workers[0]["failed_share_elsewhere"] == 0
     assert [(row["outcome"], row["exit_code"], row["runs"], row["owners"]) for row in outcomes] == [("failed", 1, 9, 3)]
     assert [(row["owner"], row["failed"]) for row in owners] == [("alice", 3), ("bob", 3), ("carol", 3)]
+    assert [(row["reason"], row["put_on_hold"], row["still_held"], row["owners"]) for row in holds] == [
+        ("JobHeldUser", 1, 0, 1)
+    ]
+    while_held = answer(ask("failures", "--since", moment(0), "--until", moment(2), "--format", "json"))["holds"]
+    assert [(row["reason"], row["put_on_hold"], row["still_held"]) for row in while_held] == [("JobHeldUser", 0, 1)]
 
 
 def test_one_owners_failures_are_no_black_hole(ask: Ask, history: History) -> None:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from msgspec.structs import replace
 
 from exporter.snapshot import UnknownValue
+from exporter.sources import _htcondor_ends as ends
 from exporter.sources import _htcondor_who as who
 from exporter.sources._htcondor_values import (
     Ad,
@@ -80,26 +81,6 @@ _ON_SCHEDD = frozenset({7, 12})
 """Universes (scheduler, local) whose jobs run beside the schedd: they have no shadow and hold nothing of a worker."""
 _PARALLEL = 11
 """The universe whose jobs run on several slots at once; what their ads say of CPUs and memory is of one of them."""
-HOLD_CODES = {
-    0: "Unspecified", 1: "UserRequest", 2: "GlobusGramError", 3: "JobPolicy", 4: "CorruptedCredential",
-    5: "JobPolicyUndefined",
-    6: "FailedToCreateProcess", 7: "UnableToOpenOutput", 8: "UnableToOpenInput", 9: "UnableToOpenOutputStream",
-    10: "UnableToOpenInputStream", 11: "InvalidTransferAck", 12: "TransferOutputError", 13: "TransferInputError",
-    14: "IwdError", 15: "SubmittedOnHold", 16: "SpoolingInput", 17: "JobShadowMismatch", 18: "InvalidTransferGoAhead",
-    19: "HookPrepareJobFailure", 20: "MissedDeferredExecutionTime", 21: "StartdHeldJob", 22: "UnableToInitUserLog",
-    23: "FailedToAccessUserAccount", 24: "NoCompatibleShadow", 25: "InvalidCronSettings", 26: "SystemPolicy",
-    27: "SystemPolicyUndefined", 32: "MaxTransferInputSizeExceeded", 33: "MaxTransferOutputSizeExceeded",
-    34: "JobOutOfResources", 35: "InvalidDockerImage", 36: "FailedToCheckpoint", 37: "EC2UserError",
-    38: "EC2InternalError", 39: "EC2AdminError", 40: "EC2ConnectionProblem", 41: "EC2ServerError",
-    42: "EC2InstancePotentiallyLostError", 43: "PreScriptFailed", 44: "PostScriptFailed",
-    45: "SingularityTestFailed", 46: "JobDurationExceeded", 47: "JobExecuteExceeded", 48: "HookShadowPrepareJobFailure",
-    49: "CannotSwitchPrimaryGroup",
-}  # fmt: skip
-"""Names of HoldReasonCode (HTCondor's condor_holdcodes.h)."""
-_WORKER_FAILED = frozenset({1007, 1008, 1012, 1024, 1031, 1036})
-"""VacateReasonCode: StarterError, ReconnectFailed, StartdException, ScratchDirError, ActivationRefusedBroken and
--Unhealthy. A claim that could not be activated for another reason (1006 of 23.x, the rest of 1026 to 1035) was on its
-way out already: condor_vacate_job makes some (tried on 23.9 and 25.14)."""
 
 
 def identity(ad: Ad) -> tuple[str, str]:
@@ -149,7 +130,7 @@ def ended(ad: Ad, schedd: str | None = None, vos: Vos = who.AS_SAID) -> Job:
     if end is None:
         raise ValueError("neither CompletionDate nor EnteredCurrentStatus")
     # a job removed after it had completed (left in the queue by -spool) did complete
-    outcome = Outcome.CANCELLED if status == 3 and completed is None else _exit_outcome(ad)
+    outcome = Outcome.CANCELLED if status == 3 and completed is None else ends.exit_outcome(ad)
     runs: tuple[Run, ...] = ()
     if ad["RoutedToJobId"] is None and ad["JobCurrentStartDate"]:
         run = _run(ad, running=False, ended_at=end, outcome=outcome, accounted=True)
@@ -187,7 +168,7 @@ def epoch(ad: Ad, schedd: str | None = None, vos: Vos = who.AS_SAID) -> Job:
     written = as_moment(ad["EpochWriteDate"])
     if written is None or not ad["JobCurrentStartDate"]:
         raise ValueError("an epoch without EpochWriteDate or JobCurrentStartDate")
-    run = _run(ad, running=True, ended_at=written, outcome=_run_outcome(ad), accounted=True)
+    run = _run(ad, running=True, ended_at=written, outcome=ends.run_outcome(ad), accounted=True)
     return _job(ad, schedd, vos, state=State.UNKNOWN, native_state=None, runs=(run,))
 
 
@@ -219,7 +200,7 @@ def _job(ad: Ad, schedd: str | None, vos: Vos, **fields: Any) -> Job:
         "universe": universe if universe != 5 else None,
         "dag_node": as_text(ad.get("DAGNodeName")),
         "hold_code": code,
-        "hold_reason": None if code is None else HOLD_CODES.get(code, str(code)),
+        "hold_reason": None if code is None else ends.HOLD_CODES.get(code, str(code)),
         "hold_subcode": as_code(ad.get("HoldReasonSubCode")) if code is not None else None,
         "suspended_seconds": as_whole(ad.get("CumulativeSuspensionTime")) or None,
         "token_issuer": as_key(who.issuer(ad)),
@@ -262,7 +243,11 @@ def _run(
     by_signal = bool(ad["ExitBySignal"])
     slots = _slots(ad, running=running)
     used = as_total(ad.get("RemoteUserCpu"), ad.get("RemoteSysCpu")) if over else None
-    hosts: float = max(1, len(slots)) if slots else _hosts_wanted(ad)
+    hosts = _hosts_wanted(ad)
+    if as_whole(ad["JobUniverse"]) == _PARALLEL and ad.get("RemoteHosts"):
+        hosts = float(max(1, len(slots)))
+    elif hosts > 1:
+        slots = []  # a record that names one of its hosts: those that the queue told of stay
     if as_whole(ad["JobUniverse"]) in _ON_SCHEDD:
         slots, hosts, used = [], 0.0, None
     workers = Counter(machine(slot) for slot in slots)
@@ -273,6 +258,7 @@ def _run(
         outcome=outcome,
         exit_code=as_code(ad["ExitCode"]) if over and not by_signal else None,
         exit_signal=as_code(ad["ExitSignal"]) if over and by_signal else None,
+        reason=ends.taken_off(ad) if over and "EpochWriteDate" in ad else None,
         cpus=_times(cpus, hosts),
         gpus=_times(gpus, hosts),
         memory_bytes=_times(memory, hosts),
@@ -313,33 +299,6 @@ def _times(value: _N | None, times: float) -> _N | None:
 def machine(slot: str) -> str:
     """Give the machine of `slot1_3@wn1.example.org`; host names are the same however they are written."""
     return slot.rpartition("@")[2].lower()
-
-
-def _exit_outcome(ad: Ad) -> Outcome:
-    """Tell how a job that came to its own end did. ExitStatus is always 0 and ExitSignal is stale: neither is read."""
-    if ad["ExitBySignal"]:
-        return Outcome.FAILED
-    code = as_code(ad["ExitCode"])
-    if code is None:
-        return Outcome.UNKNOWN
-    return Outcome.COMPLETED if code == 0 else Outcome.FAILED
-
-
-def _run_outcome(ad: Ad) -> Outcome:
-    """Tell how a run ended. A VacateReasonCode is there only when it was not the job that ended it."""
-    code = as_whole(ad["VacateReasonCode"])
-    if code is None and ad["VacateReason"] is None:
-        return _exit_outcome(ad)
-    held = as_whole(ad["HoldReasonCode"])
-    if held in (46, 47):  # JobDurationExceeded, JobExecuteExceeded
-        return Outcome.TIMEOUT
-    if held == 34:  # JobOutOfResources
-        return Outcome.OUT_OF_MEMORY
-    if code in _WORKER_FAILED:
-        return Outcome.NODE_FAIL
-    if code is not None and 1 < code < 1000:  # the reason for which it was held, such as a failed transfer
-        return Outcome.FAILED
-    return Outcome.PREEMPTED
 
 
 def unmade(ad: Ad, schedd: str | None, vos: Vos = who.AS_SAID) -> Unmade | None:

@@ -1,20 +1,21 @@
-"""What failed in a time: workers that eat jobs first, then how runs failed, and whose."""
+"""What failed in a time: workers that eat jobs first, then how runs failed and whose, and why jobs are held."""
 
 from collections import defaultdict
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, and_, func, select
+from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select
 
 from history.questions import Scope, placed_runs, run
 from history.questions.days import Days, days_of, usage_tables
 from history.questions.ended import Ended, ended_on_workers
 from history.questions.period import NOT_FAILED
+from history.records import State
 from history.render import Answer
-from history.schema import FAILED, run_workers, runs
-from history.spans import ended_between
+from history.schema import FAILED, job_pauses, jobs, run_workers, runs
+from history.spans import ended_between, open_between
 
 OWNERS = 2
 """A worker that fails one owner's jobs only may not be to blame."""
@@ -32,7 +33,11 @@ def failures(connection: Connection, scope: Scope, since: datetime, until: datet
     What failed is told from the rows, of which an index knows; how much there was besides, from the rollups.
     """
     days = days_of(since, until)
-    return [_workers(connection, scope, days), *_by_run(connection, scope, days)]
+    return [
+        _workers(connection, scope, days),
+        *_by_run(connection, scope, days),
+        _holds(connection, scope, since, until or datetime.now(UTC)),
+    ]
 
 
 class _Sums(msgspec.Struct):
@@ -132,30 +137,66 @@ def _owners(connection: Connection, scope: Scope, days: Days, workers: set[tuple
 
 def _by_run(connection: Connection, scope: Scope, days: Days) -> Iterator[Answer]:
     """Tell how runs failed, and whose, in one way through those that did."""
-    who = (runs.c.cluster, runs.c.owner, runs.c.outcome, runs.c.exit_code, runs.c.exit_signal)
+    who = (runs.c.cluster, runs.c.owner, runs.c.outcome, runs.c.exit_code, runs.c.exit_signal, runs.c.reason)
     query = (
         select(*who, func.count(), func.max(runs.c.ended_at)).where(_failed(days), *scope.among(runs)).group_by(*who)
     )
     kinds: dict[tuple[Any, ...], list[Any]] = {}
     failed: dict[tuple[str, str], int] = defaultdict(int)
-    for cluster, owner, outcome, code, signal, count, newest in run(connection, scope, query):
+    for cluster, owner, outcome, code, signal, reason, count, newest in run(connection, scope, query):
         failed[cluster, owner] += count
-        kind = kinds.setdefault((cluster, outcome, code, signal), [0, set(), newest])
+        kind = kinds.setdefault((cluster, outcome, code, signal, reason), [0, set(), newest])
         kind[0] += count
         kind[1].add(owner)
         kind[2] = max(kind[2], newest)
     most = scope.limit or SHOWN
     how = [(*key, count, len(whose), newest) for key, (count, whose, newest) in kinds.items()]
-    how.sort(key=lambda row: (-row[4], str(row[:4])))
+    how.sort(key=lambda row: (-row[5], str(row[:5])))
     ended = _ended_of_owners(connection, scope, days)
     # what ended between the two queries is in one of them only
     totals = {key: max(bad, ended.get(key, 0)) for key, bad in failed.items()}
     whose_rows = [(*key, bad, totals[key], round(bad / totals[key], 4)) for key, bad in failed.items()]
     whose_rows.sort(key=lambda row: (-row[2], row[:2]))
-    columns = ("cluster", "outcome", "exit_code", "exit_signal", "runs", "owners", "newest_ended_at")
+    columns = ("cluster", "outcome", "exit_code", "exit_signal", "reason", "runs", "owners", "newest_ended_at")
     yield Answer(columns, how[:most], title="by how they ended", key="outcomes", bar="runs")
     names = ("cluster", "owner", "failed", "runs", "failed_share")
     yield Answer(names, whose_rows[:most], title="by owner", key="owners", bar="failed")
+
+
+def _holds(connection: Connection, scope: Scope, since: datetime, until: datetime) -> Answer:
+    """Tell why jobs were put on hold in a time, and how many are held at its end, by the scheduler's word for it."""
+    table = job_pauses
+    same = and_(*(table.c[name] == jobs.c[name] for name in ("native_id", "submitted_at", "cluster")))
+    still = or_(table.c.ended_at.is_(None), table.c.ended_at > until)
+    query = (
+        select(
+            table.c.cluster,
+            table.c.code,
+            jobs.c.owner,
+            func.sum(case((table.c.started_at >= since, 1), else_=0)),
+            func.sum(case((still, 1), else_=0)),
+            func.max(table.c.started_at),
+        )
+        .select_from(table.join(jobs, same))
+        .where(
+            table.c.kind == State.HELD.value,
+            open_between(table, since, until),
+            jobs.c.routed_to.is_(None),
+            *scope.among(table),
+        )
+        .group_by(table.c.cluster, table.c.code, jobs.c.owner)
+    )
+    found: dict[tuple[str, str | None], list[Any]] = {}
+    for cluster, code, owner, begun, held, newest in run(connection, scope, query):
+        sums = found.setdefault((cluster, code), [0, 0, set(), newest])
+        sums[0] += begun
+        sums[1] += held
+        sums[2].add(owner)
+        sums[3] = max(sums[3], newest)
+    rows = [(*key, begun, held, len(whose), newest) for key, (begun, held, whose, newest) in found.items()]
+    rows.sort(key=lambda row: (-row[2], -row[3], str(row[:2])))
+    columns = ("cluster", "reason", "put_on_hold", "still_held", "owners", "newest_held_at")
+    return Answer(columns, rows[: scope.limit or SHOWN], title="held, by reason", key="holds", bar="put_on_hold")
 
 
 def _ended_of_owners(connection: Connection, scope: Scope, days: Days) -> dict[tuple[str, str], int]:

@@ -10,6 +10,7 @@ from history.names import known, meant, nearest
 from history.questions import AskError, Scope, run
 from history.questions.moment import HOLDING, holding, in_queue, period_at
 from history.questions.period import NOT_FAILED
+from history.questions.resources import detail
 from history.questions.unmade import unmade
 from history.records import State, Waiting
 from history.render import Answer
@@ -117,8 +118,11 @@ def _waiting(connection: Connection, scope: Scope, kind: str, name: str) -> Answ
     columns = ("waiting", "reason", "jobs", "oldest_submitted_at")
     if scope.at is not None:
         return Answer(columns, [], title="why they wait")
+    # of each held job HTCondor has a sentence, with names and numbers of its own, and a code
+    held = func.coalesce(detail(connection, "hold_reason"), jobs.c.reason)
+    reason = case((jobs.c.state == State.HELD.value, held), else_=jobs.c.reason).label("why")
     query = (
-        select(jobs.c.waiting, jobs.c.reason, func.count(), func.min(jobs.c.submitted_at))
+        select(jobs.c.waiting, reason, func.count(), func.min(jobs.c.submitted_at))
         .where(
             jobs.c[kind] == name,
             jobs.c.routed_to.is_(None),
@@ -126,8 +130,8 @@ def _waiting(connection: Connection, scope: Scope, kind: str, name: str) -> Answ
             jobs.c.state.in_(("pending", "held")),
             *scope.among(jobs),
         )
-        .group_by(jobs.c.waiting, jobs.c.reason)
-        .order_by(func.count().desc(), jobs.c.reason)
+        .group_by(jobs.c.waiting, reason)
+        .order_by(func.count().desc(), reason)
         .limit(SHOWN)
     )
     rows: list[Any] = list(run(connection, scope, query))

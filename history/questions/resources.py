@@ -62,11 +62,11 @@ class Resource(msgspec.Struct, frozen=True):
         if self.name in ("gpu", "gpus") and self.sign is None:
             return jobs.c.requested_gpus > 0
         if self.name == "gpu":
-            model = _detail(connection, "gpu_models")
+            model = detail(connection, "gpu_models")
             return and_(jobs.c.requested_gpus > 0, _has_word(model, str(self.value).lower(), quoted=True))
         if self.name in _WORDS:
-            has = _has_word(_detail(connection, _WORDS[self.name]), str(self.value).lower(), quoted=False)
-            return has if self.sign != "!=" else or_(~has, _detail(connection, _WORDS[self.name]).is_(None))
+            has = _has_word(detail(connection, _WORDS[self.name]), str(self.value).lower(), quoted=False)
+            return has if self.sign != "!=" else or_(~has, detail(connection, _WORDS[self.name]).is_(None))
         return _compare(jobs.c[_MEASURES[self.name].column], self.sign or "=", self.value)
 
 
@@ -126,7 +126,7 @@ def _wrong(text: str, place: int, what: str) -> WrongQuestion:
     return WrongQuestion(f"--resource: {what}\n  {text}\n  {' ' * place}^")
 
 
-def _detail(connection: Connection, name: str) -> Any:
+def detail(connection: Connection, name: str) -> Any:
     """Give an entry of `details` as text."""
     if connection.dialect.name == "sqlite":
         return cast(func.json_extract(jobs.c.details, f"$.{name}"), Text)

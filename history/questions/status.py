@@ -11,7 +11,7 @@ from history.questions import Scope, run
 from history.questions.unmade import unmade
 from history.render import Answer
 from history.retired import retired_queues
-from history.schema import collections, jobs
+from history.schema import clusters, collections, jobs
 
 STALE_INTERVALS = 3
 STILL_ASKED = timedelta(hours=1)
@@ -69,6 +69,9 @@ def status(connection: Connection, scope: Scope) -> tuple[Answer, list[str]]:
     for row in unmade(connection, scope):
         open_jobs[row.cluster, "jobs"] += row.jobs
         open_jobs[row.cluster, f"jobs:{row.queue}"] += row.jobs
+    known = select(clusters.c.cluster, clusters.c.remarks).where(*scope.among(clusters)).order_by(clusters.c.cluster)
+    for cluster, remarks in run(connection, scope, known):
+        scope.notes.extend(f"{cluster}: {said}" for said in remarks or ())
     rows = []
     stale: list[str] = []
     gone = _Retired(connection, now)

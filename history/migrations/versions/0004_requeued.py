@@ -4,10 +4,10 @@ from datetime import datetime
 from typing import Any
 
 from alembic import op
-from sqlalchemy import Select, and_, or_, select
+from sqlalchemy import Column, MetaData, Select, SmallInteger, Table, Text, and_, or_, select
 
 from history import bulk
-from history.schema import job_pauses, jobs, runs, span_class
+from history.schema import UtcDateTime, jobs, runs, span_class
 
 revision = "0004"
 down_revision = "0003"
@@ -15,6 +15,19 @@ down_revision = "0003"
 _ROWS = 20_000
 _AGAIN = ("preempted", "node_fail")
 _KEY = ("native_id", "submitted_at", "cluster")
+_pauses = Table(
+    "job_pauses",
+    MetaData(),
+    Column("native_id", Text, primary_key=True),
+    Column("submitted_at", UtcDateTime, primary_key=True),
+    Column("cluster", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("started_at", UtcDateTime, primary_key=True),
+    Column("ended_at", UtcDateTime),
+    Column("span", SmallInteger),
+    Column("reason", Text),
+)
+"""The table as it is at this step: later ones add columns."""
 
 
 def upgrade() -> None:
@@ -22,7 +35,7 @@ def upgrade() -> None:
     connection = op.get_bind()
     for query in (_between_runs(), _after_the_last()):
         for found in connection.execute(query.execution_options(yield_per=_ROWS)).partitions():
-            bulk.upsert(connection, job_pauses, [_row(row) for row in found])
+            bulk.upsert(connection, _pauses, [_row(row) for row in found])
 
 
 def _between_runs() -> Select[Any]:
