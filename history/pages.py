@@ -6,12 +6,13 @@ from datetime import datetime
 from typing import Any
 
 from msgspec.structs import replace
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete
 
 from history import schema
 from history.counters import counter_rows
 from history.merge import merge, not_pruned
 from history.periods import save_pauses
+from history.raw_ids import join_parts, placeholders, rename
 from history.rebuild import daily_rows, table_of
 from history.records import Job
 from history.rollup import DAILY, MONTHLY_USAGE, USAGE, Daily, Figures, Rollup, add_job, by_month, no_rollup
@@ -29,9 +30,9 @@ def save_page(writer: Writer, page: Iterable[Job], pruned_before: datetime | Non
     by_id: dict[str, list[Job]] = defaultdict(list)
     for job in page:
         by_id[job.native_id].append(job)
-    forgotten = _placeholders(connection, cluster, by_id)
-    _rename(forgotten, by_id)
-    _join_parts(connection, cluster, by_id)
+    forgotten = placeholders(connection, cluster, by_id)
+    rename(forgotten, by_id)
+    join_parts(connection, cluster, by_id)
     stored = _stored_of(connection, cluster, by_id)
     old, new = no_rows(), no_rows()
     before: list[Job] = []
@@ -57,68 +58,6 @@ def save_page(writer: Writer, page: Iterable[Job], pruned_before: datetime | Non
     _save_rollups(writer, before, after)
     save_pauses(writer, before, after)
     return len(after)
-
-
-def _placeholders(connection: Connection, cluster: str, by_id: Mapping[str, list[Job]]) -> list[Job]:
-    """Find jobs stored under their raw id before accounting knew their array (Slurm 22.05, for some seconds), or that
-    accounting told of by it before the queue told what they are a part of."""
-    raw = {
-        (job.raw_id, job.submitted_at)
-        for jobs in by_id.values()
-        for job in jobs
-        if job.raw_id is not None and job.raw_id != job.native_id and (job.accounted or job.het_parent is not None)
-    }
-    if not raw:
-        return []
-    stored = stored_jobs(connection, cluster, {native_id for native_id, _ in raw})
-    return [
-        job
-        for native_id, jobs in stored.items()
-        for job in jobs
-        if (native_id, job.submitted_at) in raw and job.array_parent is None and job.het_parent is None
-    ]
-
-
-def _rename(forgotten: Sequence[Job], by_id: dict[str, list[Job]]) -> None:
-    """Keep what accounting told of a job by its raw id, where the queue's late word tells what it is a part of."""
-    raw = {(job.raw_id, job.submitted_at): job for jobs in by_id.values() for job in jobs if job.het_parent is not None}
-    for job in forgotten:
-        part = raw.get((job.native_id, job.submitted_at))
-        if part is not None and job.accounted:
-            renamed = replace(job, native_id=part.native_id, raw_id=job.native_id, het_parent=part.het_parent)
-            by_id[part.native_id].append(renamed)
-
-
-def _join_parts(connection: Connection, cluster: str, by_id: dict[str, list[Job]]) -> None:
-    """Find what accounting tells of by its raw id alone, where the queue knew it as a part of a heterogeneous job.
-
-    slurmdbd of 23.x and later has no word of that for parts that never started: `20`, `21` for `20+0`, `20+1`.
-    """
-    alone = {
-        (job.native_id, job.submitted_at): job
-        for jobs in by_id.values()
-        for job in jobs
-        if job.accounted and job.attempt_at is not None and not job.runs and job.raw_id is None and not job.array_parent
-    }
-    if not alone:
-        return
-    jobs = schema.jobs.c
-    query = select(jobs.raw_id, jobs.submitted_at, jobs.native_id, jobs.het_parent).where(
-        jobs.cluster == cluster,
-        jobs.submitted_at.in_(sorted({submitted_at for _, submitted_at in alone})),
-        jobs.het_parent.is_not(None),
-    )
-    known = {(row[0] or row[2], row[1]): (row[2], row[3]) for row in connection.execute(query)}
-    for seen in [job for each in by_id.values() for job in each if job.het_parent is not None]:
-        known[seen.raw_id or seen.native_id, seen.submitted_at] = seen.native_id, seen.het_parent
-    for key, job in alone.items():
-        if key not in known:
-            continue
-        native_id, parent = known[key]
-        by_id[job.native_id].remove(job)
-        if not by_id[job.native_id]:
-            del by_id[job.native_id]
-        by_id[native_id].append(replace(job, native_id=native_id, raw_id=job.native_id, het_parent=parent))
 
 
 def _apply(writer: Writer, old: Rows, new: Rows) -> None:

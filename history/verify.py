@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Table, delete, select
 from history import bulk, schema
 from history.merge import REQUEUEING, merge, not_pruned
 from history.pages import follow
+from history.raw_ids import join_parts, placeholders
 from history.rebuild import computed, daily_rows, difference, rebuild, stored
 from history.records import Job
 from history.rollup import DAILY, Rollup, add_job, no_rollup
@@ -187,6 +188,7 @@ def _compare(connection: Connection, window: Window, pruned_before: datetime | N
     observed: dict[str, list[Job]] = {}
     for job in window.jobs:
         observed.setdefault(job.native_id, []).append(job)
+    join_parts(connection, window.cluster, observed)
     rows = {table: bulk.fetch(connection, table, window.cluster, observed) for table in _TABLES}
     by_id: dict[str, dict[Table, list[dict[str, Any]]]] = {}
     rows[schema.job_pauses] = [row for row in rows[schema.job_pauses] if row["kind"] == REQUEUED]
@@ -238,7 +240,19 @@ def _compare(connection: Connection, window: Window, pruned_before: datetime | N
                 if row.get(name) is not None
             }
     findings.checked = len({(job.native_id, job.submitted_at) for job in window.jobs})
-    for job, is_sealed in _stored_in(connection, window, observed):
+    twice: set[str] = set()
+    for job in placeholders(connection, window.cluster, observed):
+        if job.native_id in observed:
+            continue
+        # stored by its raw id alone, and by its name as well
+        twice.add(job.native_id)
+        joined.append(job)
+        findings.found.append(
+            Finding(native_id=job.native_id, submitted_at=job.submitted_at, kind="different", columns=("jobs.*",))
+        )
+        rows_of(job, window.cluster, job.submitted_at, old)
+        add_job(job, touched)
+    for job, is_sealed in _stored_in(connection, window, {*observed, *twice}):
         if is_sealed is not False:
             findings.not_confirmed.append(_not_confirmed(job, window))
             continue

@@ -1,15 +1,23 @@
 """What other sites' Slurms say: values, lines and situations that no cluster of ours had made by itself."""
 
+from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
+from exporter import windows
 from exporter.snapshot import Feed, JobsReading, Kind, UnknownValue
 from exporter.sources import AnswerUnreadable, NotAllowed, TooMany, _slurm_accounting, _slurm_nodes
 from exporter.sources._slurm_jobs import JobsParser
 from exporter.sources.slurm import Settings, Source
 from exporter.tally import tally
+from history import schema
+from history.audit import Audit
 from history.records import Gpus, Job, Outcome, State, Waiting, WorkerFlag, WorkerState
+from history.rows import no_rows, rows_of
+from history.store import History
 from tests.slurm_says import MARK, accounted, commands, marked, queued, step
 from tests.test_corpus import node
 from tests.test_slurm import NOW
@@ -452,5 +460,54 @@ def test_what_is_no_id_is_not_asked_for(tmp_path: Path) -> None:
     """H21's brother: one made-up id would end the question for all."""
     folder = commands(tmp_path / "bin", sacct="")
     source(folder).read_named(ACCOUNTING, ["12", "x'; --", "13_4", "14+1"], NOW)
-    assert (folder / "calls").read_text().rstrip().endswith("--jobs=12,13_4,14")
+    # accounting has a part that never started by its own id alone
+    assert (folder / "calls").read_text().rstrip().endswith("--jobs=12,13_4,14,15")
     assert source(folder).read_named(ACCOUNTING, ["rubbish"], NOW).calls == 0
+
+
+def test_a_heterogeneous_job_that_never_started_is_found_in_accounting_again(tmp_path: Path, history: History) -> None:
+    """From sacct of 22.05 to 26.05: `20` and `21`, of which the queue said `20+0` and `20+1`."""
+    held = [
+        queued(JobID=raw, HetJobID="20", HetJobOffset=offset, State="PENDING", Reason="JobHeldUser")
+        for raw, offset in {"20": "0", "21": "1"}.items()
+    ]
+    rows = [
+        accounted(JobIDRaw=raw, State="CANCELLED by 0", Start="None", NodeList="None assigned", AllocTRES="")
+        for raw in ("20", "21")
+    ]
+    folder = commands(
+        tmp_path / "bin", squeue=marked(held).decode(), scontrol_config=NOTHING_PRIVATE,
+        sacct=marked([list(row.values()) for row in rows]).decode(),
+    )  # fmt: skip
+    played = source(folder)
+    told = played.read_accounting(ACCOUNTING, None, NOW).jobs
+    history.begin_cluster("local", "slurm", None, NOW)
+    for jobs in (played.read_jobs(JOBS).jobs, told):
+        history.save_jobs("local", "s", jobs, seen_at=NOW)
+
+    def found(work: Callable[..., Iterator[windows.Part]]) -> list[tuple[str, str]]:
+        done = work(history, "local", played, [ACCOUNTING], NOW - timedelta(hours=3), NOW)
+        return sorted((each.native_id, each.kind) for part in done for each in part.findings.found)
+
+    def stored() -> list[tuple[str, str | None, str]]:
+        with history.reading() as connection:
+            rows = connection.execute(select(schema.jobs).order_by(schema.jobs.c.native_id)).mappings()
+            return [(row["native_id"], row["raw_id"], row["outcome"]) for row in rows]
+
+    assert stored() == [("20+0", "20", "cancelled"), ("20+1", "21", "cancelled")]
+    assert found(windows.verify) == []
+    assert found(windows.recollect) == [] and len(stored()) == 2
+    # what stored them by their own ids as well is mended
+    rows_twice = no_rows()
+    for job in told:
+        rows_of(job, "local", NOW, rows_twice)
+    with history.writing("local", NOW) as writer:
+        for table, each in rows_twice.items():
+            writer.put(table, list(each.values()))
+    assert len(stored()) == 4
+    assert found(windows.verify) == [("20", "different"), ("21", "different")]
+    with history.writing("local", NOW) as writer:
+        writer.delete(schema.tasks, [{"cluster": "local", "task": "recollect", "source": ACCOUNTING.name}])
+    assert found(windows.recollect) == [("20", "different"), ("21", "different")]
+    assert [job_id for job_id, _, _ in stored()] == ["20+0", "20+1"]
+    assert found(windows.verify) == [] and Audit(history).compare_usage("local", [NOW.date()]) == []

@@ -284,7 +284,13 @@ class Source:
 
     def _read_ids(self, native_ids: Sequence[str], since: int, until: int) -> AccountingPage:
         """Ask for jobs by id; what is no id of Slurm's can't be asked for, and the others are."""
-        asked = {native_id.partition("+")[0] for native_id in native_ids}
+        asked: set[str] = set()
+        for native_id in native_ids:
+            leader, _, offset = native_id.partition("+")
+            asked.add(leader)
+            if leader.isdigit() and offset.isdigit():
+                # what ended before it could start, accounting has by its own id alone: ids of parts are in a row
+                asked.add(str(int(leader) + int(offset)))
         ids = sorted(each for each in asked if _ID.match(each))
         if len(ids) < len(asked):
             log.warning(
