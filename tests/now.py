@@ -1,6 +1,7 @@
 """What `bbq` says of now against what the schedulers' own commands say, read by hand: each difference in words."""
 
 import json
+import re
 from collections import Counter, defaultdict
 from typing import Any
 
@@ -70,12 +71,18 @@ def differences_from_squeue(slurm: Slurm, database: URL) -> list[str]:
         wanted = _WHY.get(reason, "" if reason == "None" else reason)
         if wanted not in why or not why:
             said.append(f"{job_id} waits for {reason}, and bbq says: {why!r}")
-    nodes = slurm.run("sinfo", "-N", "-h", "-o", "%N|%C").stdout.decode().splitlines()
+    nodes = slurm.run("sinfo", "-a", "-N", "-h", "-o", "%N|%C").stdout.decode().splitlines()
     used = {line.split("|")[0]: line.split("|")[1].split("/") for line in nodes}
     for row in ask("workers"):
         allocated, _, _, total = (int(each) for each in used[row["worker"]])
         if row["cpus"] != total or row["cpus_used"] != allocated:
             said.append(f"{row['worker']}: {row['cpus_used']} of {row['cpus']} CPUs, sinfo {allocated} of {total}")
+    nodes = slurm.run("sinfo", "-a", "-N", "-h", "-O", "NodeList:20,GresUsed:100").stdout.decode().splitlines()
+    gpus = {line.split()[0]: re.findall(r"gpu:a100:([0-9]+)", line) for line in nodes}
+    for row in ask("workers"):
+        given = sum(int(each) for each in gpus[row["worker"]]) if gpus[row["worker"]] else None
+        if row["gpus_used"] != given:
+            said.append(f"{row['worker']}: {row['gpus_used']} GPUs used, sinfo {given}")
     return said
 
 

@@ -1,12 +1,13 @@
-"""A whole Slurm: munged, MariaDB, slurmdbd, slurmctld and six slurmd, two of them with four fake GPUs each."""
+"""A whole Slurm: munged, MariaDB, slurmdbd, slurmctld and seven slurmd, two of them with four fake GPUs each."""
 
 import os
 import subprocess
+from pathlib import Path
 
 from tests.clusters.chroot import HOME, Chroot, wait_for
 
 PACKAGES = ("slurm-wlm", "slurmdbd", "munge", "mariadb-server", "procps")
-NODES = tuple(f"n{number}" for number in range(1, 7))
+NODES = tuple(f"n{number}" for number in range(1, 8))
 COMMANDS = ("squeue", "scontrol", "sacct", "sinfo", "sdiag", "sshare", "sbatch", "scancel", "sacctmgr", "srun")
 _PORTS = {"bookworm": 17, "trixie": 18, "sid": 19}
 _SOCKET = "/run/bbq-db/sock"
@@ -34,7 +35,7 @@ class Slurm:
         self.start_slurmctld()
         for node in NODES:
             self.start_node(node)
-        self._wrap()
+        self._wrap(self.commands)
         if not wait_for(self._ready, 60, 0.5):
             raise RuntimeError(f"Slurm of {self.suite}: nodes are not ready: {self.run('sinfo', '-N').stdout!r}")
 
@@ -52,14 +53,14 @@ class Slurm:
     def run(
         self, command: str, *arguments: str | bytes, user: str | None = None, check: bool = True, stdin: bytes = b""
     ) -> subprocess.CompletedProcess[bytes]:
-        """Run a client command inside, with moments as epoch seconds."""
+        """Run a client command inside, with moments as epoch seconds and lists of tasks whole."""
         return self.chroot.run(
             command,
             *arguments,
             user=user,
             check=check,
             stdin=stdin,
-            environment={"SLURM_TIME_FORMAT": "%s", "TZ": "UTC"},
+            environment={"SLURM_TIME_FORMAT": "%s", "SLURM_BITSTR_LEN": "0", "TZ": "UTC"},
         )
 
     def submit(self, user: str, script: str, *arguments: str | bytes) -> str:
@@ -76,6 +77,16 @@ class Slurm:
             stdin=f"#!/bin/bash\n{script}\n".encode(),
         )
         return answer.stdout.decode().strip().partition(";")[0]
+
+    @property
+    def has_scrontab(self) -> bool:
+        """Whether this Slurm was built with it: Debian's 22.05 was not."""
+        return (self.chroot.path / "usr/bin/scrontab").exists()
+
+    def scrontab(self, user: str, lines: bytes) -> None:
+        """Give a user a scrontab, where there is such a thing; without lines, take it away."""
+        if self.has_scrontab:
+            self.run("scrontab", *(["-"] if lines else ["-r"]), user=user, stdin=lines)
 
     def start_munged(self) -> None:
         if self.chroot.alive("/run/munge/munged.pid") is None:
@@ -139,8 +150,14 @@ class Slurm:
             self.chroot.directory(f"/var/spool/slurmd/{node}")
             self.chroot.run("/usr/sbin/slurmd", "-N", node)
 
+    def hide(self, private: str) -> None:
+        """Set PrivateData of slurmctld and slurmdbd."""
+        self._configure(private)
+        self.run("scontrol", "reconfigure")
+        self.run("sacctmgr", "reconfigure")
+
     def _ready(self) -> bool:
-        states = self.run("sinfo", "-h", "-N", "-o", "%N %T", check=False).stdout.decode().split("\n")
+        states = self.run("sinfo", "-a", "-h", "-N", "-o", "%N %T", check=False).stdout.decode().split("\n")
         ready = {
             line.split()[0]
             for line in states
@@ -149,10 +166,10 @@ class Slurm:
         if len(ready) == len(NODES):
             return True
         # nodes that were down when everything was last ended the hard way
-        self.run("scontrol", "update", "nodename=n[1-6]", "state=resume", check=False)
+        self.run("scontrol", "update", "nodename=n[1-7]", "state=resume", check=False)
         return False
 
-    def _configure(self) -> None:
+    def _configure(self, private: str = "none") -> None:
         chroot, port = self.chroot, self._port
         for path, owner in (
             ("/var/lib/slurm/ctld", "slurm"),
@@ -170,7 +187,7 @@ class Slurm:
                 os.mknod(device, 0o666 | 0o020000, os.makedev(1, 3))
         etc = chroot.path / "etc/slurm"
         etc.mkdir(exist_ok=True)
-        (etc / "slurm.conf").write_text(_SLURM_CONF.format(name=self.name, p=port))
+        (etc / "slurm.conf").write_text(_SLURM_CONF.format(name=self.name, p=port, private=private))
         (etc / "gres.conf").write_text("NodeName=n[5-6] Name=gpu Type=a100 File=/opt/fakegpu/gpu[0-3]\n")
         # 22.05 dies on an empty cgroup.conf and does not know `disabled`
         cgroup = (
@@ -178,7 +195,7 @@ class Slurm:
         )
         (etc / "cgroup.conf").write_text(cgroup)
         slurmdbd = etc / "slurmdbd.conf"
-        slurmdbd.write_text(_SLURMDBD_CONF.format(p=port))
+        slurmdbd.write_text(_SLURMDBD_CONF.format(p=port, private=private))
         os.chown(slurmdbd, *chroot.ids("slurm"))
         slurmdbd.chmod(0o600)
 
@@ -198,11 +215,19 @@ class Slurm:
         ):
             self.run("sacctmgr", "-i", *line.split())
 
-    def _wrap(self) -> None:
-        self.commands.mkdir(exist_ok=True)
+    def commands_of(self, user: str) -> Path:
+        """Make a folder with the client commands as a user has them."""
+        folder = self.commands.with_name(f"{self.commands.name}-{user}")
+        self._wrap(folder, f"--userspec={user}:{user}")
+        return folder
+
+    def _wrap(self, folder: Path, *who: str) -> None:
+        folder.mkdir(exist_ok=True)
         for command in COMMANDS:
-            wrapper = self.commands / command
-            wrapper.write_text(f'#!/bin/sh\nexec chroot {self.chroot.path} /usr/bin/{command} "$@"\n')
+            wrapper = folder / command
+            wrapper.write_text(
+                f'#!/bin/sh\nexec chroot {" ".join([*who, str(self.chroot.path)])} /usr/bin/{command} "$@"\n'
+            )
             wrapper.chmod(0o755)
 
 
@@ -226,6 +251,8 @@ TaskPlugin=task/none
 MpiDefault=none
 PropagateResourceLimits=NONE
 ReturnToService=1
+RequeueExit=5
+ScronParameters=enable
 KillWait=3
 SchedulerType=sched/backfill
 SchedulerParameters=bf_interval=5,sched_interval=5,batch_sched_delay=1
@@ -244,9 +271,12 @@ PriorityType=priority/multifactor
 NodeName=n[1-2] NodeHostname=localhost NodeAddr=127.0.0.1 Port=[{p}901-{p}902] CPUs=16 RealMemory=32000 Feature=intel
 NodeName=n[3-4] NodeHostname=localhost NodeAddr=127.0.0.1 Port=[{p}903-{p}904] CPUs=16 RealMemory=32000 Feature=amd
 NodeName=n[5-6] NodeHostname=localhost NodeAddr=127.0.0.1 Port=[{p}905-{p}906] CPUs=16 RealMemory=32000 Gres=gpu:a100:4
+NodeName=n7 NodeHostname=localhost NodeAddr=127.0.0.1 Port={p}907 CPUs=16 RealMemory=32000
 PartitionName=batch Nodes=n[1-4] Default=YES MaxTime=INFINITE DefaultTime=60 PriorityTier=10
 PartitionName=gpu Nodes=n[5-6] MaxTime=7-00:00:00 DefaultTime=60 PriorityTier=10
 PartitionName=all Nodes=n[1-6] MaxTime=1-00:00:00 DefaultTime=60 PriorityTier=1
+PartitionName=hidden Nodes=n7 MaxTime=INFINITE DefaultTime=60 Hidden=YES
+PrivateData={private}
 """
 
 _SLURMDBD_CONF = """\
@@ -262,4 +292,5 @@ StorageHost=localhost
 StorageUser=slurm
 StoragePass=slurm
 StorageLoc=slurm_acct_db
+PrivateData={private}
 """

@@ -19,9 +19,16 @@ ODD_NAMES: dict[str, bytes] = {
 }
 
 
+ODD_TASKS = tuple(number for number in range(14, 110, 2) if number % 6)
+"""Tasks of an array that no range tells of: their list is longer than the 64 bytes that sacct prints unasked."""
+SCRON = b"#SCRON -J scrontab\n* * * * * sleep 2\n"
+
+
 def slurm_ending(slurm: Slurm) -> None:
     """Submit and steer jobs that all end: within about two minutes."""
     submit, run = slurm.submit, slurm.run
+    began = int(time.time())
+    changing = _slurm_changing(slurm)
     submit("alice", "sleep 3", "-J", "completed")
     submit("alice", "exit 3", "-J", "failed")
     submit("bob", "kill -9 $$", "-J", "killed")
@@ -59,18 +66,61 @@ def slurm_ending(slurm: Slurm) -> None:
     _until_state(slurm, again, "RUNNING")
     _until_state(slurm, broken, "RUNNING")
     _until_state(slurm, paused, "RUNNING")
-    for job in (held, later, running, whole):
+    for job in ("resized", "shrinks", "suspended_cancelled"):
+        _until_state(slurm, changing[job], "RUNNING")
+    for job in (held, later, running, whole, changing["array_odd"], changing["het_cancelled"]):
         run("scancel", job)
-    run("scontrol", "suspend", paused)
+    for job in (paused, changing["suspended_cancelled"]):
+        run("scontrol", "suspend", job)
     run("scontrol", "requeue", again)
+    run("scontrol", "update", f"jobid={changing['resized']}", "NumNodes=1")
     time.sleep(2)
+    run("scontrol", "suspend", changing["resized"])
     run("scontrol", "update", "nodename=n4", "state=down", "reason=test: the node broke")
     time.sleep(2)
     run("scontrol", "update", "nodename=n4", "state=resume")
     run("scontrol", "resume", paused)
+    run("scontrol", "resume", changing["resized"])
+    run("scancel", changing["suspended_cancelled"])
+    _until_ended(slurm, changing["requeued_after_end"])
+    run("scontrol", "requeue", changing["requeued_after_end"])
     # a requeued job begins again two minutes later; nobody needs to wait for that
-    for job in (again, broken):
+    requeued = (changing["requeue_exit"], changing["requeued_after_end"])
+    for job in requeued:
+        _until_state(slurm, job, "BeginTime", "%r")
+    for job in (again, broken, *requeued):
         run("scontrol", "update", f"jobid={job}", "StartTime=now", check=False)
+    if slurm.has_scrontab:
+        _until_scrontab_ran(slurm, began)
+        slurm.scrontab("carol", b"")
+
+
+def _slurm_changing(slurm: Slurm) -> dict[str, str]:
+    """Submit jobs of which something changes on the way, and give the ids of those that are to be steered."""
+    submit = slurm.submit
+    slurm.scrontab("carol", SCRON)
+    submit("alice", "srun sleep 2", "-J", "gpus_on_two", "-p", "gpu", "-N2", "-n2", "--gres=gpu:a100:1")
+    submit("bob", "srun sleep 2", "-J", "gpus_per_task", "-p", "gpu", "-n2", "--gpus-per-task=1")
+    submit("carol", "sleep 2", "-J", "hidden", "-p", "hidden")
+    tasks = ",".join(str(number) for number in ODD_TASKS)
+    return {
+        "resized": submit("alice", "srun sleep 1; sleep 25", "-J", "resized", "-N2", "-n2", "-w", "n1,n2"),
+        "shrinks": submit("carol", "sleep 20", "-J", "shrinks", "--no-kill", "-N2", "-n2", "-w", "n3,n4"),
+        "suspended_cancelled": submit("bob", "sleep 300", "-J", "suspended_cancelled", "-w", "n2"),
+        "requeued_after_end": submit("bob", "sleep 1", "-J", "requeued_after_end", "--requeue", "-A", "physics"),
+        "requeue_exit": submit(
+            "carol", '[ -n "$SLURM_RESTART_COUNT" ] || exit 5', "-J", "requeue_exit", "--requeue"
+        ),  # RequeueExit of slurm.conf
+        "array_odd": submit("bob", "true", "-J", "array_odd", f"--array={tasks}", "--hold"),
+        "het_cancelled": submit(
+            "alice", "true", "-J", "het_cancelled", "--hold", "-n1", "--mem=100", ":", "-p", "gpu", "-n2"
+        ),
+    }  # fmt: skip
+
+
+ENDING = 49 + len(ODD_TASKS)
+"""How many jobs `slurm_ending` makes, each task of an array and each component of a het job as one; a scrontab's comes
+to them where there is one."""
 
 
 def slurm_staying(slurm: Slurm) -> None:
@@ -83,6 +133,8 @@ def slurm_staying(slurm: Slurm) -> None:
     _until_state(slurm, again, "RUNNING")
     run("scontrol", "suspend", paused)
     run("scontrol", "requeue", again)
+    # by itself it would begin again in two minutes, in the middle of what is compared
+    run("scontrol", "update", f"jobid={again}", "StartTime=now+1hour")
     submit("alice", long, "-J", "runs", "-n2", "-w", "n1")
     submit("bob", long, "-J", "runs_on_two", "-N2", "-n4", "-w", "n1,n2", "-A", "physics")
     submit("alice", long, "-J", "runs_gpu", "-p", "gpu", "--gres=gpu:a100:2", "-c", "4")
@@ -94,26 +146,58 @@ def slurm_staying(slurm: Slurm) -> None:
     submit("carol", long, "-J", "depends", "-d", f"afterok:{first}")
     submit("weird-user.x", long, "-J", "two_partitions", "-p", "batch,gpu", "-N2", "--exclusive", "-w", "n1,n2")
     submit("bob", long, "-J", "het_runs", "-n1", "--mem=100", ":", "-p", "gpu", "-n2")
+    spread = submit("alice", long, "-J", "gpus_on_two", "-p", "gpu", "-N2", "-n2", "--gres=gpu:a100:1")
+    by_task = submit("bob", long, "-J", "gpus_per_task", "-p", "gpu", "-n2", "--gpus-per-task=1")
+    for job in (spread, by_task):
+        _until_state(slurm, job, "RUNNING")
     submit("bob", long, "-J", "too_many_gpus", "-p", "gpu", "--gpus=a100:8", "-N2")
+    submit("bob", long, "-J", "gpus_per_task_held", "-p", "gpu", "-n3", "--gpus-per-task=1", "--hold")
+    submit("carol", long, "-J", "hidden", "-p", "hidden", "-n3")
+    submit("bob", long, "-J", "array_odd", f"--array={','.join(str(number) for number in ODD_TASKS[:5])}", "--hold")
+    submit("alice", long, "-J", "het_held", "--hold", "-n1", "--mem=100", ":", "-p", "gpu", "-n2")
+    slurm.scrontab("carol", SCRON.replace(b"* * * * *", b"0 0 1 1 *"))
+    resized = submit("alice", long, "-J", "resized", "-N2", "-n2", "-w", "n3,n4")
+    _until_state(slurm, resized, "RUNNING")
+    run("scontrol", "update", f"jobid={resized}", "NumNodes=1")
+    run("scontrol", "update", "nodename=n3", "comment=CPUTot=99 State=DOWN")
     for name in ODD_NAMES.values():
         submit("weird-user.x", long, "--hold", "-J", name)
 
 
 def slurm_clear(slurm: Slurm) -> None:
     """Cancel everything, and wait until the queue is empty."""
+    slurm.scrontab("carol", b"")
     for user in ("alice", "bob", "carol", "weird-user.x"):
         slurm.run("scancel", f"--user={user}")
-    slurm.run("scontrol", "update", "nodename=n[1-6]", "state=resume", check=False)
+    slurm.run("scontrol", "update", "nodename=n[1-7]", "state=resume", check=False)
+    slurm.run("scontrol", "update", "nodename=n3", "comment=", check=False)
     if not wait_for(lambda: not slurm.run("squeue", "-h", "-a").stdout.strip(), 90, 0.5):
         raise RuntimeError("the Slurm queue does not become empty")
 
 
-def _until_state(slurm: Slurm, job: str, state: str) -> None:
+def _until_state(slurm: Slurm, job: str, state: str, field: str = "%T") -> None:
     def is_so() -> bool:
-        return state.encode() in slurm.run("squeue", "-h", "-o", "%T", "-j", job, check=False).stdout.split()
+        return state.encode() in slurm.run("squeue", "-h", "-o", field, "-j", job, check=False).stdout.split()
 
     if not wait_for(is_so, 60, 0.3):
         raise RuntimeError(f"Slurm job {job} does not become {state}")
+
+
+def _until_ended(slurm: Slurm, job: str) -> None:
+    """Wait until slurmctld can requeue a job that has ended."""
+
+    def is_so() -> bool:
+        return b"COMPLETED" in slurm.run("squeue", "-h", "-t", "all", "-o", "%T", "-j", job, check=False).stdout.split()
+
+    if not wait_for(is_so, 60, 0.3):
+        raise RuntimeError(f"Slurm job {job} does not complete")
+
+
+def _until_scrontab_ran(slurm: Slurm, since: int) -> None:
+    table = f"`{slurm.name}_job_table`"
+    query = f"select 1 from {table} where job_name = 'scrontab' and time_submit >= {since} and time_end > 0"
+    if not wait_for(lambda: slurm.sql(query), 150, 1.0):
+        raise RuntimeError("no run of Slurm's scrontab has ended")
 
 
 _SMALL = {"request_memory": "64", "request_disk": "1000", "executable": "/bin/sh", "transfer_executable": "false"}
