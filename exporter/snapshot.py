@@ -112,6 +112,8 @@ class AccountingPage(msgspec.Struct, frozen=True, kw_only=True):
     """Of a window of the past: the oldest moment there of which accounting still has something; None if nothing."""
     forgets_by: str = "pruned"
     """What accounting does with what is older, in a word."""
+    forgets_in_order: bool = True
+    """Whether it does so with the oldest first."""
     tells_all_runs: bool = True
     """Of a window of the past: whether a run that is not in it did not end in it."""
     gaps: tuple[Gap, ...] = ()

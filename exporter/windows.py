@@ -199,6 +199,7 @@ def _windows(
                 remembered_since=remembered,
                 tells_all_runs=page.tells_all_runs,
                 forgets_by=page.forgets_by,
+                forgets_in_order=page.forgets_in_order,
                 cut=bool(page.unreadable),
             ),
         )

@@ -12,7 +12,7 @@ from history.aside import REMOVED, as_text, set_aside
 from history.batch import JobsBatch
 from history.records import Job
 from history.store import History
-from history.verify import Findings, Window, compare, compare_usage, forget, mend
+from history.verify import FORGOTTEN, Findings, Window, compare, compare_usage, forget, mend
 
 MOST_ASKED = 500
 """Jobs that accounting is asked for by name at a time."""
@@ -56,13 +56,19 @@ class Audit:
             return findings, window
         asked = [untold[start : start + MOST_ASKED] for start in range(0, len(untold), MOST_ASKED)]
         named = [job for ids in asked for job in again(ids).jobs]
-        if not named:
-            return findings, window
-        window = replace(window, jobs=[*window.jobs, *named])
-        with self.history.reading() as connection:
-            more = compare(connection, window, self.history.pruned_before(connection, window.cluster))
-        more.checked = findings.checked
-        return more, window
+        if named:
+            checked, window = findings.checked, replace(window, jobs=[*window.jobs, *named])
+            with self.history.reading() as connection:
+                findings = compare(connection, window, self.history.pruned_before(connection, window.cluster))
+            findings.checked = checked
+        if not window.forgets_in_order:
+            # it was asked for by name, and is not there either
+            known = set(untold)
+            findings.not_confirmed = [
+                replace(each, why=window.forgets_by) if each.why == FORGOTTEN and each.native_id in known else each
+                for each in findings.not_confirmed
+            ]
+        return findings, window
 
     def compare_usage(self, cluster: str, days: Iterable[date]) -> list[date]:
         """Give the days of which the rollup is not the sum of the rows, as far as rows are kept."""

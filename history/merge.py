@@ -138,7 +138,7 @@ def _part(job: Job, seen: Job) -> list[Job]:
 
 def _tidy(job: Job) -> Job:
     """End the runs that cannot be going on, before another run or of a job that has ended; make parts of runs agree."""
-    runs = job.runs
+    runs = _lasting(job.runs)
     if any(run.ended_at is None for run in (runs[:-1] if job.ended_at is None else runs)):
         closed = list(runs)
         for place, run in enumerate(closed):
@@ -151,6 +151,25 @@ def _tidy(job: Job) -> Job:
         if job.accounted and job.state is State.ENDED:
             job = replace(job, **_used_by(runs))
     return job if runs is job.runs else replace(job, runs=runs)
+
+
+def _lasting(runs: tuple[Run, ...]) -> tuple[Run, ...]:
+    """Let a run last for as long as the start after it says.
+
+    HTCondor's shadow writes a run's record as soon as it knows of its end, and a busy schedd counts on until it knows,
+    which may be many seconds later. It tells so with the next start only: in how much all earlier ones are together.
+    """
+    found = list(runs)
+    for place in range(len(found) - 1):
+        run, following = found[place], found[place + 1]
+        number, earlier = (1, 0) if place == 0 and run.start_number is None else (run.start_number, run.earlier_seconds)
+        if number is None or earlier is None or following.start_number != number + 1 or run.ended_at is None:
+            continue  # it is not the start after this one, or nobody has said so
+        lasted = (following.earlier_seconds or 0) - earlier
+        ended_at = min(run.started_at + timedelta(seconds=max(0, lasted)), following.started_at)
+        if ended_at > run.ended_at:
+            found[place] = replace(run, ended_at=ended_at)
+    return runs if all(a is b for a, b in zip(found, runs, strict=True)) else tuple(found)
 
 
 def _agreeing(runs: Sequence[Run]) -> tuple[Run, ...]:
@@ -295,7 +314,7 @@ def _fold_run(old: Run, new: Run, latest: bool) -> Run:
 
 _OF_RUNS = (
     "cpus", "gpus", "memory_bytes", "used_cpu_seconds", "used_memory_bytes", "used_gpu_seconds",
-    "used_gpu_memory_bytes", "suspended_seconds", "reason",
+    "used_gpu_memory_bytes", "suspended_seconds", "reason", "start_number", "earlier_seconds",
 )  # fmt: skip
 """What stays true of a run when a better record of it does not mention it."""
 

@@ -102,6 +102,10 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """It is a part of a run, which ended as its job's allocation changed: the run goes on in the next one of these."""
     run_started_at: datetime | None = None
     """Of a later part of a run: when the first part started."""
+    start_number: int | None = None
+    """HTCondor: how often the job had been started by then, of all starts but the first."""
+    earlier_seconds: int | None = None
+    """HTCondor: for how long its earlier starts lasted together, as the schedd counts: of the run before, the rest."""
     workers: tuple[RunWorker, ...] = ()
     accounted: bool = False
     """Whether the scheduler's accounting has said this, rather than its queue."""

@@ -28,7 +28,7 @@ _SAME = (
 _RUN_SAME = (
     "attempt_at", "started_at", "ended_at", "cpus", "gpus", "memory_bytes", "outcome", "exit_code", "exit_signal",
     "used_cpu_seconds", "used_memory_bytes", "used_gpu_seconds", "used_gpu_memory_bytes", "suspended_seconds",
-    "resized", "run_started_at", "reason", "accounted",
+    "resized", "run_started_at", "reason", "start_number", "earlier_seconds", "accounted",
 )  # fmt: skip
 
 _SHARE = ("worker", "cpus", "gpus", "memory_bytes", "gpu_models", "gpu_parts")

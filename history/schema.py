@@ -222,6 +222,8 @@ runs = Table(
     _moment("run_started_at"),
     Column("resized", Boolean, nullable=False),
     _words("reason"),
+    Column("start_number", Integer),
+    Column("earlier_seconds", Integer),
     CheckConstraint(_OPEN_CHECK, name="open_span"),
     postgresql_partition_by="RANGE (submitted_at)",
     sqlite_with_rowid=False,

@@ -29,6 +29,10 @@ _TABLES = (schema.jobs, schema.runs, schema.run_workers, schema.job_pauses)
 """The tables that say a job; of its pauses, those that follow from its runs."""
 
 
+FORGOTTEN = "forgotten"
+"""Why a job is not confirmed of which accounting should know, by how far it remembers."""
+
+
 class Window(msgspec.Struct, frozen=True, kw_only=True):
     """What accounting says of a window of time of one cluster, or of one of its queues."""
 
@@ -43,6 +47,8 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
     tells_all_runs: bool
     forgets_by: str = "pruned"
     """What accounting does with what is old, in a word."""
+    forgets_in_order: bool = True
+    """Whether what is older is forgotten first: a record that came late is young in its file, and says an old time."""
     cut: bool = False
     """Whether some of its answer was not understood."""
 
@@ -287,7 +293,7 @@ def _not_confirmed(job: Job, window: Window) -> Finding:
     elif window.remembered_since is None or (job.ended_at or window.since) < window.remembered_since:
         why = window.forgets_by
     else:
-        why = "forgotten"
+        why = FORGOTTEN
     return Finding(native_id=job.native_id, submitted_at=job.submitted_at, kind="not_confirmed", why=why)
 
 

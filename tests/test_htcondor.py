@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -259,6 +260,33 @@ def test_a_job_removed_while_it_was_held_did_not_run_until_then() -> None:
     }  # fmt: skip
     (run,) = ads.ended(ad).runs
     assert (run.ended_at, run.outcome) == (datetime.fromtimestamp(200, UTC), Outcome.PREEMPTED)
+
+
+def test_a_run_lasts_until_its_busy_schedd_knows_of_its_end() -> None:
+    """Seen on 23.9: a start that was refused at once, of whose shadow's end the schedd knew ten seconds later."""
+    who = {"GlobalJobId": "s@h#3.99#1795711809", "Owner": "alice", "JobUniverse": 5, "ExitBySignal": False}
+    first = dict.fromkeys(ads.EPOCHS) | who | {
+        "JobCurrentStartDate": 1795711847, "EpochWriteDate": 1795711847, "NumShadowStarts": 1,
+        "RemoteWallClockTime": 0.0, "RemoteHost": "slot1_8@wn2", "VacateReasonCode": 1029,
+    }  # fmt: skip
+    second = dict.fromkeys(ads.EPOCHS) | who | {
+        "JobCurrentStartDate": 1795711861, "EpochWriteDate": 1795711863, "NumShadowStarts": 2,
+        "RemoteWallClockTime": 10.0, "RemoteHost": "slot1@wn3", "ExitCode": 0,
+    }  # fmt: skip
+    over = dict.fromkeys(ads.HISTORY) | who | {
+        "JobCurrentStartDate": 1795711861, "CompletionDate": 1795711863, "EnteredCurrentStatus": 1795711863,
+        "NumShadowStarts": 2, "LastRemoteWallClockTime": 2.0, "LastRemoteHost": "slot1@wn3", "ExitCode": 0,
+        "JobStatus": 4, "LastJobStatus": 2,
+    }  # fmt: skip
+    seen = [ads.epoch(first), ads.epoch(second), ads.ended(over)]
+    for order in permutations(seen):
+        known: list[Job] = []
+        for job in order:
+            known = merge(known, [job])
+        assert merge(known, seen) == known
+        (job,) = known
+        # the schedd's RemoteWallClockTime of the whole job is 12.0
+        assert [(run.ended_at - run.started_at).total_seconds() for run in job.runs if run.ended_at] == [10, 2]
 
 
 def test_a_dead_collector_is_told_in_one_line() -> None:

@@ -300,9 +300,11 @@ class Losing(Forgetful):
     """A scheduler whose accounting has lost some jobs in the midst of others, and is asked for them in vain."""
 
     lost: frozenset[str] = frozenset()
+    in_order = True
 
     def read_window(self, feed: Feed, since: datetime, until: datetime, margin: timedelta) -> AccountingPage:
-        return self._without(self._source.read_window(feed, since, until, margin))
+        page = self._without(self._source.read_window(feed, since, until, margin))
+        return page if self.in_order else replace(page, forgets_by="rotated", forgets_in_order=False)
 
     def read_named(self, feed: Feed, native_ids: Sequence[str], now: datetime) -> AccountingPage:
         return self._without(self._source.read_named(feed, native_ids, now))
@@ -327,6 +329,20 @@ def test_what_was_seen_is_never_taken_out(filled: History, source: Source) -> No
         assert findings.found == [] and findings.taken_out == []
         assert Counter(each.why for each in findings.not_confirmed) == {"forgotten": 300, "state lost": 1}
         assert everything(filled) == before
+
+
+def test_what_rotated_away_while_an_older_record_stayed_is_said_to_have_rotated(
+    filled: History, source: Source
+) -> None:
+    """HTCondor: a record that came late (-spool) says an old time, and is younger in its file than what is gone."""
+    losing: Any = Losing(source, SINCE)
+    losing.lost, losing.in_order = frozenset(IDS[100:400]), False
+    before = everything(filled)
+    for work in (verify, recollect):
+        findings = run(work, filled, losing)
+        assert findings.found == [] and findings.taken_out == []
+        assert Counter(each.why for each in findings.not_confirmed) == {"rotated": 300}
+    assert everything(filled) == before
 
 
 def test_what_is_taken_out_is_shown_first_and_can_be_put_back(filled: History, source: Source, database: URL) -> None:

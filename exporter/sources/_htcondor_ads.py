@@ -65,7 +65,8 @@ QUEUE = (
 """What is asked of a job in the queue, and of a late-materializing cluster's own ad."""
 QUEUE_CONSTRAINT = "ProcId =!= undefined || JobMaterializeNextProcId =!= undefined"
 HISTORY = (*_WHO, *_RUN, *_STATE, *_USED)
-EPOCHS = (*_WHO, *_RUN, *_USED, "EpochWriteDate")
+EPOCHS = (*_WHO, *_RUN, *_USED, "EpochWriteDate", "RemoteWallClockTime")
+"""RemoteWallClockTime in a run's record is of the job's earlier runs together."""
 
 _NATIVE = {1: "IDLE", 2: "RUNNING", 3: "REMOVED", 4: "COMPLETED", 5: "HELD", 6: "TRANSFERRING_OUTPUT", 7: "SUSPENDED"}
 _STATES = {
@@ -169,6 +170,9 @@ def epoch(ad: Ad, schedd: str | None = None, vos: Vos = who.AS_SAID) -> Job:
     if written is None or not ad["JobCurrentStartDate"]:
         raise ValueError("an epoch without EpochWriteDate or JobCurrentStartDate")
     run = _run(ad, running=True, ended_at=written, outcome=ends.run_outcome(ad), accounted=True)
+    starts = as_code(ad["NumShadowStarts"])
+    if starts is not None and starts > 1:
+        run = replace(run, start_number=starts, earlier_seconds=as_code(ad["RemoteWallClockTime"]))
     return _job(ad, schedd, vos, state=State.UNKNOWN, native_state=None, runs=(run,))
 
 

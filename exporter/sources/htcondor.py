@@ -325,6 +325,7 @@ class Source:
             remembered_since=min(ends, default=None),
             tells_all_runs=False,
             forgets_by="rotated",
+            forgets_in_order=False,
             calls=3,
         )
 
