@@ -3,6 +3,7 @@
 import json
 import re
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 from click.testing import CliRunner
@@ -86,39 +87,57 @@ def differences_from_squeue(slurm: Slurm, database: URL) -> list[str]:
     return said
 
 
-def differences_from_condor_q(pool: HTCondor, database: URL) -> list[str]:
-    """Compare owners, jobs, the reasons why they are held, and workers."""
+def differences_from_condor_q(pool: HTCondor, database: URL, schedds: Sequence[str] = ()) -> list[str]:
+    """Compare owners, jobs, the reasons why they are held, and workers, of all of a pool's schedds or of these."""
     ask = asker(database, "grid")
     said: list[str] = []
     words = {"1": "pending", "2": "running", "5": "held", "7": "suspended"}
     owners: dict[str, Counter[str]] = defaultdict(Counter)
     names: dict[str, set[str]] = defaultdict(set)
     held: dict[str, str] = {}
-    for schedd in pool.schedds.values():
-        wanted = ("ClusterId", "ProcId", "Owner", "JobStatus", "CpusProvisioned", "HoldReason")
+    for schedd in schedds or pool.schedds.values():
+        wanted = (
+            "ClusterId", "ProcId", "Owner", "JobStatus", "JobUniverse", "CpusProvisioned", "RequestCpus", "MaxHosts",
+            "HoldReason",
+        )  # fmt: skip
         answer = pool.run("condor_q", "-allusers", "-name", schedd, "-af:,", *wanted).stdout.decode()
         for line in answer.splitlines():
-            cluster, proc, owner, status, cpus, reason = (each.strip() for each in line.split(",", 5))
+            cluster, proc, owner, status, universe, cpus, asked, hosts, reason = (
+                each.strip() for each in line.split(",", 8)
+            )
+            if status not in words:
+                continue  # it has ended, and is left in the queue
             word = words[status]
             owners[owner][word] += 1
-            owners[owner]["cpus"] += int(cpus) if word in ("running", "suspended") else 0
+            if word in ("running", "suspended") and universe not in ("7", "12"):  # which run beside the schedd
+                each_host = int(asked if cpus == "undefined" else cpus)
+                owners[owner]["cpus"] += each_host * (int(hosts) if universe == "11" else 1)
             names[word].add(f"{schedd}#{cluster}.{proc}")
             if word == "held":
                 held[f"{schedd}#{cluster}.{proc}"] = reason
+        factories = ("-factory", "-af", "Owner", "TotalSubmitProcs", "JobMaterializeNextProcId")
+        for line in pool.run("condor_q", "-allusers", "-name", schedd, *factories).stdout.decode().splitlines():
+            owner, total, made = line.split()
+            owners[owner]["pending"] += int(total) - int(made)
     said += _owners(ask, owners, "condor_q")
-    for state, ids in names.items():
+    for state in words.values():
+        ids = names[state]
         rows = ask("search", "--state", state, "--limit", "1000")
         found = {f"{row['queue']}#{row['job_id'].rpartition('#')[2]}" for row in rows}
         if found != ids:
             said.append(f"{state}: {sorted(found ^ ids)} differ from condor_q")
+    known = {row["job_id"].rpartition("#")[2] for row in ask("search", "--state", "held", "--limit", "1000")}
     for job_id, reason in held.items():
+        if job_id.rpartition("#")[2] not in known:
+            continue  # said above
         facts = _facts(ask("info", "job", job_id))
         if reason not in facts.get("why it waits", ""):
             said.append(f"{job_id} is held for {reason!r}, and bbq says: {facts.get('why it waits')!r}")
     used: Counter[str] = Counter()
-    answer = pool.run("condor_status", "-af", "Machine", "SlotType", "State", "Cpus").stdout.decode()
-    for machine, kind, state, cpus in (line.split() for line in answer.splitlines()):
-        used[machine] += int(cpus) if kind != "Partitionable" and state == "Claimed" else 0
+    answer = pool.run("condor_status", "-af", "Machine", "SlotType", "State", "Cpus", "BackfillSlot").stdout.decode()
+    for machine, kind, state, cpus, again in (line.split() for line in answer.splitlines()):
+        # a backfill slot offers what the machine's other slots have
+        used[machine] += int(cpus) if kind != "Partitionable" and state == "Claimed" and again != "true" else 0
     for row in ask("workers"):
         if row["state"] in ("idle", "partial", "full") and row["cpus_used"] != used[row["worker"]]:
             said.append(f"{row['worker']}: {row['cpus_used']} CPUs used, condor_status {used[row['worker']]}")

@@ -67,7 +67,8 @@ class HTCondor:
     def submit(
         self, user: str, schedd: str, settings: Mapping[str, str | bytes], queue: str = "queue", *arguments: str
     ) -> str:
-        """Submit as a user to schedd A or B, and give the cluster's id."""
+        """Submit as a user to schedd A or B, or to one by its name, and give the cluster's id."""
+        name = self.schedds.get(schedd, schedd)
         lines = [
             key.encode() + b" = " + (value if isinstance(value, bytes) else value.encode())
             for key, value in settings.items()
@@ -81,13 +82,13 @@ class HTCondor:
                 b"",
             ]
         )
-        where = self.chroot.path / f"home/{user}/bbq-{schedd}.sub"
+        where = self.chroot.path / f"home/{user}/bbq-{name}.sub"
         where.write_bytes(text)
         answer = self.run(
             "condor_submit",
             "-terse",
             "-name",
-            self.schedds[schedd],
+            name,
             *arguments,
             f"/home/{user}/{where.name}",
             user=user,
@@ -96,8 +97,10 @@ class HTCondor:
 
     def schedd_pid(self, schedd: str) -> int:
         """Give the process of schedd A or B."""
+        local = b"scheddb" if schedd == "B" else None
         for pid in self.chroot.processes(("condor_schedd",)):
-            if (b"scheddb" in Path(f"/proc/{pid}/cmdline").read_bytes()) == (schedd == "B"):
+            arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            if (arguments[arguments.index(b"-local-name") + 1] if b"-local-name" in arguments else None) == local:
                 return pid
         raise LookupError(f"schedd {schedd} does not run")
 
@@ -110,7 +113,7 @@ class HTCondor:
 
     def _ready(self) -> bool:
         kinds = self._kinds()
-        return kinds.count("Machine") >= 6 and kinds.count("Scheduler") == 2 and "Negotiator" in kinds
+        return kinds.count("Machine") >= 7 and kinds.count("Scheduler") >= 2 and "Negotiator" in kinds
 
     def _configure(self) -> None:
         self.chroot.know(f"schedd-{self.suite}.pool.test", *self.machines)
@@ -178,7 +181,8 @@ SCHEDD_ALLOW_LATE_MATERIALIZE = True
 DAGMAN_USER_LOG_SCAN_INTERVAL = 1
 MAX_HISTORY_LOG = 200000000
 JOB_EPOCH_HISTORY = $(SPOOL)/epoch_history
-START = True
+# nothing of what is offered once more is taken by those who do not want that
+START = BackfillSlot =!= True || TARGET.WantBackfill =?= True
 SUSPEND = False
 CONTINUE = True
 PREEMPT = False
@@ -231,15 +235,23 @@ SLOT_TYPE_1 = 100%
 SLOT_TYPE_1_PARTITIONABLE = True
 SLOT_TYPE_2 = cpus=1,memory=2000
 SLOT_TYPE_2_PARTITIONABLE = False
+# what the first slot has, offered once more
+SLOT_TYPE_3 = 100%
+SLOT_TYPE_3_PARTITIONABLE = True
+SLOT_TYPE_3_BACKFILL = True
 STARTD1.NUM_CPUS = 16
 STARTD1.MEMORY = 32000
 STARTD1.NUM_SLOTS_TYPE_1 = 1
+STARTD1.NUM_SLOTS_TYPE_3 = 1
 STARTD2.NUM_CPUS = 8
 STARTD2.MEMORY = 16000
 STARTD2.NUM_SLOTS_TYPE_1 = 1
 STARTD3.NUM_CPUS = 4
 STARTD3.MEMORY = 8000
 STARTD3.NUM_SLOTS_TYPE_2 = 4
+# all machines serve jobs that run on several of them, of one schedd that a test may start: tests/clusters/own_schedd.py
+DedicatedScheduler = "DedicatedScheduler@parallel@schedd-@SUITE@.pool.test"
+STARTD_ATTRS = $(STARTD_ATTRS), DedicatedScheduler
 JOB_ROUTER_ROUTE_NAMES = here
 JOB_ROUTER_ROUTE_here @=rt
   UNIVERSE Vanilla

@@ -4,6 +4,7 @@ import time
 
 from tests.clusters.chroot import wait_for
 from tests.clusters.htcondor import HTCondor
+from tests.clusters.own_schedd import OwnSchedd
 from tests.clusters.slurm import Slurm
 
 ODD_NAMES: dict[str, bytes] = {
@@ -287,6 +288,66 @@ def htcondor_staying(pool: HTCondor) -> None:
     wait_for(lambda: _status(pool, "A", paused) == ["7"], 30, 0.5)
 
 
+def htcondor_short(schedd: OwnSchedd, jobs: int) -> None:
+    """Submit jobs of one second, of two users, many at once: their schedd is busy for as long as they last."""
+    for user, share in (("alice", jobs // 2), ("bob", jobs - jobs // 2)):
+        schedd.submit(user, _sleep(1), f"queue {share}")
+
+
+def htcondor_late(schedd: OwnSchedd) -> tuple[str, str]:
+    """Submit two jobs that stay in the queue after they have run, and wait until they have: with -spool, and by will."""
+    jobs = (
+        schedd.submit("carol", _sleep(1), "queue", "-spool"),
+        schedd.submit("carol", {**_sleep(1), "leave_in_queue": "JobStatus == 4 && Fetched =!= true"}),
+    )
+    for job in jobs:
+        if not wait_for(lambda job=job: _status(schedd.pool, schedd.name, job) == ["4"], 90, 0.5):
+            raise RuntimeError(f"job {job} of {schedd.name} does not end")
+    return jobs
+
+
+def htcondor_fetch(schedd: OwnSchedd, spooled: str, left: str) -> None:
+    """Fetch what they left: only now they get their records, with the old times of their ends."""
+    schedd.pool.run("condor_transfer_data", "-name", schedd.name, spooled, user="carol")
+    schedd.pool.run("condor_rm", "-name", schedd.name, spooled, user="carol", check=False)  # 25.x needs no word
+    schedd.pool.run("condor_qedit", "-name", schedd.name, left, "Fetched", "true", user="carol")
+    for job in (spooled, left):
+        if not wait_for(lambda job=job: not _status(schedd.pool, schedd.name, job), 90, 0.5):
+            raise RuntimeError(f"job {job} of {schedd.name} does not leave the queue")
+
+
+def htcondor_each_state(schedd: OwnSchedd) -> None:
+    """Submit a running, a pending and a held job, and one that ends."""
+    schedd.submit("alice", {**_sleep(1), "requirements": "false"})
+    schedd.submit("bob", {**_sleep(1), "hold": "True"})
+    running = schedd.submit("alice", _sleep(600))
+    schedd.submit("bob", _sleep(1))
+    _until_running(schedd.pool, schedd.name, running)
+
+
+def htcondor_unusual(schedd: OwnSchedd) -> str:
+    """Submit what holds something in another way than most, as it stays; give the job that is suspended.
+
+    On backfill slots, on several machines at once, beside the schedd, suspended, ended and left in the queue.
+    """
+    pool = schedd.pool
+    backfill = schedd.submit("alice", {**_sleep(600), "requirements": "BackfillSlot =?= True", "+WantBackfill": "True"})
+    parallel = schedd.submit("bob", {**_sleep(600), "universe": "parallel", "machine_count": "3"})
+    beside = [
+        schedd.submit("carol", {**_SMALL, "universe": universe, "executable": "/bin/sleep", "arguments": "600"})
+        for universe in ("scheduler", "local")
+    ]
+    paused = schedd.submit("weird-user.x", _sleep(600))
+    schedd.submit("carol", {**_sleep(1), "leave_in_queue": "True"})
+    for job in (backfill, parallel, *beside, paused):
+        _until_running(pool, schedd.name, job)
+    time.sleep(2)  # the shadow has to know its starter
+    pool.run("condor_suspend", "-name", schedd.name, paused)
+    if not wait_for(lambda: _status(pool, schedd.name, paused) == ["7"], 30, 0.5):
+        raise RuntimeError(f"job {paused} of {schedd.name} is not suspended")
+    return paused
+
+
 def htcondor_clear(pool: HTCondor) -> None:
     """Remove everything, and wait until both queues are empty."""
     for schedd in pool.schedds.values():
@@ -307,7 +368,9 @@ def htcondor_clear(pool: HTCondor) -> None:
 
 
 def _status(pool: HTCondor, schedd: str, job: str) -> list[str]:
-    answer = pool.run("condor_q", "-allusers", "-name", pool.schedds[schedd], job, "-af", "JobStatus", check=False)
+    answer = pool.run(
+        "condor_q", "-allusers", "-name", pool.schedds.get(schedd, schedd), job, "-af", "JobStatus", check=False
+    )
     return answer.stdout.decode().split()
 
 
