@@ -18,13 +18,12 @@ from exporter.config import Cluster
 from exporter.recorder import Recorder
 from exporter.snapshot import AccountingPage, Feed, Kind, Reading, SchedulerReading
 from exporter.sources import Source, SourceError
+from exporter.turns import ROUND_SECONDS
 from history.database import HistoryError
 
 log = logging.getLogger(__name__)
 
 LONGEST_PAUSE_SECONDS = 600.0
-MISSING_EVERY_SECONDS = 600.0
-"""How often accounting is asked by name for jobs of whose end it has not told."""
 CLOSING_EVERY_SECONDS = 600.0
 """How often the history is searched for open jobs of queues that are gone."""
 
@@ -251,12 +250,13 @@ class ClusterPoller:
             if page.complete or self._stop.is_set():
                 break
         if began >= self._next_missing.get(feed.name, 0.0):
-            self._next_missing[feed.name] = began + MISSING_EVERY_SECONDS
-            missing = recorder.missing(name, now)
+            self._next_missing[feed.name] = began + ROUND_SECONDS
+            missing = recorder.missing(name, feed, now)
             if missing:
                 page = self._source.read_missing(feed, missing, now)
                 recorder.save_ended(name, feed, page, now, self._interval(feed))
                 calls += page.calls
+            recorder.asked(name, feed, now)
         self._board.succeeded(name, feed, now, time.monotonic() - began, calls, page.unknown)
 
     def _failed(self, feed: Feed, reason: str, said: str, duration: float) -> None:

@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from exporter.snapshot import AccountingPage, Feed, JobsReading, StoredReading
 from exporter.spool import Spool
+from exporter.turns import due, round_of
 from history.batch import Batch, Gap, JobsBatch, WorkersBatch
 from history.database import HistoryError, is_away
 from history.merge import left
@@ -28,7 +29,7 @@ log = logging.getLogger(__name__)
 MISSING_AFTER = timedelta(minutes=2)
 MISSING_FOR = timedelta(days=7)
 MOST_MISSING = 500
-"""When a job is asked for by name, for how long, and how many at a time."""
+"""When a job is first asked for by name, for how long, and how many at a time; `exporter.turns` has when again."""
 RETRY_SECONDS = 5.0
 """How often a database that is away is tried again."""
 
@@ -45,6 +46,8 @@ class Recorder:
         self._retry_seconds = retry_seconds
         self._waiting: dict[tuple[str, str], tuple[Feed, StoredReading, float]] = {}
         self._open: dict[tuple[str, str], dict[_Identity, Job]] = {}
+        self._asked: dict[tuple[str, str], int] = {}
+        """The round in which jobs were last asked for by name."""
         self._changed = threading.Condition()
         self._stopping = False
         self._stop = threading.Event()
@@ -169,11 +172,17 @@ class Recorder:
             )
         )
 
-    def missing(self, cluster: str, now: datetime) -> list[str]:
-        """Give the jobs that left a cluster's queue some time ago and of whose end accounting has not told."""
+    def missing(self, cluster: str, feed: Feed, now: datetime) -> list[str]:
+        """Give the jobs that left a cluster's queue some time ago, of whose end accounting has not told, and whose turn
+        it is to be asked for by name; `asked` notes that they were."""
         if self._must_spool():
             return []
-        return self._history.unaccounted(cluster, now - MISSING_FOR, now - MISSING_AFTER, MOST_MISSING)
+        untold = self._history.unaccounted(cluster, now - MISSING_FOR, now - MISSING_AFTER, feed.queue)
+        return due(untold, self._asked.get((cluster, feed.name)), now, MOST_MISSING)
+
+    def asked(self, cluster: str, feed: Feed, now: datetime) -> None:
+        """Note that the jobs that were missing were asked for, and that what was told of them is stored."""
+        self._asked[cluster, feed.name] = round_of(now)
 
     def failed(self, cluster: str, feed: Feed, said: str) -> None:
         """Note that a feed could not be read."""

@@ -211,17 +211,19 @@ class History:
         with self._engine.connect() as connection:
             return [(row[0], row[1], bool(row[2])) for row in connection.execute(query)]
 
-    def unaccounted(self, cluster: str, since: datetime, until: datetime, most: int) -> list[str]:
-        """Give the native ids of jobs that left the queue in a period and of whose end accounting has not told."""
+    def unaccounted(
+        self, cluster: str, since: datetime, until: datetime, queue: str | None = None
+    ) -> list[tuple[str, datetime]]:
+        """Return the id and the end of each job that left the queue in a period and of whose end accounting has not
+        told."""
         table = schema.jobs
-        query = (
-            select(table.c.native_id)
-            .where(table.c.cluster == cluster, text("NOT accounted"), table.c.ended_at.between(since, until))
-            .order_by(table.c.ended_at)
-            .limit(most)
+        query = select(table.c.native_id, table.c.ended_at).where(
+            table.c.cluster == cluster, text("NOT accounted"), table.c.ended_at.between(since, until)
         )
+        if queue is not None:
+            query = query.where(table.c.queue == queue)
         with self._engine.connect() as connection:
-            return list(connection.scalars(query))
+            return [(row[0], row[1]) for row in connection.execute(query)]
 
     def save(self, batch: Batch) -> int:
         """Store a batch as a whole, with its watermark.

@@ -87,7 +87,7 @@ def _live(history: History, database: URL, folder: Path) -> None:
     for observed in ([pending("1"), running("2")], [running("1"), ended("2")]):
         history.save_jobs("local", "jobs", observed, seen_at=at(1))
     history.save(JobsBatch(cluster="local", source="jobs", seen_at=at(9), jobs=[], whole_queue=True))
-    history.unaccounted("local", at(0), at(10), 5)
+    history.unaccounted("local", at(0), at(10), "batch")
     source = Source(Settings(name="local", scheduler="slurm", commands=commands(folder / "bin", PLAN)))
     for work in (verify, recollect):
         list(work(history, "local", source, accounting_feeds(source, []), SINCE, UNTIL))

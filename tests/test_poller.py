@@ -136,10 +136,10 @@ def test_a_job_of_which_accounting_does_not_tell_is_asked_for_by_name(
 ) -> None:
     source.jobs = [job("1"), job("2")]
     poller.poll_once()
-    gone = job("1", State.ENDED, outcome=Outcome.UNKNOWN, ended_at=_now() - timedelta(minutes=30))
+    gone = job("1", State.ENDED, outcome=Outcome.UNKNOWN, ended_at=_now() - timedelta(minutes=15))
     history.save_jobs("c", "jobs", [gone], seen_at=_now())
     source.late = [
-        job("1", State.ENDED, outcome=Outcome.FAILED, ended_at=_now() - timedelta(minutes=31), accounted=True)
+        job("1", State.ENDED, outcome=Outcome.FAILED, ended_at=_now() - timedelta(minutes=16), accounted=True)
     ]
     again = ClusterPoller(Cluster(name="c", scheduler="slurm"), source, board, Recorder(history))
     source.jobs = [job("2")]
@@ -147,6 +147,21 @@ def test_a_job_of_which_accounting_does_not_tell_is_asked_for_by_name(
     again.poll_once()
     assert source.asked_for == [["1"]]  # not at every poll
     assert states(history)["1"] == ("ended", "failed")
+
+
+def test_jobs_that_never_get_an_answer_keep_nobody_else_from_being_asked_for(
+    source: Scripted, poller: ClusterPoller, history: History
+) -> None:
+    stuck = [
+        job(str(number), State.ENDED, outcome=Outcome.UNKNOWN, ended_at=NOW - timedelta(minutes=40))
+        for number in range(1000, 2200)
+    ]
+    history.begin_cluster("c", "slurm", None, NOW)
+    gone = job("7", State.ENDED, outcome=Outcome.UNKNOWN, ended_at=NOW - timedelta(minutes=15))
+    history.save_jobs("c", "accounting", [*stuck, gone], seen_at=NOW)
+    poller.poll_once()
+    (asked,) = source.asked_for
+    assert "7" in asked and len(asked) <= 500
 
 
 def test_after_a_restart_what_left_meanwhile_is_noticed(

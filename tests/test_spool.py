@@ -176,7 +176,7 @@ def test_what_happens_while_the_database_is_away_is_all_there_afterwards(
     recorder.save_ended("local", ACCOUNTING, *page(ended("2", 0, 1, 3.5), watermark="200", minutes=4), 60)
     assert recorder.watermark("local", ACCOUNTING) == "200"
     assert waiting(recorder) > 0
-    assert recorder.missing("local", at(9)) == []
+    assert recorder.missing("local", ACCOUNTING, at(9)) == []
 
     close(recorder)  # as a kill would
     recorder = Recorder(history, Spool(tmp_path, MOST), retry_seconds=0.05)
