@@ -129,6 +129,22 @@ def fetch_jobs(connection: Connection, table: Table, jobs: Sequence[Row]) -> lis
     return rows_of(connection, table, connection.exec_driver_sql(statement, {"page": _page(keys)}))
 
 
+def fetch_after(connection: Connection, table: Table, job: Row, number: int) -> list[dict[str, Any]]:
+    """Return the rows of a job's runs, or of their workers, after a run's number."""
+    names = ", ".join(f"t.{column.name}" for column in table.columns)
+    key = [*list(table.primary_key.columns)[:3], table.c.number]
+    sqlite = connection.dialect.name == "sqlite"
+    wanted = {**job, "number": number}
+    marks = ("?",) * 4 if sqlite else tuple(f"%({column.name})s" for column in key)
+    match = " AND ".join(
+        f"t.{column.name} {'>' if column.name == 'number' else '='} {mark}"
+        for column, mark in zip(key, marks, strict=True)
+    )
+    statement = f"SELECT {names} FROM {table.name} t WHERE {match}"
+    values = _sqlite_rows(tuple(key), [wanted])[0] if sqlite else {column.name: wanted[column.name] for column in key}
+    return rows_of(connection, table, connection.exec_driver_sql(statement, values))
+
+
 def rows_of(connection: Connection, table: Table, result: Iterable[Sequence[Any]]) -> list[dict[str, Any]]:
     """Turn the driver's rows of all columns of a table into mappings of Python values."""
     names = [column.name for column in table.columns]

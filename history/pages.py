@@ -17,6 +17,7 @@ from history.rebuild import daily_rows, table_of
 from history.records import Job
 from history.rollup import DAILY, MONTHLY_USAGE, USAGE, Daily, Figures, Rollup, add_job, by_month, no_rollup
 from history.rows import Rows, no_rows, rows_of, stored_jobs
+from history.tails import Tails, enough, read
 from history.writer import Writer
 
 
@@ -33,13 +34,16 @@ def save_page(writer: Writer, page: Iterable[Job], pruned_before: datetime | Non
     forgotten = placeholders(connection, cluster, by_id)
     rename(forgotten, by_id)
     join_parts(connection, cluster, by_id)
-    stored = _stored_of(connection, cluster, by_id)
+    stored, tails = _stored_of(connection, cluster, by_id)
     old, new = no_rows(), no_rows()
     before: list[Job] = []
     after: list[Job] = []
     for native_id, seen in by_id.items():
         was = stored.get(native_id, [])
         now = merge(was, not_pruned(was, seen, pruned_before))
+        if not enough(was, now, tails):
+            was = _whole(connection, cluster, was, tails)
+            now = merge(was, not_pruned(was, seen, pruned_before))
         same = {job.submitted_at: job for job in was}
         for job in now:
             known = same.pop(job.submitted_at, None)
@@ -50,12 +54,12 @@ def save_page(writer: Writer, page: Iterable[Job], pruned_before: datetime | Non
                     before.append(known)
         before.extend(same.values())  # joined into another: its rows move
     before.extend(forgotten)
-    for job in before:
-        rows_of(job, cluster, writer.seen_at, old)
-    for job in after:
-        rows_of(job, cluster, writer.seen_at, new)
+    for jobs, rows in ((before, old), (after, new)):
+        for job in jobs:
+            runs, started = tails.get((job.native_id, job.submitted_at), (0, None))
+            rows_of(job, cluster, writer.seen_at, rows, runs_before=runs, first_started_at=started)
     _apply(writer, old, new)
-    _save_rollups(writer, before, after)
+    _save_rollups(writer, before, after, tails)
     save_pauses(writer, before, after)
     return len(after)
 
@@ -69,13 +73,13 @@ def _apply(writer: Writer, old: Rows, new: Rows) -> None:
         writer.put(table, changed)
 
 
-def _save_rollups(writer: Writer, before: Iterable[Job], after: Iterable[Job]) -> None:
+def _save_rollups(writer: Writer, before: Iterable[Job], after: Iterable[Job], tails: Tails) -> None:
     """Move the rollups by the difference between jobs as they were and as they are."""
     moved = no_rollup()
-    for job in before:
-        add_job(job, moved, -1)
-    for job in after:
-        add_job(job, moved)
+    for jobs, sign in ((before, -1), (after, 1)):
+        for job in jobs:
+            _, started = tails.get((job.native_id, job.submitted_at), (0, None))
+            add_job(job, moved, sign, first_started_at=started)
     for daily in DAILY:
         _move(writer, daily, moved[daily.name])
     follow(writer, moved)
@@ -100,12 +104,24 @@ def _move(writer: Writer, daily: Daily, figures: Figures) -> None:
         )
 
 
-def _stored_of(connection: Connection, cluster: str, by_id: Mapping[str, Sequence[Job]]) -> dict[str, list[Job]]:
+def _stored_of(
+    connection: Connection, cluster: str, by_id: Mapping[str, Sequence[Job]]
+) -> tuple[dict[str, list[Job]], Tails]:
     """Read what is stored of the jobs of a page: all that have their id, where the scheduler gives ids again."""
     ids = [native_id for native_id, jobs in by_id.items() if any(job.attempt_at is not None for job in jobs)]
     exact = {(job.native_id, job.submitted_at) for jobs in by_id.values() for job in jobs if job.attempt_at is None}
     having = set(ids)
-    return stored_jobs(connection, cluster, ids, sorted(key for key in exact if key[0] not in having))
+    seen = (job for jobs in by_id.values() for job in jobs)
+    return read(connection, cluster, ids, sorted(key for key in exact if key[0] not in having), seen)
+
+
+def _whole(connection: Connection, cluster: str, jobs: Sequence[Job], tails: Tails) -> list[Job]:
+    """Read jobs again, now with all their runs."""
+    keys = [(job.native_id, job.submitted_at) for job in jobs]
+    for key in keys:
+        tails.pop(key, None)
+    found = stored_jobs(connection, cluster, [], keys)
+    return [job for each in found.values() for job in each]
 
 
 def _same_row(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> bool:

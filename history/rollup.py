@@ -94,15 +94,19 @@ def no_figures(daily: Daily) -> Figures:
     return defaultdict(lambda: [0] * len(daily.measures))
 
 
-def add_job(job: Job, rollup: Rollup, sign: int = 1) -> None:
-    """Add what a stored job says to the rollups, or with sign -1 take it away."""
+def add_job(job: Job, rollup: Rollup, sign: int = 1, *, first_started_at: datetime | None = None) -> None:
+    """Add what a stored job says to the rollups, or with sign -1 take it away.
+
+    Args:
+        first_started_at: when it first started, where it is given without its first runs: those then add nothing.
+    """
     if job.routed_to is not None:
         return  # bookkeeping for its routed copy, which counts
     queue = job.queue or ""
     who = (queue, job.owner, job.account or "", job.vo or "")
     arrivals, workers, durations = rollup[ARRIVALS.name], rollup[WORKERS.name], rollup[DURATIONS.name]
     arrivals[(job.submitted_at.date(), *who)][0] += sign
-    started = min((run.started_at for run in job.runs), default=None)
+    started = first_start(job, first_started_at)
     if started is not None:
         day = started.date()
         arrivals[(day, *who)][1] += sign
@@ -134,6 +138,18 @@ def add_job(job: Job, rollup: Rollup, sign: int = 1) -> None:
             figures[3] += sign * _held(there.cpus, length)
             figures[4] += sign * _held(there.gpus, length)
             figures[5] += sign * _held((there.memory_bytes or 0) / MIB, length)
+
+
+def first_start(job: Job, before: datetime | None = None) -> datetime | None:
+    """Return when a job first started.
+
+    Args:
+        before: when the first of the runs started that it is given without.
+    """
+    starts = [run.started_at for run in job.runs]
+    if before is not None:
+        starts.append(before)
+    return min(starts, default=None)
 
 
 def told(outcome: str | None, accounted: bool) -> str:

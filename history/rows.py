@@ -12,9 +12,12 @@ from sqlalchemy import Connection, Table
 
 from history import bulk, schema
 from history.records import Job, Outcome, Run, RunWorker, State, Waiting
+from history.rollup import first_start
 
 Rows = dict[Table, dict[tuple[Any, ...], dict[str, Any]]]
 """Rows by table and primary key."""
+Key = tuple[str, datetime]
+"""The native id of a job, and when it was submitted."""
 
 _SAME = (
     "native_id", "submitted_at", "attempt_at", "raw_id", "owner", "account", "vo", "queue", "name", "state", "outcome",
@@ -40,21 +43,34 @@ _job_values = attrgetter(*_SAME)
 _run_values = attrgetter(*_RUN_SAME)
 
 
-def rows_of(job: Job, cluster: str, seen_at: datetime, into: Rows) -> None:
-    """Add the rows that say a job, its runs and their workers."""
+def rows_of(
+    job: Job,
+    cluster: str,
+    seen_at: datetime,
+    into: Rows,
+    *,
+    runs_before: int = 0,
+    first_started_at: datetime | None = None,
+) -> None:
+    """Add the rows that say a job, its runs and their workers.
+
+    Args:
+        runs_before: how many runs there are before those that the job is given with, which stay as they are.
+        first_started_at: when the first of them started.
+    """
     key = (job.native_id, job.submitted_at, cluster)
     identity = {"native_id": job.native_id, "submitted_at": job.submitted_at, "cluster": cluster}
-    started = min((run.started_at for run in job.runs), default=None)
+    started = first_start(job, first_started_at)
     into[schema.jobs][key] = {
         **dict(zip(_SAME, _job_values(job), strict=True)),
         "cluster": cluster,
         "first_started_at": started,
         "wait_span": schema.span_class(job.submitted_at, started or job.ended_at),
-        "run_count": len(job.runs),
+        "run_count": runs_before + len(job.runs),
         "seal": seal(cluster, job.native_id, job.submitted_at),
         "seen_at": seen_at,
     }
-    for number, run in enumerate(job.runs, 1):
+    for number, run in enumerate(job.runs, runs_before + 1):
         span = schema.span_class(run.started_at, run.ended_at)
         into[schema.runs][(*key, number)] = {
             **identity,

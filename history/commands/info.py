@@ -16,8 +16,9 @@ from history.words import KINDS
 def command(kind: str, name: str, **options: Any) -> None:
     """Tell everything about one owner, account, VO, queue, worker or job.
 
-    A job: its whole life, each run with its workers and how it ended, what it asked for and used, and why it waits. The
-    others: what they have now (or with --at had then), the last 24 hours, and the last days.
+    A job: its whole life, each run with its workers and how it ended (the newest 100, or --limit), what it asked for
+    and used, and why it waits. The others: what they have now (or with --at had then), the last 24 hours, and the last
+    days.
 
     \b
     Examples:

@@ -23,6 +23,8 @@ _FACTS = (
 _KEY = ("native_id", "submitted_at", "cluster")
 MOST = 5
 """Jobs of one id that are shown: ids are given again."""
+SHOWN = 100
+"""Runs and pauses of a job that are shown, the newest, where nothing else is asked for."""
 
 
 def info_job(connection: Connection, scope: Scope, job_id: str) -> list[Answer]:
@@ -51,12 +53,17 @@ def _life(connection: Connection, scope: Scope, row: Mapping[str, Any], which: s
     def mine(table: Any) -> list[Any]:
         return [table.c[name] == row[name] for name in _KEY]
 
-    places = run(connection, scope, select(run_workers).where(*mine(run_workers)).order_by(run_workers.c.worker))
+    its_runs, pauses = (_newest(connection, scope, table, mine(table)) for table in (runs, job_pauses))
     on: dict[int, list[str]] = {}
-    for place in places:
-        on.setdefault(place.number, []).append(place.worker)
-    its_runs = run(connection, scope, select(runs).where(*mine(runs)).order_by(runs.c.number))
-    pauses = run(connection, scope, select(job_pauses).where(*mine(job_pauses)).order_by(job_pauses.c.started_at))
+    if its_runs:
+        there = run_workers.c.number.between(its_runs[0].number, its_runs[-1].number)
+        query = select(run_workers).where(*mine(run_workers), there).order_by(run_workers.c.worker)
+        for place in run(connection, scope, query):
+            on.setdefault(place.number, []).append(place.worker)
+    if row["run_count"] > len(its_runs):
+        scope.notes.append(
+            f"job {row['native_id']} has {row['run_count']:,} runs{which}; {len(its_runs)} are shown: --limit"
+        )
     facts = [(name, row[name]) for name in _FACTS if row[name] is not None]
     started = row["first_started_at"]
     if started is not None:
@@ -95,6 +102,17 @@ def _life(connection: Connection, scope: Scope, row: Mapping[str, Any], which: s
     if kin.rows:
         answers.append(kin)
     return answers
+
+
+def _newest(connection: Connection, scope: Scope, table: Any, mine: list[Any]) -> list[Row[Any]]:
+    """Read the newest runs or pauses of a job, in their order; of too many, those that had begun at the moment."""
+    most = scope.limit or SHOWN
+    order = table.c.number if table is runs else table.c.started_at
+    query = select(table).where(*mine).order_by(order.desc()).limit(most)
+    found = run(connection, scope, query)
+    if scope.at is not None and len(found) == most:
+        found = run(connection, scope, query.where(table.c.started_at <= scope.at))
+    return list(found[::-1])
 
 
 def _run(each: Row[Any], workers: Sequence[str]) -> tuple[Any, ...]:
