@@ -15,7 +15,7 @@ from exporter.sources import Source, SourceError, TooMany
 from history.audit import Audit
 from history.batch import JobsBatch
 from history.store import History
-from history.verify import Findings, Window
+from history.verify import Finding, Findings, Window
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +126,7 @@ def nightly(
     rest: Callable[[float], bool],
     calls: Callable[[Feed, int], None],
 ) -> tuple[Findings, dict[str, str]] | None:
-    """Verify one day with much rest between the questions, store what turns out to be missing, and note the result.
+    """Verify one day with much rest between the questions, store what came late to accounting, and note the result.
 
     Rows may reach accounting later than any poll looks back (slurmctld cut off from slurmdbd for long).
 
@@ -146,11 +146,13 @@ def nightly(
     def compare(feed: Feed) -> Iterator[Part]:
         for page, window in _windows(cluster, source, feed, since, until):
             findings = Audit(history).compare(window, partial(_again, source, feed))
-            if findings.count("missing"):
-                missing = findings.count("missing")
-                _store(history, cluster, feed, page)
+            late = _late(findings)
+            if late:
+                ids = {each.native_id for each in late}
+                jobs = [job for job in page.jobs if job.native_id in ids]
+                _store(history, cluster, feed, msgspec.structs.replace(page, jobs=jobs))
                 findings = Audit(history).compare(window, partial(_again, source, feed))
-                findings.changed = missing - findings.count("missing")
+                findings.changed = len(late) - len(_late(findings))
             yield Part(feed, window.since, window.until, findings, page.calls)
 
     for part in _each(feeds, compare, since, until):
@@ -164,6 +166,15 @@ def nightly(
         began = datetime.now(UTC)
     together.usage_days = Audit(history).compare_usage(cluster, [day])
     return together, away
+
+
+def _late(findings: Findings) -> list[Finding]:
+    """Return the jobs of which accounting told, or of a run of which it did, after it had been asked: else a row is
+    damaged."""
+    return [each for each in findings.found if each.kind == "missing" or not _LATE.isdisjoint(each.columns)]
+
+
+_LATE = frozenset({"jobs.accounted", "runs.accounted", "runs.*"})
 
 
 def _again(source: Source, feed: Feed, native_ids: Sequence[str]) -> AccountingPage:

@@ -224,7 +224,7 @@ def test_an_empty_queue_is_no_error_and_half_an_answer_is() -> None:
 def test_binary_rubbish_is_refused_in_one_line() -> None:
     for seed in range(20):
         with pytest.raises(AnswerUnreadable) as caught:
-            JobsParser().parse(secrets.token_bytes(2000 + seed), "@m@")
+            JobsParser().parse(secrets.token_bytes(2000 + seed) + b".", "@m@")  # not at the end of a line
         assert "\n" not in str(caught.value)
 
 

@@ -430,6 +430,24 @@ def test_what_is_away_all_night_is_said_once_and_tried_ever_more_seldom(
     assert sum("verified" in record.message for record in caplog.records) <= 1
 
 
+def test_each_night_what_came_late_is_stored_and_what_is_damaged_is_told(filled: History, source: Source) -> None:
+    """Of two jobs that were seen to leave, accounting told after it had been asked; of one, somebody changed the owner."""
+    day = SINCE.date()
+    tonight = datetime.combine(day + timedelta(days=1), datetime.min.time(), UTC) + timedelta(hours=3)
+    with filled._engine.begin() as connection:
+        connection.execute(update(schema.clusters).values(first_seen_at=SINCE - timedelta(days=9)))
+        first, second, third = chance_ids(connection, day)
+        late, job, run = schema.jobs.c.native_id.in_((first, second)), schema.jobs, schema.runs
+        connection.execute(update(job).where(late).values(accounted=False, outcome="unknown", native_state=None))
+        late = run.c.native_id.in_((first, second))
+        connection.execute(update(run).where(late).values(accounted=False, outcome="unknown", used_cpu_seconds=None))
+        connection.execute(update(job).where(job.c.native_id == third).values(owner="mallory"))
+        connection.execute(update(run).where(run.c.native_id == third).values(owner="mallory"))
+    findings = Site(filled, source).verifier.look(tonight)
+    assert findings is not None and findings.changed == 2
+    assert [(each.native_id, each.kind) for each in findings.found] == [(third, "different")]
+
+
 def chance_ids(connection: Any, day: date) -> Sequence[str]:
     since = datetime.combine(day, datetime.min.time(), UTC)
     ended = schema.jobs.c.ended_at.between(since, since + timedelta(hours=23, minutes=59))

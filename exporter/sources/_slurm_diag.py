@@ -22,6 +22,36 @@ _BACKFILLED = {
 _MICRO = 1e-6
 
 
+class RowsQueue:
+    """Whether slurmctld keeps rows that slurmdbd has not taken, as of the last look. Thread-safe."""
+
+    def __init__(self) -> None:
+        self.looked = False
+        """Whether it was ever looked at."""
+        self._state = False, 0
+
+    def state(self) -> tuple[bool, int]:
+        """Return whether rows wait, or may, and when it was last known that none did, in epoch seconds."""
+        return self._state
+
+    def told(self, reading: SchedulerReading) -> None:
+        """Note what slurmctld says."""
+        waiting = bool(reading.queue_lengths.get("dbd_agent"))
+        self._note(waiting, None if waiting else int(reading.taken_at.timestamp()))
+
+    def not_answered(self) -> None:
+        """Note that slurmctld did not answer: what it keeps, it delivers when it is back."""
+        self._note(True, None)
+
+    def not_told(self) -> None:
+        """Note that this cannot be known here (no sdiag, or not one that is understood): nothing is waited for."""
+        self._note(False, None)
+
+    def _note(self, waiting: bool, emptied: int | None) -> None:
+        self._state = waiting, self._state[1] if emptied is None else emptied
+        self.looked = True
+
+
 def reading(answer: bytes, taken_at: datetime) -> SchedulerReading:
     """Read sdiag's answer. Raises AnswerUnreadable where it is not sdiag's."""
     text = answer.decode("utf-8", "replace")

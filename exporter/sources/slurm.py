@@ -1,8 +1,9 @@
 """A Slurm cluster, read through its own commands (squeue, scontrol, sacct of 22.05 to 26.05).
 
 Calls: one squeue a jobs poll, and at most MOST_SHARES short scontrol, one for each new run on several workers or that
-was resized; two short scontrol a workers poll; one sacct an accounting poll; one sdiag a scheduler poll, and one sshare
-where fair shares are wanted. Once an hour, what of it all is hidden from BBQ: two to five short calls.
+was resized; two short scontrol a workers poll; one sacct an accounting poll, and one sdiag before the first; one sdiag
+a scheduler poll, and one sshare where fair shares are wanted. Once an hour, what of it all is hidden from BBQ: two to
+five short calls.
 """
 
 import hashlib
@@ -22,6 +23,7 @@ from exporter.snapshot import AccountingPage, Feed, JobsReading, Kind, Scheduler
 from exporter.sources import (
     AnswerUnreadable,
     CommandFailed,
+    CommandTimeout,
     NotAllowed,
     SourceError,
     TooMany,
@@ -41,6 +43,8 @@ log = logging.getLogger(__name__)
 
 OVERLAP_SECONDS = 120
 """What every accounting poll reads again: rows come some seconds after the end they tell of."""
+SHORTLY_HELD_SECONDS = 1800
+"""A watermark that is held for no longer is read from in every poll; else every WIDE_EVERY_SECONDS."""
 WIDE_EVERY_SECONDS = 900
 """How often the whole look-back is read again, for rows that slurmctld had to keep while slurmdbd was away."""
 MISSING_SECONDS = 30 * 86400
@@ -97,11 +101,9 @@ class Source:
         self._offered: tuple[str | None, str, list[str]] | None = None
         self._sight = Sight(self._run)
         self._shares: dict[_slurm_jobs.Allocation, _slurm_allocation.Shares] = {}
-        self._rows_wait = False
-        """Whether slurmctld has rows that slurmdbd has not taken yet, as of the last look."""
-        self._delivered_upto: datetime | None = None
-        """Before this, everything that ended has reached slurmdbd: slurmctld sends its rows in order."""
-        self._read_upto: int | None = None
+        self._queue = _slurm_diag.RowsQueue()
+        self._reading_again = False
+        """Whether more pages follow of a time that is held."""
         self._fields: Sequence[str] | None = None
 
     def version(self) -> str | None:
@@ -181,40 +183,53 @@ class Source:
 
     def read_scheduler(self, feed: Feed) -> SchedulerReading:
         """Read slurmctld's own figures."""
-        taken_at = _now()
-        reading = _slurm_diag.reading(self._run("sdiag"), taken_at)
-        self._rows_wait = bool(reading.queue_lengths.get("dbd_agent"))
-        if not self._rows_wait:
-            self._delivered(taken_at)
+        reading = self._diagnose()
         if not self._settings.fair_shares:
             return reading
         shares = _slurm_shares.fair_shares(self._run("sshare", *_slurm_shares.ARGUMENTS))
         return msgspec.structs.replace(reading, fair_shares=shares, calls=2)
 
-    def read_accounting(self, feed: Feed, watermark: str | None, now: datetime) -> AccountingPage:
-        """Read what ended since the watermark (epoch seconds), and what may have come late.
+    def _diagnose(self) -> SchedulerReading:
+        """Ask slurmctld for its figures, and note whether rows wait in it for slurmdbd."""
+        taken_at = _now()
+        try:
+            reading = _slurm_diag.reading(self._run("sdiag"), taken_at)
+        except SourceError as error:
+            failed = isinstance(error, CommandFailed | CommandTimeout) and "denied" not in str(error).lower()
+            (self._queue.not_answered if failed else self._queue.not_told)()
+            raise
+        self._queue.told(reading)
+        return reading
 
-        While slurmctld has rows that slurmdbd has not taken, the watermark stays where the oldest of them may be: when
-        they have arrived, all of that time is read again, however long it was.
+    def read_accounting(self, feed: Feed, watermark: str | None, now: datetime) -> AccountingPage:
+        """Read what ended since the watermark, and what may have come late.
+
+        The watermark is in epoch seconds. While slurmctld has rows that slurmdbd has not taken, it stays where the
+        oldest of them may be, however long that is, and how far has been read stands behind it: when the rows have
+        arrived, all of that time is read again.
         """
         self._settle(watermark)
+        calls = self._look_first()
+        rows_wait, emptied = self._queue.state()
         until = int(now.timestamp())
-        lookback = self._settings.accounting.lookback
-        waiting = self._rows_wait
-        read_until = until - int(lookback) if watermark is None else int(watermark)
-        jumped = read_until > until
+        lookback = int(self._settings.accounting.lookback)
+        held, read_upto = _marks(watermark) or (until - lookback, until - lookback)
+        jumped = held > until
         if jumped:
             # our clock was ahead and has been set back: what ended by its true time has been read
-            read_until = until - int(lookback)
-        if waiting and self._read_upto is not None and read_until < self._read_upto <= until:
-            read_until = self._read_upto
+            held = read_upto = until - lookback
         wide = self._read_wide_at is None or (now - self._read_wide_at).total_seconds() >= WIDE_EVERY_SECONDS
-        behind = 0 if watermark is None or jumped else int(lookback) if wide else OVERLAP_SECONDS
-        since = read_until - behind
+        begin = held
+        if rows_wait and (self._reading_again or (read_upto - held > SHORTLY_HELD_SECONDS and not wide)):
+            begin = min(read_upto, until)
+        elif not rows_wait and read_upto != held:
+            wide = True  # what was held for so long may be older than the watermark
+        behind = 0 if watermark is None or jumped else lookback if wide else OVERLAP_SECONDS
+        since = begin - behind
         # the window is counted from the watermark, so that each page moves it
-        end = min(until, read_until + int(self._window))
+        end = min(until, begin + int(self._window))
         try:
-            calls = 1 + self._sight.check_accounting()
+            calls += 1 + self._sight.check_accounting()
             attempts, unreadable, unknown = self._sacct(since, end)
         except TooMany:
             if self._window <= SHORTEST_SECONDS:
@@ -231,30 +246,36 @@ class Source:
         complete = end >= until
         if wide and complete:
             self._read_wide_at = now
-        newest = _slurm_accounting.last_end(attempts, now)
-        if newest is not None:
-            self._delivered(newest - timedelta(seconds=OVERLAP_SECONDS))
-        reached = max(end, read_until)
-        self._read_upto = reached
-        stored = reached
-        if waiting and watermark is not None and not jumped:
-            delivered = 0 if self._delivered_upto is None else int(self._delivered_upto.timestamp())
-            stored = max(int(watermark), min(reached, delivered))
-        jobs, odd = self._new_jobs(attempts, unreadable, watermark, str(stored))
+        self._reading_again = rows_wait and not complete
+        reached = max(end, begin)
+        if rows_wait:
+            newest = _slurm_accounting.last_end(attempts, now)
+            # slurmctld sends its rows in order: those of before the newest one were all there for this page to have
+            there = max(emptied, int(newest.timestamp()) - OVERLAP_SECONDS if newest is not None else 0)
+            held = max(held, min(reached, there)) if since <= held else held
+        else:
+            held = reached
+        after = str(held) if held == reached else f"{held} {reached}"
+        jobs, odd = self._new_jobs(attempts, unreadable, watermark, after)
         return AccountingPage(
             jobs=jobs,
-            watermark=str(stored),
+            watermark=after,
             complete=complete,
             unknown=(*unknown, *odd),
             unreadable=tuple(unreadable),
-            reached_at=datetime.fromtimestamp(stored, UTC),
+            reached_at=datetime.fromtimestamp(held, UTC),
             calls=calls,
         )
 
-    def _delivered(self, upto: datetime) -> None:
-        """Note up to when everything that ended has reached slurmdbd."""
-        if self._delivered_upto is None or upto > self._delivered_upto:
-            self._delivered_upto = upto
+    def _look_first(self) -> int:
+        """Look once, before anything is read, whether rows wait in slurmctld; return the number of calls."""
+        if self._queue.looked:
+            return 0
+        try:
+            self._diagnose()
+        except SourceError as error:
+            log.debug("rows may wait in slurmctld", extra={"cluster": self._settings.name, "error": str(error)})
+        return 1
 
     def read_window(self, feed: Feed, since: datetime, until: datetime, margin: timedelta) -> AccountingPage:
         """Read again every attempt that ended in [since, until)."""
@@ -388,6 +409,14 @@ def _queue_fields(of_vos: Sequence[str]) -> Sequence[str]:
     """Return what squeue is asked for where VOs are read from these fields; the name stays last."""
     fields = _slurm_jobs.FIELDS
     return (*fields[:-1], _slurm_jobs.WCKEY, fields[-1]) if "wckey" in of_vos else fields
+
+
+def _marks(watermark: str | None) -> tuple[int, int] | None:
+    """Return up to when all that ended is stored, and up to when it has been read."""
+    if watermark is None:
+        return None
+    held, _, read_upto = watermark.partition(" ")
+    return int(held), int(read_upto or held)
 
 
 def _mark() -> str:
