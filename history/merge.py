@@ -305,7 +305,13 @@ def _fold_run(old: Run, new: Run, latest: bool) -> Run:
     kept: dict[str, object] = {name: getattr(other, name) for name in _OF_RUNS if getattr(better, name) is None}
     if peak:
         kept["used_memory_bytes"] = peak
-    says_more = better.outcome is Outcome.PREEMPTED and other.outcome in _SAYS_MORE
+    if peak is not None and better.exit_code is None and better.exit_signal is None:
+        kept |= {"exit_code": other.exit_code, "exit_signal": other.exit_signal}
+    says_more = better.outcome is Outcome.PREEMPTED and (
+        other.outcome in _SAYS_MORE
+        # a job's own record of a run before its removal only tells that it was taken off its worker
+        or (peak is not None and other.outcome not in (None, Outcome.UNKNOWN))
+    )
     says_it = better.outcome is Outcome.UNKNOWN and other.outcome is not None and other.accounted
     if says_more or says_it:
         kept["outcome"] = other.outcome

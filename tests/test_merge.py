@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -126,6 +127,26 @@ def test_a_run_that_another_run_follows_has_ended_and_so_have_all_of_an_ended_jo
     assert [(run.ended_at, run.outcome) for run in evicted.runs] == [(at(160), Outcome.UNKNOWN), (None, None)]
     (ended,) = merge([evicted], [condor(State.ENDED, ended_at=at(300), outcome=Outcome.COMPLETED, accounted=True)])
     assert ended.runs[1].ended_at == at(300)
+
+
+def test_a_runs_own_record_says_why_it_ended_whichever_comes_first() -> None:
+    """HTCondor: of the last run of a job that was removed while it waited, the job only tells that it was over."""
+
+    def told(state: State, outcome: Outcome, **more: Any) -> Job:
+        run = Run(attempt_at=at(10), started_at=at(10), ended_at=at(50), outcome=outcome, accounted=True, **more)
+        native_state = None if state is State.UNKNOWN else "REMOVED"
+        job = Job(
+            native_id="s#1.0", submitted_at=at(0), owner="alice", state=state, native_state=native_state, runs=(run,)
+        )
+        ended = {"outcome": Outcome.CANCELLED, "ended_at": at(90), "accounted": True} if native_state else {}
+        return replace(job, **ended)
+
+    removed = told(State.ENDED, Outcome.PREEMPTED)
+    for outcome, more in ((Outcome.NODE_FAIL, {}), (Outcome.FAILED, {"exit_code": 3}), (Outcome.PREEMPTED, {})):
+        epoch = told(State.UNKNOWN, outcome, **more)
+        (job,), (other,) = (merge(merge([], [first]), [then]) for first, then in ((removed, epoch), (epoch, removed)))
+        assert job == other and job.outcome is Outcome.CANCELLED
+        assert (job.runs[0].outcome, job.runs[0].exit_code) == (outcome, more.get("exit_code"))
 
 
 def some_lives(number: Callable[[int, int], int]) -> list[list[Job]]:

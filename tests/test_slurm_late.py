@@ -13,8 +13,8 @@ import pytest
 from exporter.config import Duration
 from exporter.snapshot import Feed, Kind
 from exporter.sources import CommandFailed, SourceError
-from exporter.sources.slurm import Accounting, Settings, Source
-from tests.slurm_says import accounted
+from exporter.sources.slurm import Accounting, Settings
+from tests.slurm_says import Played, accounted
 
 ACCOUNTING, SCHEDULER = Feed(kind=Kind.ACCOUNTING), Feed(kind=Kind.SCHEDULER)
 MINUTE, HOUR = 60, 3600
@@ -42,14 +42,13 @@ class Site:
     def restart(self) -> None:
         """Have a new BBQ go on from what is stored."""
         accounting = Accounting(lookback=Duration(LOOKBACK))
-        self.source = Source(Settings(name="local", scheduler="slurm", accounting=accounting))
-        self.source._run = self._run  # type: ignore[method-assign]
+        self.source = Played(Settings(name="local", scheduler="slurm", accounting=accounting), self._answer)
 
     def ends(self, since: int = T) -> list[int]:
         """Give when jobs have ended."""
         return list(range(max(since - since % MINUTE, T) + MINUTE, self.now + 1, MINUTE))
 
-    def _run(self, command: str, *arguments: str) -> bytes:
+    def _answer(self, command: str, *arguments: str) -> bytes:
         if command == "sdiag":
             if not self.sdiag:
                 raise CommandFailed("sdiag: exit code 1: Unable to contact slurm controller", b"")
@@ -206,8 +205,12 @@ def test_what_was_read_and_not_stored_is_read_again_also_while_rows_wait(monkeyp
 def test_accounting_asks_sdiag_once_at_first(monkeypatch: pytest.MonkeyPatch) -> None:
     site = Site(monkeypatch, lambda end: end)
     calls: list[str] = []
-    run = site._run
-    site.source._run = lambda command, *more: (calls.append(command), run(command, *more))[1]  # type: ignore[method-assign]
+
+    def counting(command: str, *arguments: str) -> bytes:
+        calls.append(command)
+        return site._answer(command, *arguments)
+
+    site.source = Played(Settings(name="local", scheduler="slurm"), counting)
     for _ in range(3):
         site.now += MINUTE
         site.poll()

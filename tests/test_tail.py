@@ -108,6 +108,16 @@ def schedd() -> Schedd:
     return Schedd()
 
 
+def test_of_a_schedd_where_nothing_had_ended_everything_is_read_however_long_ago(schedd: Schedd) -> None:
+    reader = Reader(schedd)
+    reader.poll()
+    for _ in range(30):
+        schedd.end(seconds=3600)
+    schedd.end(late=40 * 3600)  # left in the queue
+    reader.poll()
+    assert sorted(reader.told) == sorted(reader.runs) == sorted(schedd.ids()) and reader.gaps == []
+
+
 def test_polls_go_on_from_the_last_record_with_one_question_a_file(schedd: Schedd) -> None:
     reader = Reader(schedd)
     reader.poll()

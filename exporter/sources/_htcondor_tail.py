@@ -55,7 +55,7 @@ class Tail(msgspec.Struct, frozen=True, omit_defaults=True):
     before: str | None = None
     """The one before."""
     at: int | None = None
-    """When that was, in epoch seconds."""
+    """When that was, or when there was no record yet, in epoch seconds."""
     upto: int | None = None
     """While windows are read: what is older is stored."""
     goal: tuple[str, str | None, int] | None = None
@@ -203,7 +203,9 @@ class TailReader:
             last = (found[-1][0], before, seconds)
         if tail.newest is None:
             if last is None:
-                return Step(tail, complete=True)  # nothing has ever ended here
+                return Step(Tail(at=seconds), complete=True)  # nothing has ever ended here
+            if tail.at is not None:
+                return Step(Tail(goal=last, at=tail.at), again=True)  # there was nothing: all of it is new
             first = seconds - FIRST_SECONDS
             return Step(Tail(upto=first, goal=last, stop=self._older_than(first)), again=True)
         names = [name for name, _ in found]
