@@ -27,8 +27,9 @@ class _Queued(msgspec.Struct):
     pending: int = 0
     held: int = 0
     owners: set[str] = set()
-    cpus: float = 0.0
-    gpus: float = 0.0
+    cpus: float | None = None
+    """What they hold; None where nobody told."""
+    gpus: float | None = None
     oldest: datetime | None = None
 
     def add(
@@ -47,9 +48,15 @@ class _Queued(msgspec.Struct):
         self.pending += pending
         self.held += held
         self.owners.add(owner)
-        self.cpus += float(cpus or 0)
-        self.gpus += float(gpus or 0)
+        self.cpus = _sum(self.cpus, cpus)
+        self.gpus = _sum(self.gpus, gpus)
         self.oldest = min((each for each in (self.oldest, oldest) if each is not None), default=None)
+
+
+def _sum(*told: float | None) -> float | None:
+    """Return the sum of what is told; None when nothing is."""
+    known = [float(each) for each in told if each is not None]
+    return sum(known) if known else None
 
 
 def queues(connection: Connection, scope: Scope) -> Answer:
@@ -82,7 +89,7 @@ def queues(connection: Connection, scope: Scope) -> Answer:
     for cluster, name, *whose in run(connection, scope, query):
         jobs[cluster, name or ""].add(*whose)
     for row in unmade(connection, scope):
-        jobs[row.cluster, row.queue or ""].add(row.owner, row.jobs, 0, row.jobs, 0, None, None, row.submitted_at)
+        jobs[row.cluster, row.queue or ""].add(row.owner, row.jobs, 0, row.jobs, 0, 0.0, 0.0, row.submitted_at)
     table = queue_settings
     settings = {
         (row.cluster, row.queue): row
@@ -91,7 +98,7 @@ def queues(connection: Connection, scope: Scope) -> Answer:
     rows = []
     for key in sorted({*settings, *jobs}):
         setting = settings.get(key)
-        its = jobs.get(key) or _Queued()
+        its = jobs.get(key) or _Queued(cpus=0.0, gpus=0.0)
         room = capacity.get(key)
         rows.append(
             (
