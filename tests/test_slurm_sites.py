@@ -229,6 +229,19 @@ def test_lines_that_are_of_no_table_are_left_out_counted_and_named(tmp_path: Pat
     assert workers.unknown == (UnknownValue("slurm_line", f"scontrol: {banner.strip()}"),)
 
 
+def test_a_text_instead_of_jobs_is_no_empty_queue() -> None:
+    """Every open job would be closed; a banner that stood beside jobs as well may stand alone."""
+    parser = JobsParser()
+    with pytest.raises(AnswerUnreadable, match="squeue: no jobs, and a text instead: Try again later"):
+        parser.parse(b"Try again later\n", MARK)
+    banner = b"This cluster will be down on Friday.\n"
+    jobs, _ = parser.parse(banner + marked([queued()]), MARK)
+    assert [job.native_id for job in jobs] == ["7"]
+    assert parser.parse(banner, MARK)[0] == [] == parser.parse(b"", MARK)[0]
+    with pytest.raises(AnswerUnreadable):
+        parser.parse(b"Try again later\n", MARK)
+
+
 def test_what_is_hidden_from_others_is_asked_for_too(tmp_path: Path) -> None:
     """S13: nodes of hidden partitions vanish without -a."""
     folder = commands(

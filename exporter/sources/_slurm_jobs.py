@@ -80,6 +80,8 @@ class JobsParser:
         self._fields = fields
         self._vos = vos
         self._memory: dict[bytes, Row] = {}
+        self._banner: frozenset[UnknownValue] = frozenset()
+        """What stood beside jobs, and so is no word on why there are none."""
 
     def parse(self, answer: bytes, mark: str) -> tuple[list[Job], list[UnknownValue]]:
         """Read a whole answer.
@@ -97,6 +99,10 @@ class JobsParser:
         """Read a whole answer into its rows, as `parse` does."""
         between = mark.encode()
         rows, unknown = split(answer, mark, "squeue")
+        if unknown and not rows and not self._banner.issuperset(unknown):
+            raise AnswerUnreadable(f"squeue: no jobs, and a text instead: {unknown[0].value.removeprefix('squeue: ')}")
+        if rows:
+            self._banner = frozenset(unknown)
         before, now = self._memory, {}
         for row in rows:
             # the mark is another one each time; a job's row without it is the same again
