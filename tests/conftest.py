@@ -25,6 +25,7 @@ SUITE = os.environ.get("BBQ_TEST_SUITE", "trixie")
 """The Debian whose Slurm and HTCondor the live tests use."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before the processes are told of the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep what runs on the real clusters in one process: there is one Slurm and one pool, and each takes its turn."""
     for item in items:
