@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from tests.clusters.chroot import wait_for
@@ -69,14 +70,15 @@ class OwnSchedd:
         self._end(signal.SIGQUIT)
 
     def kill(self) -> None:
-        """Take it away without a word: its ad stays in the collector, its shadows find nobody."""
-        self._end(signal.SIGKILL)
+        """Take it away without a word, as a host that loses its power: its ad stays in the collector."""
+        self._end(signal.SIGKILL, ("condor_schedd", "condor_shadow"))
 
-    def _end(self, number: signal.Signals) -> None:
-        for pid in self._pids():
-            os.kill(pid, number)
-        if not wait_for(lambda: not self._pids(), 30, 0.2):
-            for pid in self._pids():
+    def _end(self, number: signal.Signals, what: tuple[str, ...] = ("condor_schedd",)) -> None:
+        for pid in self._pids(what):
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+        if not wait_for(lambda: not self._pids(what), 30, 0.2):
+            for pid in self._pids(what):
                 os.kill(pid, signal.SIGKILL)
             raise RuntimeError(f"schedd {self.name} does not end")
 
@@ -129,10 +131,10 @@ class OwnSchedd:
     def _answers(self) -> bool:
         return self.pool.run("condor_q", "-name", self.name, "-totals", check=False).returncode == 0
 
-    def _pids(self) -> list[int]:
+    def _pids(self, what: tuple[str, ...] = ("condor_schedd",)) -> list[int]:
         mine = f"_CONDOR_SPOOL={self.folder}".encode()
         found = []
-        for pid in self.pool.chroot.processes(("condor_schedd",)):
+        for pid in self.pool.chroot.processes(what):
             try:
                 if mine in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
                     found.append(pid)

@@ -320,7 +320,8 @@ def htcondor_each_state(schedd: OwnSchedd) -> None:
     """Submit a running, a pending and a held job, and one that ends."""
     schedd.submit("alice", {**_sleep(1), "requirements": "false"})
     schedd.submit("bob", {**_sleep(1), "hold": "True"})
-    running = schedd.submit("alice", _sleep(600))
+    # its worker waits no longer for a shadow that is lost with its schedd
+    running = schedd.submit("alice", {**_sleep(600), "job_lease_duration": "30"})
     schedd.submit("bob", _sleep(1))
     _until_running(schedd.pool, schedd.name, running)
 
@@ -328,7 +329,7 @@ def htcondor_each_state(schedd: OwnSchedd) -> None:
 def htcondor_unusual(schedd: OwnSchedd) -> str:
     """Submit what holds something in another way than most, as it stays; give the job that is suspended.
 
-    On backfill slots, on several machines at once, beside the schedd, suspended, ended and left in the queue.
+    On backfill slots, on several machines at once, beside the schedd, made late, suspended, ended and left in the queue.
     """
     pool = schedd.pool
     backfill = schedd.submit("alice", {**_sleep(600), "requirements": "BackfillSlot =?= True", "+WantBackfill": "True"})
@@ -337,6 +338,7 @@ def htcondor_unusual(schedd: OwnSchedd) -> str:
         schedd.submit("carol", {**_SMALL, "universe": universe, "executable": "/bin/sleep", "arguments": "600"})
         for universe in ("scheduler", "local")
     ]
+    schedd.submit("alice", {**_sleep(1), "requirements": "false", "max_materialize": "2"}, "queue 9")
     paused = schedd.submit("weird-user.x", _sleep(600))
     schedd.submit("carol", {**_sleep(1), "leave_in_queue": "True"})
     for job in (backfill, parallel, *beside, paused):
