@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import URL, create_engine, text
@@ -23,14 +24,22 @@ from tests.clusters.slurm import Slurm
 ON_CI = bool(os.environ.get("CI"))
 SUITE = os.environ.get("BBQ_TEST_SUITE", "trixie")
 """The Debian whose Slurm and HTCondor the live tests use."""
+ON_CLUSTERS = ("tests/test_live.py", "tests/test_many.py", "tests/test_pool.py")
 
 
-@pytest.hookimpl(tryfirst=True)  # before the processes are told of the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep what runs on the real clusters in one process: there is one Slurm and one pool, and each takes its turn."""
-    for item in items:
-        if item.get_closest_marker("slurm") or item.get_closest_marker("htcondor"):
-            item.add_marker(pytest.mark.xdist_group("clusters"))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep what runs on the real clusters in one process: there is one Slurm and one pool, and each takes its turn.
+
+    Marks of groups would do, but pytest-xdist 3.8 does not see them in the ids of pytest 9.2.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class OneProcessForClusters(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "clusters" if nodeid.startswith(ON_CLUSTERS) else nodeid
+
+    return OneProcessForClusters(config, log)
 
 
 @pytest.fixture(autouse=True)
