@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import yaml
 from exporter.gauges import families
 from tests.alert_cases import CASES, FOLDER, written
 from tests.conftest import missing
+from tests.grafana_asks import dashboards, panels
 from tests.test_docs import documented_metrics
 
 RULES = FOLDER.parent
@@ -116,3 +118,43 @@ def test_no_rule_rests_on_a_number_that_is_long_gone() -> None:
         for metric in re.findall(r"(?:rate|increase|delta)\((bbq_\w+)", expression):
             flat: Any = " ".join(expression.split())
             assert re.search(rf"\]\) and {metric}|{metric}\{{[^}}]*\}} > [0-9]+\) and \(delta", flat), (name, metric)
+
+
+@pytest.mark.promtool
+def test_of_two_alerts_about_a_queues_waits_the_board_shows_the_worse(tmp_path: Path) -> None:
+    (panel,) = [each for each in panels(dashboards()["bbq-overview"]) if each["title"] == "What is wrong?"]
+    expression = panel["targets"][0]["expr"].replace("$cluster|", "c|")
+    firing = [
+        ("WaitsFarOverTarget", "ticket", "far"),
+        ("WaitsOverTarget", "info", "far"),
+        ("WaitsOverTarget", "info", "over"),
+        ("HeldSurge", "ticket", None),
+    ]
+    series = [
+        f'ALERTS{{alertname="{name}",alertstate="firing",severity="{severity}",cluster="c"'
+        + (f',queue="{queue}"}}' if queue else "}")
+        for name, severity, queue in firing
+    ]
+    shown = [("WaitsFarOverTarget", "ticket"), ("WaitsOverTarget", "info"), ("HeldSurge", "ticket")]
+    asked = {
+        "evaluation_interval": "1m",
+        "tests": [
+            {
+                "interval": "1m",
+                "input_series": [{"series": each, "values": "1x2"} for each in series],
+                "promql_expr_test": [
+                    {
+                        "expr": expression,
+                        "eval_time": "1m",
+                        "exp_samples": [
+                            {"labels": f'{{alertname="{name}",severity="{severity}",cluster="c"}}', "value": 1}
+                            for name, severity in shown
+                        ],
+                    }
+                ],
+            }
+        ],
+    }
+    (tmp_path / "shown.yml").write_text(yaml.safe_dump(asked))
+    said = promtool("test", "rules", str(tmp_path / "shown.yml"))
+    assert said.returncode == 0, said.stdout + said.stderr
