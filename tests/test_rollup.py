@@ -238,7 +238,7 @@ def test_a_part_of_a_run_has_its_time_and_is_no_run(history: History) -> None:
 
 
 def test_what_one_job_used_too_much_hides_nobodys_waste(history: History) -> None:
-    """D13: a job that used more CPU than it held is no negative waste."""
+    """A job that used more CPU than it held is no negative waste."""
     wasteful = ended(T, T + timedelta(seconds=1000), cpus=1.0, used_cpu_seconds=100.0)
     greedy = replace(ended(T, T + timedelta(seconds=1000), cpus=1.0, used_cpu_seconds=50_000.0), native_id="2")
     history.save_jobs("local", "accounting", [wasteful, greedy], seen_at=T)

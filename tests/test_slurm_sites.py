@@ -41,7 +41,7 @@ def ended(*attempt: dict[str, str]) -> tuple[Job, list[UnknownValue]]:
 
 
 def test_lists_of_tasks_are_asked_for_whole_and_of_this_cluster_alone(tmp_path: Path) -> None:
-    """S1, S6: a list is cut at 64 bytes without SLURM_BITSTR_LEN=0; a federation shows every cluster's jobs."""
+    """A list is cut at 64 bytes without SLURM_BITSTR_LEN=0; a federation shows every cluster's jobs."""
     tasks = ",".join(str(number) for number in range(1, 80, 2))
     row = accounted(
         JobIDRaw="948", JobID=f"948_[{tasks}]", State="CANCELLED by 0", Start="None", NodeList="None assigned"
@@ -63,7 +63,7 @@ def test_lists_of_tasks_are_asked_for_whole_and_of_this_cluster_alone(tmp_path: 
 
 
 def test_a_revoked_copy_of_a_federated_job_is_no_job_of_this_cluster() -> None:
-    """S7: it is kept as bookkeeping for the one that runs elsewhere, which counts nowhere here."""
+    """It is kept as bookkeeping for the one that runs elsewhere, which counts nowhere here."""
     job, unknown = ended(accounted(State="REVOKED", Start="None", NodeList="None assigned"))
     assert job.routed_to == "(federation)" and job.state is State.ENDED and unknown == []
 
@@ -82,7 +82,7 @@ def test_a_revoked_copy_of_a_federated_job_is_no_job_of_this_cluster() -> None:
     ],
 )
 def test_a_runs_outcome_is_its_own(state: str, code: str, batch: tuple[str, str] | None, outcome: Outcome) -> None:
-    """S8: each run of a scrontab's job, and whatever a person or RequeueExit requeues, ends REQUEUED."""
+    """Each run of a scrontab's job, and whatever a person or RequeueExit requeues, ends REQUEUED."""
     row = accounted(State=state, ExitCode=code)
     steps = [] if batch is None else [step(row, State=batch[0], ExitCode=batch[1])]
     job, _ = ended(row, *steps)
@@ -95,14 +95,14 @@ def test_a_runs_outcome_is_its_own(state: str, code: str, batch: tuple[str, str]
 
 
 def test_a_run_is_used_without_the_time_it_was_suspended() -> None:
-    """S11, from sacct: 100 s with 60 s of suspension are 40."""
+    """From sacct: 100 s with 60 s of suspension are 40."""
     job, _ = ended(accounted(Suspended="00:01:00"))
     assert job.runs[0].suspended_seconds == 60
     assert ended(accounted())[0].runs[0].suspended_seconds is None
 
 
 def test_a_suspended_job_holds_memory_and_gpus_and_no_cpus() -> None:
-    """S11, as scontrol show node says of its worker: CPUAlloc=0, AllocMem and GresUsed as before."""
+    """As scontrol show node says of its worker: CPUAlloc=0, AllocMem and GresUsed as before."""
     (job,), _ = parse(queued(State="SUSPENDED", tres_alloc="cpu=2,mem=1G,node=1,gres/gpu=1,gres/gpu:a100=1"))
     (run,) = job.runs
     assert job.lends_cpus and (run.cpus, run.memory_bytes, run.gpus) == (2, 1 << 30, 1)
@@ -131,7 +131,7 @@ TOO_LARGE = "18446744073709551614"
 def test_a_value_of_the_queue_that_cannot_be_read_costs_itself(
     changed: dict[str, str], lost: tuple[str, object], kept: tuple[str, object]
 ) -> None:
-    """S15, S16: it is not said, counted, and its row stays, and the other rows."""
+    """It is not said, counted, and its row stays, and the other rows."""
     jobs, unknown = parse(queued(**changed), queued(JobID="8"))
     assert [job.native_id for job in jobs] == ["7", "8"]
     assert (getattr(jobs[0], lost[0]), getattr(jobs[0], kept[0])) == (lost[1], kept[1])
@@ -158,14 +158,14 @@ def test_a_step_that_cannot_be_read_costs_its_values(tmp_path: Path) -> None:
 
 
 def test_an_end_is_never_before_its_start_or_submission() -> None:
-    """S22: a clock that was set back."""
+    """A clock that was set back."""
     job, _ = ended(accounted(Submit="1795446324", Start="1795446330", End="1795446300"))
     assert job.ended_at == job.runs[0].ended_at == job.runs[0].started_at
 
 
 @pytest.mark.parametrize("value", ["1e32000", TOO_LARGE, "16?", "many"])
 def test_a_value_of_a_node_that_cannot_be_read_costs_itself(value: str) -> None:
-    """S15: RealMemory=1e32000 took all workers down."""
+    """RealMemory=1e32000 took all workers down."""
     answer = node().replace(b"RealMemory=16000", f"RealMemory={value}".encode()) + node("n2")
     workers, unknown = _slurm_nodes.workers(answer)
     assert [(worker.name, worker.memory_bytes) for worker in workers] == [("n1", None), ("n2", 16000 << 20)]
@@ -198,7 +198,7 @@ STAMP = "[root@1795446328]"
     ],
 )  # fmt: skip
 def test_free_texts_of_a_node_change_nothing_else(texts: str, reason: str | None, by: str | None) -> None:
-    """S14: what people write into a node is neither a figure nor the end of the reason before it."""
+    """What people write into a node is neither a figure nor the end of the reason before it."""
     (worker,), unknown = _slurm_nodes.workers(node().rstrip(b"\n") + f" {texts}\n".encode())
     assert (worker.state, worker.cpus, worker.cpus_allocated, worker.queues) == (WorkerState.IDLE, 16, 0, ("batch",))
     assert (worker.reason, (worker.details or {}).get("reason_by")) == (reason, by) and unknown == []
@@ -206,7 +206,7 @@ def test_free_texts_of_a_node_change_nothing_else(texts: str, reason: str | None
 
 
 def test_lines_that_are_of_no_table_are_left_out_counted_and_named(tmp_path: Path) -> None:
-    """S21: a site's banner became part of the first job's id."""
+    """A site's banner became part of the first job's id."""
     banner = "This cluster will be down on Friday.\n"
     queue = banner + marked([queued(), queued(JobID="8")]).decode() + banner
     rows = [list(accounted(JobIDRaw=each).values()) for each in ("5", "6")]
@@ -243,7 +243,7 @@ def test_a_text_instead_of_jobs_is_no_empty_queue() -> None:
 
 
 def test_what_is_hidden_from_others_is_asked_for_too(tmp_path: Path) -> None:
-    """S13: nodes of hidden partitions vanish without -a."""
+    """Nodes of hidden partitions vanish without -a."""
     folder = commands(
         tmp_path / "bin", scontrol_node=node().decode(), scontrol_partition="PartitionName=batch State=UP\n"
     )
@@ -252,7 +252,7 @@ def test_what_is_hidden_from_others_is_asked_for_too(tmp_path: Path) -> None:
 
 
 def test_a_limited_view_of_the_queue_is_no_view(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """S12: with PrivateData=jobs, squeue shows a user's own jobs and says nothing."""
+    """With PrivateData=jobs, squeue shows a user's own jobs and says nothing."""
     monkeypatch.setattr("getpass.getuser", lambda: "monitor")
     queue = marked([queued()]).decode()
     private = "PrivateData             = jobs,usage\n"
@@ -297,7 +297,7 @@ def test_a_limited_view_of_accounting_is_no_view(tmp_path: Path, monkeypatch: py
 
 
 def test_a_time_that_slurmdbd_finds_too_long_is_narrowed(tmp_path: Path) -> None:
-    """S20: MaxQueryTimeRange."""
+    """MaxQueryTimeRange."""
     folder = commands(tmp_path / "bin")
     (folder / "sacct").write_text(
         '#!/bin/sh\nfor a in "$@"; do case $a in --starttime=uts*) s=${a#--starttime=uts};; --endtime=uts*) e=${a#--endtime=uts};; esac; done\n'
@@ -381,7 +381,7 @@ def test_shards_and_mps_are_told_apart_from_whole_gpus() -> None:
 def test_gpus_that_a_job_asks_for_in_any_way(
     changed: dict[str, str], gpus: float | None, models: dict[str, float] | None, parts: dict[str, float] | None
 ) -> None:
-    """S5: without gres/gpu in AccountingStorageTRES, only the job's own words tell."""
+    """Without gres/gpu in AccountingStorageTRES, only the job's own words tell."""
     (job,), unknown = parse(queued(**changed))
     details = job.details or {}
     assert (job.requested_gpus, details.get("gpu_models"), details.get("gpu_parts"), unknown) == (
@@ -442,7 +442,7 @@ def test_few_shares_are_asked_for_in_a_poll(tmp_path: Path) -> None:
 
 
 def test_a_resized_job_runs_since_it_was_resized(tmp_path: Path) -> None:
-    """S2, in the queue: squeue says INVALID for when, scontrol the time, which is the Submit of sacct's next row."""
+    """In the queue: squeue says INVALID for when, scontrol the time, which is the Submit of sacct's next row."""
     row = queued(**SPREAD, ResizeTime="INVALID")
     folder = commands(
         tmp_path / "bin", squeue=marked([row]).decode(), scontrol_config=NOTHING_PRIVATE,
@@ -455,7 +455,7 @@ def test_a_resized_job_runs_since_it_was_resized(tmp_path: Path) -> None:
 
 
 def test_the_part_of_a_run_before_a_resize_is_a_part(tmp_path: Path) -> None:
-    """S2, in accounting."""
+    """In accounting."""
     job, unknown = ended(accounted(State="RESIZING", NodeList="n[1-2]", NNodes="2"))
     assert unknown == [] and job.state is State.RUNNING and job.ended_at is None and job.outcome is None
     assert job.runs[0].resized and job.runs[0].ended_at is not None and job.runs[0].accounted

@@ -314,7 +314,7 @@ class Losing(Forgetful):
 
 
 def test_what_was_seen_is_never_taken_out(filled: History, source: Source) -> None:
-    """S19, H1: jobs that accounting told once, a requeued job's first run, and jobs that were only seen in the queue."""
+    """Jobs that accounting told once, a requeued job's first run, and jobs that were only seen in the queue."""
     losing: Any = Losing(source, SINCE)
     losing.lost = frozenset(IDS[100:400])
     seen = replace(

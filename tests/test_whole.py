@@ -26,7 +26,7 @@ def job(number: int) -> Job:
 
 @pytest.mark.parametrize("again", [False, True])
 def test_a_reading_is_seen_as_a_whole(history: History, database: URL, again: bool) -> None:
-    """D9: pages of 2,000 were committed one by one, and shown as if they were all."""
+    """Pages of 2,000 were committed one by one, and shown as if they were all."""
     history.begin_cluster("local", "slurm", "24.11", NOW)
     first = JobsBatch(cluster="local", source="jobs", seen_at=NOW, jobs=[job(n) for n in range(10)], whole_queue=True)
     if again:
