@@ -6,8 +6,6 @@ jobs and backfill slots.
 """
 
 import json
-import shutil
-import subprocess
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -15,7 +13,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-import yaml
 from click.testing import CliRunner
 from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
@@ -33,8 +30,8 @@ from history.cli import command
 from history.database import open_database
 from history.records import Gpus, Job, Outcome, Run, RunWorker, State, Worker, WorkerState
 from history.store import History
-from tests.conftest import missing
 from tests.grafana_asks import Grafana, dashboards, panels
+from tests.promql import assert_evaluated, named
 from tests.slurm_says import commands, marked, queued
 
 SEEN = timedelta(minutes=30)
@@ -80,8 +77,8 @@ class Site(NamedTuple):
                 found[of[by[0]] if len(by) == 1 else tuple(of[each] for each in by)] += value
         return dict(found)
 
-    def panels(self, board: str, wanted: Mapping[tuple[str, str], Mapping[Any, float]], **chosen: str) -> None:
-        """Evaluate queries of a board's panels on the metrics.
+    def assert_panels(self, board: str, wanted: Mapping[tuple[str, str], Mapping[Any, float]], **chosen: str) -> None:
+        """Have promtool evaluate queries of a board's panels on the metrics, and compare.
 
         Args:
             wanted: values by the panel's title and the query's letter, by the values of the labels in their order.
@@ -91,38 +88,19 @@ class Site(NamedTuple):
         for (title, letter), values in wanted.items():
             (panel,) = [each for each in panels(BOARDS[board]) if each["title"] == title]
             (target,) = [each for each in panel["targets"] if each["refId"] == letter]
-            cases.append((asked.promql(target["expr"]), values))
-        _evaluate(self.folder, self.metrics, cases)
+            expression = asked.promql(target["expr"])
+            by = _labels(expression)
+            cases.append((expression, {_with(by, key): value for key, value in values.items()}))
+        given = {
+            named(dict(labels), name): value
+            for name, samples in self.metrics.items()
+            for labels, value in samples.items()
+        }
+        assert_evaluated(self.folder, given, cases)
 
 
-def _evaluate(folder: Path, metrics: Series, cases: Sequence[tuple[str, Mapping[Any, float]]]) -> None:
-    """Have promtool evaluate expressions on metrics, and compare."""
-    if shutil.which("promtool") is None:
-        missing("no promtool: apt-get install prometheus")
-    given = [
-        {"series": _named(dict(labels), name), "values": f"{value}x2"}
-        for name, samples in metrics.items()
-        for labels, value in samples.items()
-    ]
-    tests = []
-    for expression, values in cases:
-        by = _labels(expression)
-        samples = [
-            {"labels": _named(dict(zip(by, key if isinstance(key, tuple) else (key,), strict=True))), "value": value}
-            for key, value in values.items()
-        ]
-        tests.append({"expr": expression, "eval_time": "1m", "exp_samples": samples})
-    asked = {
-        "evaluation_interval": "1m",
-        "tests": [{"interval": "1m", "input_series": given, "promql_expr_test": tests}],
-    }
-    (folder / "agree.yml").write_text(yaml.safe_dump(asked))
-    done = subprocess.run(["promtool", "test", "rules", str(folder / "agree.yml")], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def _named(labels: Mapping[str, str], name: str = "") -> str:
-    return name + "{" + ", ".join(f'{label}="{value}"' for label, value in labels.items()) + "}"
+def _with(by: Sequence[str], key: Any) -> str:
+    return named(dict(zip(by, key if isinstance(key, tuple) else (key,), strict=True)))
 
 
 def _labels(expression: str) -> list[str]:
@@ -400,7 +378,7 @@ def test_the_boards_say_what_bbq_says_of_slurm(slurm: Site) -> None:
     """Their queries of the metrics: by model all of Slurm's, in sums over models the whole ones: 9 of 16."""
     models = {("local", model): each for model, each in MODELS.items()}
     used, total = ({key: each[place] for key, each in models.items()} for place in (0, 1))
-    slurm.panels(
+    slurm.assert_panels(
         "bbq-gpus",
         {
             ("GPUs", "A"): {(): 16}, ("In use", "A"): {(): 9}, ("Free", "A"): {(): 7},
@@ -417,7 +395,7 @@ def test_the_boards_say_what_bbq_says_of_slurm(slurm: Site) -> None:
             ("Slices and parts in use", "B"): {"shard:l40": 5 / 16, "mps:l40": 50 / 200},
         },
     )  # fmt: skip
-    slurm.panels(
+    slurm.assert_panels(
         "bbq-overview",
         {
             ("What has each cluster, and what is used of it?", "B"): {"local": 31 / 144},
@@ -426,8 +404,8 @@ def test_the_boards_say_what_bbq_says_of_slurm(slurm: Site) -> None:
         },
     )
     queues = {("local", "batch"): 12 / 32, ("local", "gpu"): 19 / 112}
-    slurm.panels("bbq-queues", {("What is in each queue?", "B"): queues})
-    slurm.panels(
+    slurm.assert_panels("bbq-queues", {("What is in each queue?", "B"): queues})
+    slurm.assert_panels(
         "bbq-worker", {("GPUs in use", "A"): {"a100": 2, "h100": 2}, ("CPUs in use", "A"): {(): 8 / 32}}, worker="g1"
     )
 
@@ -435,7 +413,7 @@ def test_the_boards_say_what_bbq_says_of_slurm(slurm: Site) -> None:
 @pytest.mark.promtool
 def test_the_boards_say_what_bbq_says_of_htcondor(pool: Site) -> None:
     """What wn2 does not tell is neither in use nor free."""
-    pool.panels(
+    pool.assert_panels(
         "bbq-gpus",
         {
             ("GPUs", "A"): {(): 12}, ("In use", "A"): {(): 3}, ("Free", "A"): {(): 3}, ("Not told", "A"): {(): 6},
@@ -446,14 +424,14 @@ def test_the_boards_say_what_bbq_says_of_htcondor(pool: Site) -> None:
             ("Slices and parts in use", "A"): {},
         },
     )  # fmt: skip
-    pool.panels(
+    pool.assert_panels(
         "bbq-overview",
         {
             ("What has each cluster, and what is used of it?", "B"): {"grid": 17 / 48},
             ("What has each cluster, and what is used of it?", "D"): {"grid": 3 / 6},
         },
     )
-    pool.panels("bbq-worker", {("GPUs in use", "A"): {}, ("CPUs in use", "A"): {(): 2 / 16}}, worker="wn2")
+    pool.assert_panels("bbq-worker", {("GPUs in use", "A"): {}, ("CPUs in use", "A"): {(): 2 / 16}}, worker="wn2")
 
 
 HOUR = timedelta(hours=1)

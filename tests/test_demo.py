@@ -82,6 +82,10 @@ def test_a_demo_that_is_started_again_goes_on_where_it_was() -> None:
         assert not set(later.jobs) & set(again.jobs)
 
 
+def _demo(shape: str, scale: float, clock: list[float]) -> Source:
+    return Source(Settings(name=shape, scheduler="demo", shape=shape, scale=scale), clock=lambda: clock[0])
+
+
 def _page(source: Source, feed: Feed) -> list[Job]:
     found: list[Job] = []
     watermark = None
@@ -140,7 +144,7 @@ def test_every_situation_is_there() -> None:
     seen: Counter[str] = Counter()
     for shape in ("grid", "local"):
         clock = [START]
-        source = Source(Settings(name=shape, scheduler="demo", shape=shape, scale=0.1), clock=lambda now=clock: now[0])  # type: ignore[misc]
+        source = _demo(shape, 0.1, clock)
         for _ in range(6):
             for feed in _feeds(source, Kind.JOBS):
                 reading = source.read_jobs(feed)
@@ -188,7 +192,7 @@ def _count(seen: Counter[str], shape: str, jobs: list[Job]) -> None:
 def test_starting_again_on_its_own_history_doubles_nothing(history: History) -> None:
     """In the same watch everything goes on; in a later one, what was open before is closed."""
     for now in (START, START + 600, START + WATCH, START + 2 * WATCH):
-        source = Source(Settings(name="grid", scheduler="demo", shape="grid", scale=0.01), clock=lambda now=now: now)  # type: ignore[misc]
+        source = _demo("grid", 0.01, [now])
         history.begin_cluster("grid", "demo", "simulated", datetime.fromtimestamp(now, UTC))
         readings: list[tuple[Feed, JobsReading]] = [
             (feed, source.read_jobs(feed)) for feed in _feeds(source, Kind.JOBS)

@@ -14,6 +14,7 @@ from exporter.gauges import families
 from tests.alert_cases import CASES, FOLDER, written
 from tests.conftest import missing
 from tests.grafana_asks import dashboards, panels
+from tests.promql import assert_evaluated, named
 from tests.test_docs import documented_metrics
 
 RULES = FOLDER.parent
@@ -124,37 +125,10 @@ def test_no_rule_rests_on_a_number_that_is_long_gone() -> None:
 def test_of_two_alerts_about_a_queues_waits_the_board_shows_the_worse(tmp_path: Path) -> None:
     (panel,) = [each for each in panels(dashboards()["bbq-overview"]) if each["title"] == "What is wrong?"]
     expression = panel["targets"][0]["expr"].replace("$cluster|", "c|")
-    firing = [
-        ("WaitsFarOverTarget", "ticket", "far"),
-        ("WaitsOverTarget", "info", "far"),
-        ("WaitsOverTarget", "info", "over"),
-        ("HeldSurge", "ticket", None),
-    ]
-    series = [
-        f'ALERTS{{alertname="{name}",alertstate="firing",severity="{severity}",cluster="c"'
-        + (f',queue="{queue}"}}' if queue else "}")
-        for name, severity, queue in firing
-    ]
-    shown = [("WaitsFarOverTarget", "ticket"), ("WaitsOverTarget", "info"), ("HeldSurge", "ticket")]
-    asked = {
-        "evaluation_interval": "1m",
-        "tests": [
-            {
-                "interval": "1m",
-                "input_series": [{"series": each, "values": "1x2"} for each in series],
-                "promql_expr_test": [
-                    {
-                        "expr": expression,
-                        "eval_time": "1m",
-                        "exp_samples": [
-                            {"labels": f'{{alertname="{name}",severity="{severity}",cluster="c"}}', "value": 1}
-                            for name, severity in shown
-                        ],
-                    }
-                ],
-            }
-        ],
-    }
-    (tmp_path / "shown.yml").write_text(yaml.safe_dump(asked))
-    said = promtool("test", "rules", str(tmp_path / "shown.yml"))
-    assert said.returncode == 0, said.stdout + said.stderr
+    far, over, held = (
+        {"alertname": name, "severity": severity, "cluster": "c"}
+        for name, severity in (("WaitsFarOverTarget", "ticket"), ("WaitsOverTarget", "info"), ("HeldSurge", "ticket"))
+    )
+    firing = [{**far, "queue": "far"}, {**over, "queue": "far"}, {**over, "queue": "over"}, held]
+    series = {named({**labels, "alertstate": "firing"}, "ALERTS"): 1 for labels in firing}
+    assert_evaluated(tmp_path, series, [(expression, {named(each): 1 for each in (far, over, held)})])
