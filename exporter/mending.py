@@ -181,8 +181,8 @@ def _work(
         for cluster in config.clusters:
             if options["clusters"] and cluster.name not in options["clusters"]:
                 continue
-            history.begin(cluster.name, cluster.scheduler)
             source = open_source(cluster)
+            history.begin(cluster.name, cluster.scheduler, lends_cpus=source.lends_cpus)
             feeds = windows.accounting_feeds(source, history.known_queues(cluster.name))
             total = int((end - since).total_seconds()) * len(feeds)
             for feed in feeds:

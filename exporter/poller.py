@@ -166,8 +166,13 @@ class ClusterPoller:
         version = self._source.version()
         self._remarks_due = True
         if self._recorder is not None:
-            self._recorder.begin_cluster(self._cluster.name, self._cluster.scheduler, version)
+            self._begin(self._recorder, version, None)
         return version
+
+    def _begin(self, recorder: Recorder, version: str | None, remarks: Sequence[str] | None) -> None:
+        recorder.begin_cluster(
+            self._cluster.name, self._cluster.scheduler, version, remarks, lends_cpus=self._source.lends_cpus
+        )
 
     def _log_remarks(self) -> None:
         """Say once what the scheduler's settings keep from us, in the log and in the history."""
@@ -181,8 +186,7 @@ class ClusterPoller:
             log.exception("reading settings failed in BBQ itself", extra={"cluster": self._cluster.name})
             return
         if self._recorder is not None:
-            version = self._board.clusters()[self._cluster.name][1]
-            self._recorder.begin_cluster(self._cluster.name, self._cluster.scheduler, version, remarks)
+            self._begin(self._recorder, self._board.clusters()[self._cluster.name][1], remarks)
         for said in remarks:
             if _first_time((self._cluster.name, said)):
                 log.warning("the scheduler does not tell all", extra={"cluster": self._cluster.name, "said": said})

@@ -51,7 +51,7 @@ class Recorder:
         self._changed = threading.Condition()
         self._stopping = False
         self._stop = threading.Event()
-        self._clusters: dict[str, tuple[str, str | None, Sequence[str] | None]] = {}
+        self._clusters: dict[str, tuple[str, str | None, Sequence[str] | None, bool]] = {}
         self._begun: set[str] = set()
         self._door = threading.RLock()
         """Held while a batch is stored or spooled, so that they keep their order."""
@@ -79,18 +79,24 @@ class Recorder:
         return not any(thread.is_alive() for thread in self._threads)
 
     def begin_cluster(
-        self, cluster: str, scheduler: str, version: str | None, remarks: Sequence[str] | None = None
+        self,
+        cluster: str,
+        scheduler: str,
+        version: str | None,
+        remarks: Sequence[str] | None = None,
+        *,
+        lends_cpus: bool = False,
     ) -> None:
         """Note that a cluster exists; the database is told with the first write."""
-        self._clusters[cluster] = scheduler, version, remarks
+        self._clusters[cluster] = scheduler, version, remarks, lends_cpus
         self._begun.discard(cluster)
 
     def _begin(self, cluster: str) -> None:
         """Make the database ready for a cluster's rows, which it may not have been when the daemon started."""
         if cluster not in self._begun:
             self._history.prepare()
-            scheduler, version, remarks = self._clusters.get(cluster, ("", None, None))
-            self._history.begin_cluster(cluster, scheduler, version, _now(), remarks)
+            scheduler, version, remarks, lends_cpus = self._clusters.get(cluster, ("", None, None, False))
+            self._history.begin_cluster(cluster, scheduler, version, _now(), remarks, lends_cpus=lends_cpus)
             self._begun.add(cluster)
 
     def known_queues(self, cluster: str) -> list[str] | None:

@@ -69,6 +69,8 @@ def open_database(url: URL, *, readonly: bool = False) -> Engine:
     options = "-c timezone=UTC -c lock_timeout=60s"
     if readonly:
         options += f" -c default_transaction_read_only=on -c statement_timeout={READ_TIMEOUT_SECONDS}s"
+        # an answer is put together from several statements, which must see one state whatever is written meanwhile
+        options += r" -c default_transaction_isolation=repeatable\ read"
     return create_engine(
         url,
         pool_pre_ping=True,

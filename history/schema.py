@@ -25,6 +25,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    false,
     text,
 )
 from sqlalchemy.dialects import postgresql
@@ -311,7 +312,11 @@ clusters = _thing(
     _cluster(),
     Column("scheduler", _key_text(), nullable=False),
     Column("version", Text),
-    more=[_moment("pruned_before"), Column("remarks", _json())],
+    more=[
+        _moment("pruned_before"),
+        Column("remarks", _json()),
+        Column("lends_cpus", Boolean, nullable=False, server_default=false()),
+    ],
 )
 workers = _thing("workers", _cluster(), Column("worker", _key_text(), primary_key=True))
 queues = _thing("queues", _cluster(), Column("queue", _key_text(), primary_key=True))

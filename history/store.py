@@ -109,10 +109,13 @@ class History:
         version: str | None,
         now: datetime,
         remarks: Sequence[str] | None = None,
+        *,
+        lends_cpus: bool = False,
     ) -> None:
         """Note that a cluster exists; needed before anything of it can be saved.
 
         Args:
+            lends_cpus: whether it gives the CPUs of suspended jobs to others.
             remarks: what its settings keep from us; None leaves what is known.
         """
         with self.writing(cluster, now) as writer:
@@ -126,13 +129,15 @@ class History:
                 "last_seen_at": now,
                 "pruned_before": known["pruned_before"] if known else None,
                 "remarks": list(remarks) if remarks is not None else known["remarks"] if known else None,
+                "lends_cpus": lends_cpus,
             }
             writer.put(schema.clusters, [row])
 
-    def begin(self, cluster: str, scheduler: str) -> None:
-        """Note that a cluster exists, if that is not known; its version stays as it was."""
+    def begin(self, cluster: str, scheduler: str, *, lends_cpus: bool = False) -> None:
+        """Note that a cluster exists, if that is not known; else all stays as it was."""
         if self.first_seen(cluster) is None:
-            self.begin_cluster(cluster, scheduler, None, datetime.now(UTC).replace(microsecond=0))
+            now = datetime.now(UTC).replace(microsecond=0)
+            self.begin_cluster(cluster, scheduler, None, now, lends_cpus=lends_cpus)
 
     def watermark(self, cluster: str, source: str) -> str | None:
         """Give how far a source has been read and stored, in the source's own terms."""

@@ -115,7 +115,7 @@ def _read(cluster: str, scheduler: str, source: Source, history: History, databa
     board = Board()
     board.add_cluster(cluster, scheduler, 1e9)
     page = MetricsPage(board, None, 50_000)
-    history.begin_cluster(cluster, scheduler, None, seen)
+    history.begin_cluster(cluster, scheduler, None, seen, lends_cpus=source.lends_cpus)
     for feed in source.feeds():
         board.add_feed(cluster, feed, 60)
         if feed.kind is Kind.JOBS:
@@ -471,7 +471,7 @@ def _lived(history: History) -> datetime:
     dave: 1 CPU in a pool since the first hour, suspended since the second, which HTCondor gives to nobody else: 5 CPU h.
     """
     begin = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - 7 * HOUR
-    history.begin_cluster("local", "slurm", None, begin)
+    history.begin_cluster("local", "slurm", None, begin, lends_cpus=True)
     history.begin_cluster("grid", "htcondor", None, begin)
 
     def job(number: str, owner: str, start: int, cpus: float, gpus: float, *workers: RunWorker, **more: Any) -> Job:

@@ -115,6 +115,8 @@ def test_a_database_of_every_release_comes_along_with_its_rows(engine: Engine, d
         assert {tuple(row) for row in connection.execute(again)} == expected != set()
         for cluster in ("grid", "local"):
             assert inexact(connection, cluster) == [] and len(counters(connection, cluster)) > 20
+        lends = select(schema.clusters.c.cluster, schema.clusters.c.lends_cpus)
+        assert dict(map(tuple, connection.execute(lends))) == {"grid": False, "local": True}
     columns = {column["name"] for column in inspect(engine).get_columns("clusters")}
     assert columns == {column.name for column in schema.clusters.columns}
 

@@ -46,6 +46,8 @@ def _now() -> datetime:
 class Scripted:
     """A source that gives what it is told to, and raises what it is told to."""
 
+    lends_cpus = False
+
     def __init__(self) -> None:
         self.jobs: list[Job] = []
         self.pages: Iterator[AccountingPage] = iter(())

@@ -6,10 +6,12 @@ from datetime import UTC, datetime
 
 import pytest
 from click.testing import CliRunner
-from sqlalchemy import URL
+from sqlalchemy import URL, func, select
 
+from history import schema
 from history.batch import JobsBatch
 from history.cli import command
+from history.questions import reading
 from history.records import Job, State, Waiting
 from history.store import PAGE, History
 
@@ -53,3 +55,14 @@ def test_a_reading_is_seen_as_a_whole(history: History, database: URL, again: bo
     assert len(answers) > 1 and set(answers) <= {10 if again else None, MANY}
     result = CliRunner().invoke(command, ["clusters", "--format", "json", "--database", url])
     assert json.loads(result.stdout)[0]["pending"] == MANY
+
+
+def test_the_statements_of_an_answer_see_one_state(history: History, database: URL) -> None:
+    """On PostgreSQL each saw its own: a queue that had been read, and no job in it."""
+    history.begin_cluster("local", "slurm", "24.11", NOW)
+    history.make_months([job(1)])
+    with reading(database.render_as_string(hide_password=False)) as connection:
+        count = select(func.count()).select_from(schema.jobs)
+        assert connection.scalar(count) == 0
+        history.save(JobsBatch(cluster="local", source="jobs", seen_at=NOW, jobs=[job(1)], whole_queue=True))
+        assert connection.scalar(count) == 0

@@ -92,6 +92,8 @@ class Source(Protocol):
     """How much of the past is best read at first; then it depends on how much there is."""
     window_jobs: int
     """About how many ended jobs a window should have."""
+    lends_cpus: bool
+    """Whether the CPUs of a suspended job are given to others (`Job.lends_cpus`)."""
     unknown_fields: tuple[str, ...]
     """Fields in which there may be a word that BBQ does not know (`UnknownValue.field`)."""
 

@@ -75,10 +75,12 @@ class Source:
 
     window_seconds = 3600.0
     window_jobs = 6_000
+    lends_cpus = False
     unknown_fields = ()
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
         self._settings = settings
+        self.lends_cpus = settings.shape == "local"
         self._clock = clock
         self._lock = threading.Lock()
         self._made: Site | None = None
@@ -153,7 +155,7 @@ class Source:
             waiting=(Waiting.UNSTATED if grid else Waiting.PRIORITY) if state is State.PENDING else None,
             runs=tuple(self._run(job, run) for run in runs),
             requeued=not grid and job.attempt != job.submit,
-            lends_cpus=not grid and state is State.SUSPENDED,
+            lends_cpus=self.lends_cpus and state is State.SUSPENDED,
         )
 
     def read_scheduler(self, feed: Feed) -> SchedulerReading:

@@ -100,8 +100,9 @@ class Source:
     window_seconds = 86_400.0
     """How much of the past is read at first: every such question goes through the whole history."""
     window_jobs = 6_000
-    unknown_fields = ("htcondor_job", "htcondor_job_status", "htcondor_machine", "htcondor_slot_state")
     """As many as fit under what one answer may hold, for the same reason."""
+    lends_cpus = False
+    unknown_fields = ("htcondor_job", "htcondor_job_status", "htcondor_machine", "htcondor_slot_state")
 
     def __init__(self, settings: Settings, ask: Ask | None = None) -> None:
         """Make a source; `ask` is a reader process when not given."""

@@ -84,6 +84,7 @@ class Source:
     """How much of the past is read at first."""
     window_jobs = 6_000
     """Each has three to five rows, which are in memory together."""
+    lends_cpus = True
     unknown_fields = (
         "slurm_accounting_state", "slurm_job", "slurm_job_state", "slurm_line", "slurm_node", "slurm_node_flag",
         "slurm_node_state", "slurm_partition", "slurm_value",

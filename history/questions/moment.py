@@ -36,10 +36,8 @@ def holding(scope: Scope) -> ColumnElement[bool]:
 
 
 def lends(table: Any) -> ColumnElement[bool]:
-    """Give the condition that a cluster gives the CPUs of suspended jobs to others: Slurm does, HTCondor does not."""
-    condition: ColumnElement[bool] = table.c.cluster.in_(
-        select(clusters.c.cluster).where(clusters.c.scheduler == "slurm")
-    )
+    """Return the condition that a cluster gives the CPUs of suspended jobs to others: Slurm does, HTCondor does not."""
+    condition: ColumnElement[bool] = table.c.cluster.in_(select(clusters.c.cluster).where(clusters.c.lends_cpus))
     return condition
 
 
