@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 MISSING_AFTER = timedelta(minutes=2)
 MISSING_FOR = timedelta(days=7)
 MOST_MISSING = 500
+SETTLED_BACK = timedelta(days=31)
+"""How far back jobs are looked for, once after a start, that nobody has settled when their time came."""
 """When a job is first asked for by name, for how long, and how many at a time; `exporter.turns` has when again."""
 RETRY_SECONDS = 5.0
 """How often a database that is away is tried again."""
@@ -47,6 +49,7 @@ class Recorder:
         self._waiting: dict[tuple[str, str], tuple[Feed, StoredReading, float]] = {}
         self._open: dict[tuple[str, str], dict[_Identity, Job]] = {}
         self._asked: dict[tuple[str, str], int] = {}
+        self._settled: dict[tuple[str, str], datetime] = {}
         """The round in which jobs were last asked for by name."""
         self._changed = threading.Condition()
         self._stopping = False
@@ -187,8 +190,16 @@ class Recorder:
         return due(untold, self._asked.get((cluster, feed.name)), now, MOST_MISSING)
 
     def asked(self, cluster: str, feed: Feed, now: datetime) -> None:
-        """Note that the jobs that were missing were asked for, and that what was told of them is stored."""
-        self._asked[cluster, feed.name] = round_of(now)
+        """Note that the jobs that were missing were asked for, and that what was told of them is stored.
+
+        Those that are no longer asked for, for they have been missing for so long, are settled.
+        """
+        key = cluster, feed.name
+        self._asked[key] = round_of(now)
+        if not self._must_spool():
+            until = now - MISSING_FOR
+            since = self._settled.get(key, until - SETTLED_BACK)
+            self._settled[key] = self._history.settle(cluster, feed.name, since, until, feed.queue)
 
     def failed(self, cluster: str, feed: Feed, said: str) -> None:
         """Note that a feed could not be read."""

@@ -227,13 +227,14 @@ def _add_ends(connection: Connection, found: dict[str, Rollup], cluster: str | N
         *_WHO,
         jobs.c.outcome,
         jobs.c.accounted,
+        jobs.c.settled,
         jobs.c.submitted_at,
         jobs.c.first_started_at,
         jobs.c.ended_at,
     ).where(*ended)
     for row in _stream(connection, ends):
         usage = _of(found, row.cluster)[USAGE.name]
-        outcome = told(row.outcome, row.accounted)
+        outcome = told(row.outcome, row.accounted or row.settled)
         add_end(usage, _who(row), outcome, row.submitted_at, row.first_started_at, row.ended_at)
 
 

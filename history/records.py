@@ -164,6 +164,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The rest, in the scheduler's own words."""
     accounted: bool = False
     """Whether the scheduler's accounting has said how the newest attempt ended."""
+    settled: bool = False
+    """Whether accounting has not said it for so long that it is no longer asked."""
     runs: tuple[Run, ...] = ()
 
 

@@ -115,7 +115,7 @@ def add_job(job: Job, rollup: Rollup, sign: int = 1, *, first_started_at: dateti
         figures[0] += sign
         figures[1] += sign * waited
     if job.ended_at is not None:
-        outcome = told(job.outcome, job.accounted)
+        outcome = told(job.outcome, job.accounted or job.settled)
         add_end(rollup[USAGE.name], who, outcome, job.submitted_at, started, job.ended_at, sign)
     for run in job.runs:
         if run.ended_at is None:
@@ -153,7 +153,7 @@ def first_start(job: Job, before: datetime | None = None) -> datetime | None:
 
 
 def told(outcome: str | None, accounted: bool) -> str:
-    """Give the outcome under which something counts: none as long as accounting has not told how it ended."""
+    """Return the outcome under which something counts: none as long as accounting may still tell it."""
     return "" if outcome is None or (outcome == Outcome.UNKNOWN and not accounted) else str(outcome)
 
 

@@ -24,7 +24,7 @@ _SAME = (
     "native_state", "state_since", "reason", "waiting", "eligible_at", "ended_at", "requested_cpus",
     "requested_memory_bytes", "requested_gpus", "requested_wall_seconds", "used_cpu_seconds", "used_memory_bytes",
     "exit_code", "exit_signal", "array_parent", "het_parent", "dag_parent", "routed_from", "routed_to", "accounted",
-    "details",
+    "settled", "details",
 )  # fmt: skip
 """Fields of a job that are columns of the same name."""
 

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 from sqlalchemy import Connection, Engine, Table, func, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -33,6 +34,7 @@ from history.upgrade import upgrade
 from history.writer import Writer
 
 PAGE = 2_000
+MOST_SETTLED = 5_000
 """Jobs that are merged and written together."""
 MOST_GAPS = 100
 FORGET_AFTER = timedelta(days=30)
@@ -229,6 +231,39 @@ class History:
             query = query.where(table.c.queue == queue)
         with self._engine.connect() as connection:
             return [(row[0], row[1]) for row in connection.execute(query)]
+
+    def settle(self, cluster: str, source: str, since: datetime, until: datetime, queue: str | None = None) -> datetime:
+        """Settle the jobs that left the queue in a period and of whose end nobody has told: they count as `unknown`.
+
+        What is told of one later still counts, and takes that back.
+
+        Returns:
+            how far it came: `until`, or less where there were very many.
+        """
+        table = schema.jobs
+        query = (
+            select(table.c.native_id, table.c.submitted_at, table.c.ended_at)
+            .where(
+                table.c.cluster == cluster,
+                text("NOT accounted"),
+                table.c.settled.is_(False),
+                table.c.ended_at >= since,
+                table.c.ended_at < until,
+            )
+            .order_by(table.c.ended_at)
+            .limit(MOST_SETTLED)
+        )
+        if queue is not None:
+            query = query.where(table.c.queue == queue)
+        with self.reading() as connection:
+            rows = connection.execute(query).all()
+            keys = [(row.native_id, row.submitted_at) for row in rows]
+            stored = [job for found in stored_jobs(connection, cluster, [], keys).values() for job in found]
+        if stored:
+            settled = [replace(job, settled=True) for job in stored]
+            now = datetime.now(UTC).replace(microsecond=0)
+            self.save(JobsBatch(cluster=cluster, source=source, seen_at=now, jobs=settled, collected=False))
+        return until if len(rows) < MOST_SETTLED else rows[-1].ended_at
 
     def save(self, batch: Batch) -> int:
         """Store a batch as a whole, with its watermark.

@@ -19,6 +19,7 @@ from exporter.sources import CommandTimeout
 from history import schema
 from history.records import Job, Outcome, Queue, State
 from history.store import History
+from tests.exact import inexact
 
 NOW = datetime.min
 """When the test that runs began."""
@@ -164,6 +165,42 @@ def test_jobs_that_never_get_an_answer_keep_nobody_else_from_being_asked_for(
     poller.poll_once()
     (asked,) = source.asked_for
     assert "7" in asked and len(asked) <= 500
+
+
+def test_a_job_of_which_accounting_never_tells_counts_as_unknown_in_the_end(
+    source: Scripted, poller: ClusterPoller, history: History, board: Board
+) -> None:
+    """Jobs that only a record of a run tells of, or nobody, were in no outcome of `bbq_jobs_ended_total`, for ever."""
+    week = timedelta(days=7)
+    history.begin_cluster("c", "slurm", None, NOW)
+    ends = {"1": _now() - week - timedelta(minutes=1), "2": _now() - week + timedelta(minutes=9)}
+
+    def gone(native_id: str, ended_at: datetime, outcome: Outcome = Outcome.UNKNOWN, **more: Any) -> Job:
+        began = ends["1"] - timedelta(hours=2)
+        it = job(native_id, State.ENDED, outcome=outcome, ended_at=ended_at, **more)
+        return replace(it, submitted_at=began, attempt_at=began)
+
+    told = gone("3", ends["1"], accounted=True)
+    history.save_jobs("c", "jobs", [*(gone(*each) for each in ends.items()), told], seen_at=NOW)
+    assert ended(history) == {"unknown": (1, 1)}
+    poller.poll_once()
+    assert ended(history) == {"unknown": (2, 2)}
+    again = ClusterPoller(Cluster(name="c", scheduler="slurm"), source, board, Recorder(history))
+    again.poll_once()
+    assert ended(history) == {"unknown": (2, 2)}
+    late = gone("1", ends["1"], Outcome.FAILED, accounted=True)
+    history.save_jobs("c", "accounting", [late], seen_at=NOW)
+    assert ended(history) == {"unknown": (1, 2), "failed": (1, 1)}  # a counter never falls
+    with history._engine.connect() as connection:
+        assert inexact(connection, "c") == []
+
+
+def ended(history: History) -> dict[str, tuple[int, int]]:
+    """Give the value and the highest value of the counter of ended jobs by outcome."""
+    table = schema.counters
+    query = select(table.c.outcome, table.c.value, table.c.highest).where(table.c.counter == "jobs_ended")
+    with history._engine.connect() as connection:
+        return {outcome: (value, highest) for outcome, value, highest in connection.execute(query)}
 
 
 def test_after_a_restart_what_left_meanwhile_is_noticed(
