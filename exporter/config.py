@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 import msgspec
 import yaml
@@ -52,8 +52,8 @@ class WebSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     listen_address: str = ":10227"
     telemetry_path: str = "/metrics"
-    slurm_names: bool = False
-    """Whether there is a page with the names of the widely used older Slurm exporter."""
+    slurm_names: bool | Literal["older", "newer"] = False
+    """Whose names there is a page with: those of the older Slurm exporter (true is the same), or of the newer one."""
 
     def __post_init__(self) -> None:
         if not self.telemetry_path.startswith("/"):

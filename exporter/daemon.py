@@ -56,7 +56,7 @@ class Exporter:
             self.board.count,
             owners=config.limits.owners,
             interval_seconds=min((float(cluster.interval) for cluster in config.clusters), default=60.0),
-            lately=config.web.slurm_names,
+            lately=bool(config.web.slurm_names),
         )
         self._config = config
         self._pollers = []

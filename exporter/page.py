@@ -13,7 +13,7 @@ from typing import NamedTuple, cast
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily
 
-from exporter import compatibility
+from exporter import compatibility, compatibility_newer
 from exporter.board import Board, ClusterView, Part
 from exporter.gauges import Family, families
 from exporter.gauges.self import self_metrics
@@ -90,9 +90,10 @@ class MetricsPage:
         with self._lock:
             return own + sum(sum(each.series.values()) for each in self._written.values())
 
-    def slurm_text(self) -> bytes:
-        """Give the page under the names of the older Slurm exporter."""
-        return _write(compatibility.families(self._board))
+    def slurm_text(self, *, newer: bool = False) -> bytes:
+        """Return the page under the names of the older Slurm exporter, or of the newer one."""
+        names = compatibility_newer if newer else compatibility
+        return _write(names.families(self._board))
 
     def _over_limit(self, written: Sequence[_Written], fixed: int) -> tuple[list[str], int]:
         """Give the families that are left out, and how many series are left: first those of DROPPED_FIRST."""

@@ -83,6 +83,12 @@ class SchedulerReading(msgspec.Struct, frozen=True, kw_only=True):
     """Calls since the scheduler began to count, by kind."""
     call_seconds: Mapping[str, float] = {}
     """Time they took together."""
+    calls_of_users: Mapping[str, float] = {}
+    """The same calls by who made them, as far as the scheduler tells."""
+    call_seconds_of_users: Mapping[str, float] = {}
+    """Time those took together."""
+    jobs_counted: Mapping[str, float] = {}
+    """Jobs since the scheduler began to count: submitted, started, completed, canceled, failed."""
     cycle_depths: Mapping[str, float] = {}
     """How many jobs a cycle looks at on average, by its kind."""
     cycles_per_minute: Mapping[str, float] = {}

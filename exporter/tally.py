@@ -31,8 +31,8 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
     """A jobs reading in numbers."""
 
     jobs: dict[JobsKey, Amount]
-    pending: Counter[tuple[str, str]]
-    """Pending jobs by (queue, reason)."""
+    waiting: Counter[tuple[str, str, str]]
+    """Pending jobs by (owner, queue, reason)."""
     oldest: dict[str, float]
     """Submit time, epoch seconds, of the oldest job of a queue that could start."""
     on_worker: Counter[str]
@@ -44,7 +44,7 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
 def tally(reading: JobsReading) -> Tally:
     """Add up a reading; each job counts once, and bookkeeping for a routed copy not at all."""
     jobs: dict[JobsKey, Amount] = defaultdict(Amount)
-    pending: Counter[tuple[str, str]] = Counter()
+    waiting: Counter[tuple[str, str, str]] = Counter()
     oldest: dict[str, float] = {}
     on_worker: Counter[str] = Counter()
     native: Counter[str] = Counter()
@@ -64,7 +64,7 @@ def tally(reading: JobsReading) -> Tally:
             amount.add(1, job.requested_cpus, job.requested_gpus, job.requested_memory_bytes)
         if state is State.PENDING:
             why = job.waiting or Waiting.UNSTATED
-            pending[queue, why.value] += 1
+            waiting[job.owner, queue, why.value] += 1
             if why not in COULD_NOT_START:
                 submitted = job.submitted_at.timestamp()
                 if submitted < oldest.get(queue, submitted + 1):
@@ -73,5 +73,5 @@ def tally(reading: JobsReading) -> Tally:
         queue = unmade.queue or ""
         amount = jobs[unmade.owner, unmade.account or "", unmade.vo or "", queue, State.PENDING.value]
         amount.add(unmade.count, unmade.requested_cpus, unmade.requested_gpus, unmade.requested_memory_bytes)
-        pending[queue, Waiting.NOT_MADE_YET.value] += unmade.count
-    return Tally(jobs=dict(jobs), pending=pending, oldest=oldest, on_worker=on_worker, native=native)
+        waiting[unmade.owner, queue, Waiting.NOT_MADE_YET.value] += unmade.count
+    return Tally(jobs=dict(jobs), waiting=waiting, oldest=oldest, on_worker=on_worker, native=native)

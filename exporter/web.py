@@ -43,7 +43,7 @@ class Application:
         database: str,
         secured: WebConfig | None = None,
         *,
-        slurm_names: bool = False,
+        slurm_names: bool | str = False,
     ) -> None:
         self._board = board
         self._page = page
@@ -133,7 +133,7 @@ class Application:
         if path == self._telemetry_path:
             return 200, CONTENT_TYPE, self._metrics()
         if self._slurm_names and path == f"{self._telemetry_path}/slurm":
-            return 200, CONTENT_TYPE, self._page.slurm_text()
+            return 200, CONTENT_TYPE, self._page.slurm_text(newer=self._slurm_names == "newer")
         if path == "/":
             return 200, "text/html; charset=utf-8", self._landing().encode()
         if path == "/-/healthy":

@@ -216,6 +216,7 @@ def test_labels_are_those_of_the_contract() -> None:
         "bbq_scheduler_queue_length": ("queue",),
         "bbq_scheduler_threads": (),
         **dict.fromkeys(("bbq_scheduler_rpcs_total", "bbq_scheduler_rpc_seconds_total"), ("rpc",)),
+        **dict.fromkeys(("bbq_scheduler_owner_rpcs_total", "bbq_scheduler_owner_rpc_seconds_total"), ("owner",)),
         "bbq_scheduler_duty_cycle_ratio": ("daemon",),
         "bbq_owners_collapsed": (),
         **dict.fromkeys(("bbq_job_wait_seconds", "bbq_job_run_seconds"), ("queue",)),

@@ -10,7 +10,8 @@ from exporter.gauges import Family, Sample
 def _pending(view: ClusterView) -> Iterable[Sample]:
     total: Counter[tuple[str, str]] = Counter()
     for tally in view.tallies:
-        total.update(tally.pending)
+        for (_, queue, reason), count in tally.waiting.items():
+            total[queue, reason] += count
     return total.items()
 
 

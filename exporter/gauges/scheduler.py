@@ -80,6 +80,20 @@ FAMILIES = (
         "counter",
     ),
     _family(
+        "bbq_scheduler_owner_rpcs_total",
+        "owner",
+        lambda reading: reading.calls_of_users,
+        "Calls that slurmctld has answered, by who made them; set back at midnight UTC.",
+        "counter",
+    ),
+    _family(
+        "bbq_scheduler_owner_rpc_seconds_total",
+        "owner",
+        lambda reading: reading.call_seconds_of_users,
+        "Time that slurmctld has spent on calls, by who made them; set back at midnight UTC.",
+        "counter",
+    ),
+    _family(
         "bbq_scheduler_cycle_depth_mean",
         "cycle",
         lambda reading: reading.cycle_depths,

@@ -19,6 +19,7 @@ _BACKFILLED = {
     "jobs_counted": "Total backfilled jobs (since last stats cycle start)",
     "het_components": "Total backfilled heterogeneous job components",
 }
+_COUNTED = ("submitted", "started", "completed", "canceled", "failed")
 _MICRO = 1e-6
 
 
@@ -58,10 +59,9 @@ def reading(answer: bytes, taken_at: datetime) -> SchedulerReading:
     facts = dict(_facts(text))
     if ("", "Server thread count") not in facts:
         raise AnswerUnreadable(f"sdiag: no thread count in its answer, which begins {text[:80]!r}")
-    calls: dict[str, float] = {}
-    seconds: dict[str, float] = {}
-    for name, count, total in _CALL.findall(_by_type(text)):
-        calls[name], seconds[name] = float(count), round(float(total) * _MICRO, 6)
+    by_type, by_user = _tables(text)
+    calls, seconds = _calls(by_type)
+    of_users, seconds_of_users = _calls(by_user)
     return SchedulerReading(
         taken_at=taken_at,
         cycle_seconds=_times(facts, "Last cycle"),
@@ -79,6 +79,9 @@ def reading(answer: bytes, taken_at: datetime) -> SchedulerReading:
         threads=float(facts["", "Server thread count"]),
         calls_answered=calls,
         call_seconds=seconds,
+        calls_of_users=of_users,
+        call_seconds_of_users=seconds_of_users,
+        jobs_counted=_numbers(facts, {name: ("", f"Jobs {name}") for name in _COUNTED}),
         cycle_depths=_numbers(facts, {kind: (kind, label) for kind, label in _DEPTHS.items() if _has_run(facts, kind)}),
         cycles_per_minute=_numbers(facts, {"main": ("main", "Cycles per minute")}),
         backfilled=_numbers(facts, {name: ("backfill", label) for name, label in _BACKFILLED.items()}),
@@ -121,7 +124,16 @@ def _times(facts: dict[tuple[str, str], str], name: str) -> dict[str, float]:
     return {kind: round(float(value) * _MICRO, 6) for kind, value in found.items() if value.isdigit()}
 
 
-def _by_type(text: str) -> str:
-    """Give the table of calls by message type."""
+def _tables(text: str) -> tuple[str, str]:
+    """Return the tables of calls by message type and by user."""
     _, _, rest = text.partition("Remote Procedure Call statistics by message type")
-    return rest.partition("Remote Procedure Call statistics by user")[0]
+    by_type, _, rest = rest.partition("Remote Procedure Call statistics by user")
+    return by_type, rest.partition("Pending RPC statistics")[0]
+
+
+def _calls(table: str) -> tuple[dict[str, float], dict[str, float]]:
+    """Return how many calls there were, and how long they took together, by what the table is by."""
+    rows = _CALL.findall(table)
+    return {name: float(count) for name, count, _ in rows}, {
+        name: round(float(total) * _MICRO, 6) for name, _, total in rows
+    }
