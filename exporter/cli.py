@@ -1,7 +1,6 @@
 """bbq-exporter: flags, wiring, signals and exit codes."""
 
 import logging
-import os
 import signal
 import sys
 import threading
@@ -20,6 +19,7 @@ from exporter.web import AddressError, parse_address
 from exporter.webconfig import WebConfig, WebConfigError
 from history import __version__
 from history.database import HistoryError, default_url, shown
+from history.output import run
 
 log = logging.getLogger(__name__)
 
@@ -192,9 +192,5 @@ def _real_history() -> bool:
 
 
 def main() -> None:
-    """Run the command; a broken pipe ends it quietly."""
-    try:
-        command()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+    """Run the command."""
+    run(command)

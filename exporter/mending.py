@@ -22,6 +22,7 @@ from history.audit import Audit
 from history.database import HistoryError, explain, open_database
 from history.store import History
 from history.verify import Findings
+from history.when import local
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _Work = Callable[[History, str, Source, Sequence[Feed], datetime, datetime], Iterator[windows.Part]]
@@ -174,6 +175,8 @@ def _work(
                 raise ConfigError(f"no cluster called {name!r} is configured; there are {', '.join(names)}")
         settled = (datetime.now(UTC) - windows.SETTLED).replace(microsecond=0)
         end = min(until or settled, settled)
+        if until is not None and until > settled:
+            click.echo(f"what ended after {local(end)} is too fresh to be settled, and is left out", err=True)
         if end <= since:
             raise ConfigError(
                 f"the time from {since:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC is empty or too fresh to be settled"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
+from history.output import put, put_json
 from history.when import WhenError, local, parse_when
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ _SHARED: dict[str, dict[str, Any]] = {
         "help": "How the answer is written; a table if not said.",
     },
     "--columns": {"metavar": "A,B,C", "help": "Only these columns, in this order."},
-    "--limit": {"type": click.IntRange(1), "help": "At most so many rows, of each part and interval."},
+    "--limit": {"type": click.IntRange(1, 1_000_000_000), "help": "At most so many rows, of each part and interval."},
     "--no-headers": {"is_flag": True, "help": "Leave the column names out."},
     "--sql": {"is_flag": True, "help": "Show the queries used, on stderr."},
 }
@@ -208,15 +209,15 @@ def say(answers: "Sequence[Answer]", scope: "Scope", options: dict[str, Any], em
             raise click.UsageError(str(error.args[0])) from error
     headers = not options["no_headers"]
     if options["format"] == "json":
-        text = render.to_json(answers)
+        put_json(render.to_json(answers))
     elif options["format"] == "csv":
-        text = render.to_csv(answers, headers=headers)
+        put(render.to_csv(answers, headers=headers))
     else:
-        terminal = sys.stdout.isatty()
+        terminal = sys.stdout is not None and sys.stdout.isatty()
         width = shutil.get_terminal_size().columns if terminal else 10_000
         color = terminal and not os.environ.get("NO_COLOR")
-        text = render.to_table(answers, width=width, headers=headers, pictures=terminal, colours=color)
-    sys.stdout.write(text)  # click would take escape sequences out of somebody's data
+        # what is between the names is ours: colours, bars
+        put(render.to_table(answers, width=width, headers=headers, pictures=terminal, colours=color), ours=True)
     _say_notes(scope, options, max((len(answer.rows) for answer in answers), default=0))
     if empty is not None and not any(answer.rows for answer in answers):
         click.echo(f"bbq: {empty}", err=True)
@@ -248,8 +249,9 @@ def stream(found: "Stream", scope: "Scope", options: dict[str, Any], empty: str)
             count += 1
             yield [row[place] for place in places]
 
+    put_part = put_json if options["format"] == "json" else put
     for text in write(columns, rows(), headers=not options["no_headers"]):
-        sys.stdout.write(text)
+        put_part(text)
     if options["sql"]:
         for statement in scope.statements:
             click.echo(f"{statement};\n", err=True)

@@ -11,6 +11,7 @@ import click
 from sqlalchemy.exc import SQLAlchemyError
 
 from history import __version__
+from history.output import run
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -210,4 +211,4 @@ def grant_read(database: str | None, role: str) -> None:
 
 def main() -> None:
     """Run the command."""
-    command(prog_name="bbq-history")
+    run(lambda: command(prog_name="bbq-history"))

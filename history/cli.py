@@ -2,13 +2,13 @@
 
 import importlib
 import os
-import sys
 from typing import Any
 
 import click
 
 from history import __version__
 from history.asking import CONTEXT, shared
+from history.output import run
 
 QUESTIONS = (
     "top", "info", "search", "workers", "queues", "gpus", "clusters", "usage", "waits", "failures", "efficiency",
@@ -59,7 +59,8 @@ def command(context: click.Context, /, **options: Any) -> None:
 
     A TIME is 2026-01-03, 2026-01-03T14:00, 14:00, now, yesterday, 'tuesday 14:00', or how long ago: 30min, 2h, 7d,
     4w, 1y; of this machine's zone if it names none (2026-01-03T14:00Z is UTC). Tables show times of this machine's
-    zone, JSON and CSV those of UTC; days, weeks and months that are added up are those of UTC.
+    zone, JSON and CSV those of UTC; days, weeks and months that are added up are those of UTC. In CSV, a text that a
+    spreadsheet would take for a formula has a ' before it; JSON has texts as they are.
 
     Names complete in a shell: for bash, put  eval "$(_BBQ_COMPLETE=bash_source bbq)"  into ~/.bashrc; zsh and fish
     alike, with zsh_source and fish_source.
@@ -70,9 +71,5 @@ def command(context: click.Context, /, **options: Any) -> None:
 
 
 def main() -> None:
-    """Run the command; `bbq … | head` ends quietly."""
-    try:
-        command(prog_name="bbq")
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+    """Run the command."""
+    run(lambda: command(prog_name="bbq"))

@@ -40,8 +40,11 @@ def parse_url(url: str, password_file: Path | None = None) -> URL:
         ) from error
     if parsed.drivername in ("postgres", "postgresql"):
         parsed = parsed.set(drivername="postgresql+psycopg2")
-    if parsed.get_backend_name() not in ("sqlite", "postgresql"):
-        raise HistoryError(f"database {shown(parsed)}: only sqlite and postgresql are supported")
+    if parsed.drivername not in ("sqlite", "sqlite+pysqlite", "postgresql+psycopg2"):
+        raise HistoryError(
+            f"database {shown(parsed)}: it cannot be opened by {parsed.drivername}; "
+            "write sqlite:////path/history.db or postgresql://user@host/name"
+        )
     if password_file is not None and parsed.get_backend_name() == "postgresql":
         try:
             parsed = parsed.set(password=password_file.read_text().strip())
@@ -54,7 +57,9 @@ def parse_url(url: str, password_file: Path | None = None) -> URL:
 
 def shown(url: URL | str) -> str:
     """Give a database URL that may be shown: the password is hidden."""
-    return (make_url(url) if isinstance(url, str) else url).render_as_string(hide_password=True)
+    made = make_url(url) if isinstance(url, str) else url
+    secret = {name: "hidden" for name in made.query if "password" in name.lower()}
+    return made.update_query_dict(secret).render_as_string(hide_password=True)
 
 
 def open_database(url: URL, *, readonly: bool = False) -> Engine:
@@ -88,15 +93,29 @@ def open_database(url: URL, *, readonly: bool = False) -> Engine:
     )
 
 
-def _open_sqlite(url: URL, *, readonly: bool) -> Engine:
-    path = Path(url.database or "")
-    if readonly:
+def _refuse_unreadable(path: Path) -> None:
+    try:
         if path.is_dir():
             raise HistoryError(f"history database {path}: this is a folder; name the file in it")
         if not path.exists():
             raise HistoryError(
                 f"history database {path}: no such file; start bbq-exporter first, or name the database with --database"
             )
+        with path.open("rb"):
+            pass
+    except PermissionError as error:
+        raise HistoryError(
+            f"history database {path}: {error.strerror}; ask as a user who may read it: bbq-exporter's own, "
+            "or one of its group"
+        ) from error
+    except OSError as error:
+        raise HistoryError(f"history database {path}: {error.strerror}; name the database with --database") from error
+
+
+def _open_sqlite(url: URL, *, readonly: bool) -> Engine:
+    path = Path(url.database or "")
+    if readonly:
+        _refuse_unreadable(path)
         engine = create_engine(
             "sqlite://", creator=lambda: sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
         )

@@ -16,6 +16,7 @@ from typing import Any
 FORMATS = ("table", "json", "csv")
 _BAR = "█"
 _MOST_SPARKS = 20
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 class Answer:
@@ -114,7 +115,10 @@ def to_json(answers: Sequence[Answer]) -> str:
 
 
 def to_csv(answers: Sequence[Answer], *, headers: bool = True) -> str:
-    """Give RFC 4180, with line ends as Unix tools want; parts are separated by an empty line."""
+    """Give RFC 4180, with line ends as Unix tools want; parts are separated by an empty line.
+
+    A text that a spreadsheet would take for a formula has a `'` before it; JSON has it as it is.
+    """
     parts = []
     for answer in answers:
         text = io.StringIO()
@@ -360,4 +364,7 @@ def _plain(value: Any) -> Any:
 
 def _flat(value: Any) -> Any:
     value = _plain(value)
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
+    if isinstance(value, dict | list):
+        return json.dumps(value, ensure_ascii=False)
+    # a spreadsheet would take it for a formula, and run it
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value

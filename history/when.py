@@ -11,6 +11,9 @@ _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday",
 _DAY = re.compile(r"(today|yesterday|(?:last\s+)?[a-z]{3,9})(?:\s+(?:at\s+)?([0-9]{1,2}:[0-9]{2}(?::[0-9]{2})?))?\Z")
 
 
+_EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
+
+
 class WhenError(ValueError):
     """A text that names no moment."""
 
@@ -43,7 +46,10 @@ def parse_when(text: str, now: datetime | None = None, zone: tzinfo | None = Non
             raise _refused(text) from None
         return _local(day.replace(tzinfo=None), zone)
     if (match := _AGO.match(lowered)) and not text.rstrip().endswith("M"):  # a month, or a minute?
-        return now - timedelta(seconds=float(match[1]) * _SECONDS[match[2]])
+        try:
+            return _known(now - timedelta(seconds=float(match[1]) * _SECONDS[match[2]]), text)
+        except OverflowError:
+            raise _beyond(text) from None
     try:
         if match := _CLOCK.match(text):
             today = local.replace(hour=int(match[1]), minute=int(match[2]), second=int(match[3] or 0), microsecond=0)
@@ -51,7 +57,10 @@ def parse_when(text: str, now: datetime | None = None, zone: tzinfo | None = Non
         read = datetime.fromisoformat(text)
     except ValueError:
         raise _refused(text) from None
-    return read.astimezone(UTC) if read.tzinfo is not None else _local(read, zone)
+    try:
+        return _known(read.astimezone(UTC) if read.tzinfo is not None else _local(read, zone), text)
+    except (OverflowError, ValueError):
+        raise _beyond(text) from None
 
 
 def local(moment: datetime) -> str:
@@ -64,6 +73,17 @@ def _refused(text: str) -> WhenError:
         f"{text!r} names no moment; write 2026-01-03, 2026-01-03T14:00, 14:00, now, yesterday, 'tuesday 14:00', "
         "or how long ago: 30min, 2h, 7d, 4w, 1y"
     )
+
+
+def _known(moment: datetime, text: str) -> datetime:
+    """Return a moment that a history can have something of. Raises WhenError."""
+    if not _EARLIEST <= moment < _LATEST:
+        raise _beyond(text)
+    return moment
+
+
+def _beyond(text: str) -> WhenError:
+    return WhenError(f"{text!r} is before {_EARLIEST:%Y} or after {_LATEST:%Y}, of which no history knows")
 
 
 def _days_ago(word: str, local: datetime) -> int | None:

@@ -30,7 +30,7 @@ _BETWEEN = (When(), When())
     help="What it asked for: gpu, gpu:a100 (if it asked for that model), cpus>=8, memory>64G, wall>1d, licence=x; or "
     "used: used-memory<8G, used-cpu>1h. All that are given must be so.",
 )
-@click.option("--exit-code", type=int, help="Its exit code.")
+@click.option("--exit-code", type=click.IntRange(0, 2**31 - 1), help="Its exit code.")
 @click.option("--running-at", type=When(), help="It was running at that moment.")
 @click.option("--running-between", type=_BETWEEN, help="It was running at some time between two moments.")
 @click.option("--submitted-between", type=_BETWEEN, help="It was submitted at the first or later, before the second.")
