@@ -1,6 +1,7 @@
 """Keeping what could not be stored as a job, as it was read."""
 
 import hashlib
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -75,5 +76,8 @@ def removed_jobs(connection: Connection, clusters: Sequence[str] = ()) -> list[t
 
 
 def as_text(job: Job) -> str:
-    """Give a job as JSON, to be kept where it cannot be kept as rows."""
-    return msgspec.json.encode(job).decode()
+    """Return a job as JSON, to be kept where it cannot be kept as rows."""
+    try:
+        return msgspec.json.encode(job).decode()
+    except UnicodeEncodeError:  # half of a character, which may be why it cannot be kept
+        return json.dumps(msgspec.to_builtins(job))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -162,6 +162,20 @@ def is_away(error: Exception) -> bool:
     if isinstance(error, DBAPIError):
         return not str(getattr(error.orig, "pgcode", None) or "").startswith(_REFUSED)
     return isinstance(error, HistoryError | PoolTimeout)
+
+
+def refuses_row(error: Exception) -> bool:
+    """Tell an error that the data of a row cause, whatever wrote it: all others are of BBQ itself, or of the database.
+
+    The drivers say so in exceptions of Python's where they find it before the database does: numbers that are too
+    large, texts that cannot be encoded or have a NUL.
+    """
+    if isinstance(error, DBAPIError):
+        code = str(getattr(error.orig, "pgcode", None) or "")
+        return isinstance(error, DataError | IntegrityError) or code.startswith(_REFUSED)
+    if isinstance(error, StatementError) and isinstance(error.orig, Exception):
+        return refuses_row(error.orig)
+    return isinstance(error, OverflowError | UnicodeError) or (isinstance(error, ValueError) and "NUL" in str(error))
 
 
 def explain(error: SQLAlchemyError, url: URL) -> str:

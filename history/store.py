@@ -21,7 +21,7 @@ from history import months, schema
 from history.aside import as_text, set_aside
 from history.batch import Batch, Gap, JobsBatch, WorkersBatch
 from history.counters import Count
-from history.database import is_away
+from history.database import is_away, refuses_row
 from history.gaps import gap_seconds
 from history.late import note_made, save_unmade
 from history.merge import left
@@ -344,6 +344,7 @@ class History:
 
         Raises:
             _NoMonth: a month is missing, and months are to be blamed before rows are.
+            Exception: the database is away, or BBQ itself failed.
         """
         written = writer.written.copy()
         try:
@@ -355,6 +356,8 @@ class History:
                 raise
             if blame_months and (isinstance(error, _NoMonth) or "no partition of relation" in str(error)):
                 raise _NoMonth from error
+            if not refuses_row(error):
+                raise  # a mistake of ours is no fault of the row's: nothing moves until it is mended
             if len(page) > 1:
                 half = len(page) // 2
                 first = self._save_or_split(writer, batch, page[:half], pruned_before, blame_months)

@@ -362,6 +362,33 @@ def test_a_database_that_is_away_refuses_nothing(history: History, monkeypatch: 
     assert set_aside(history) == [] and history.watermark("local", "jobs") is None
 
 
+@pytest.mark.parametrize(
+    "mistake", [KeyError("cpus"), TypeError("not a number"), ValueError("unpack"), AssertionError()]
+)
+def test_a_mistake_of_ours_is_no_fault_of_a_row(
+    history: History, monkeypatch: pytest.MonkeyPatch, mistake: Exception
+) -> None:
+    """A KeyError in BBQ had jobs set aside one by one, and the watermark moved on."""
+
+    def wrong(*_: Any) -> None:
+        raise mistake
+
+    with monkeypatch.context() as patched:
+        patched.setattr("history.store.save_page", wrong)
+        with pytest.raises(type(mistake)):
+            save(history, pending("1"), pending("2"), watermark="3")
+    assert set_aside(history) == [] and history.watermark("local", "jobs") is None and rows(history, schema.jobs) == []
+    save(history, pending("1"), pending("2"), watermark="3")
+    assert len(rows(history, schema.jobs)) == 2 and history.watermark("local", "jobs") == "3"
+
+
+def test_texts_that_a_driver_refuses_are_the_rows_fault(history: History) -> None:
+    page = [ended("1"), replace(ended("2"), name="a\0b"), replace(ended("3"), name="\udcff"), ended("4")]
+    history.save_jobs("local", "accounting", page, seen_at=at(1), watermark="9")
+    assert {"1", "4"} <= {row["native_id"] for row in rows(history, schema.jobs)}
+    assert history.watermark("local", "accounting") == "9"
+
+
 def usage_is_exact(history: History) -> bool:
     with history._engine.connect() as connection:
         return not inexact(connection, "local")
