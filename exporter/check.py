@@ -1,8 +1,11 @@
 """bbq-exporter --check: every source tried once, as a table."""
 
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
 
 import click
 from sqlalchemy import URL, text
@@ -13,8 +16,9 @@ from exporter.config import Cluster, Config
 from exporter.page import MetricsPage
 from exporter.snapshot import Feed, JobsReading, Kind
 from exporter.sources import Source, SourceError, open_source
-from history.database import HistoryError, explain, open_database, shown
+from history.database import HistoryError, explain, open_database, refuse_encoding, shown
 from history.rollup import BOUNDS
+from history.upgrade import current, newest, refuse_other_schema
 
 _FOR_EVER = 1e9
 _A_WHOSE = 5 + 4
@@ -26,13 +30,14 @@ Line = tuple[str, str, bool, float, str]
 """Cluster, what was tried, whether it worked, seconds, what was seen."""
 
 
-def check_table(config: Config, url: URL) -> int:
-    """Try the database and every source, print what came of it, and give the exit code."""
+def check_table(config: Config, url: URL, spool: Path) -> int:
+    """Try the database, the spool and every source, print what came of it, and return the exit code."""
     failed = False
     board = Board(owners=config.limits.owners)
     click.echo(f"{'':2} {'CLUSTER':<16} {'SOURCE':<44} {'SECONDS':>8}  RESULT")
     for cluster, what, worked, seconds, said in (
-        *_history(url),
+        _line("history", partial(_history, url)),
+        _line("spool", partial(_spool, spool)),
         *(line for each in config.clusters for line in _cluster(each, board)),
         _series(config, board),
     ):
@@ -41,16 +46,56 @@ def check_table(config: Config, url: URL) -> int:
     return 1 if failed else 0
 
 
-def _history(url: URL) -> Iterator[Line]:
+def _line(what: str, attempt: Callable[[], str]) -> Line:
+    """Try something that is of no cluster."""
     began = time.monotonic()
     try:
-        with open_database(url).connect() as connection:
-            connection.execute(text("SELECT 1"))
-    except (SQLAlchemyError, HistoryError) as error:
-        said = explain(error, url) if isinstance(error, SQLAlchemyError) else str(error)
-        yield "", "history", False, time.monotonic() - began, said
-    else:
-        yield "", "history", True, time.monotonic() - began, shown(url)
+        said, worked = attempt(), True
+    except HistoryError as error:
+        said, worked = str(error), False
+    return "", what, worked, time.monotonic() - began, said
+
+
+def _history(url: URL) -> str:
+    """Do to the database what the daemon will, and take it back. Raises HistoryError."""
+    name = shown(url)
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
+        return f"{name}: {_can_be_made(Path(url.database or '').absolute(), 'history database')}"
+    engine = open_database(url)
+    try:
+        with engine.connect() as connection:
+            refuse_encoding(connection)
+            there = current(connection)
+            if there is not None and there > newest():
+                refuse_other_schema(connection, url)
+            connection.execute(text("CREATE TABLE bbq_check (answer integer)"))
+            if there is not None:
+                connection.execute(text("UPDATE clusters SET cluster = cluster WHERE 1 = 0"))
+            connection.rollback()
+    except SQLAlchemyError as error:
+        raise HistoryError(f"{explain(error, url)}; bbq-exporter makes and writes tables there") from error
+    finally:
+        engine.dispose()
+    if there is None:
+        return f"{name}: empty; bbq-exporter makes its tables"
+    return name if there == newest() else f"{name}: schema {there}; bbq-exporter makes it {newest()}"
+
+
+def _spool(folder: Path) -> str:
+    """Tell whether the daemon, as this user, can keep there what waits for the database. Raises HistoryError."""
+    if not folder.exists():
+        return f"{folder}: {_can_be_made(folder.absolute(), 'spool')}"
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise HistoryError(f"spool {folder}: it is no folder that this user may write; set history.spool to one")
+    waiting = sum(path.stat().st_size for path in folder.glob("*.spool"))
+    return f"{folder}: {waiting:,} bytes wait for the database" if waiting else str(folder)
+
+
+def _can_be_made(path: Path, what: str) -> str:
+    above = next(folder for folder in path.parents if folder.exists())
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise HistoryError(f"{what} {path}: not there, and this user may not make it in {above}")
+    return "not there yet; bbq-exporter makes it"
 
 
 def _cluster(cluster: Cluster, board: Board) -> Iterator[Line]:

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import click
+from sqlalchemy import URL
 from sqlalchemy.exc import SQLAlchemyError
 
 from exporter import logs, mending
@@ -101,12 +102,12 @@ def command(
         addresses = [parse_address(text) for text in listen_address or (config.web.listen_address,)]
         secured = None if web_config_file is None else WebConfig(web_config_file)
         if check:
-            sys.exit(check_table(config, url))
+            sys.exit(check_table(config, url, config.history.spool or _default_spool(url)))
         _run(
             Exporter(
                 config,
                 url,
-                None if once else config.history.spool or _default_spool(demo),
+                None if once else config.history.spool or _default_spool(url),
                 secured,
             ),
             once=once,
@@ -125,9 +126,12 @@ for _each in (mending.verify, mending.recollect, mending.backfill):
     command.add_command(_each)
 
 
-def _default_spool(demo: bool) -> Path:
-    """Give the folder of what waits for the database, beside the default one."""
-    return Path(default_url().removeprefix("sqlite:///")).with_name("demo-spool" if demo else "spool")
+def _default_spool(url: URL) -> Path:
+    """Return the folder of what waits for the database: beside SQLite's file, else where the default one would be."""
+    file = Path(url.database or "") if url.get_backend_name() == "sqlite" else None
+    if file is None:
+        return Path(default_url().removeprefix("sqlite:///")).with_name("spool")
+    return file.with_name("spool" if file.stem == "history" else f"{file.stem}-spool")
 
 
 def _configuration(config_file: Path | None, demo: bool, scale: float, seed: int) -> Config:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -71,12 +71,7 @@ def open_database(url: URL, *, readonly: bool = False) -> Engine:
     """
     if url.get_backend_name() == "sqlite":
         return _open_sqlite(url, readonly=readonly)
-    options = "-c timezone=UTC -c lock_timeout=60s"
-    if readonly:
-        options += f" -c default_transaction_read_only=on -c statement_timeout={READ_TIMEOUT_SECONDS}s"
-        # an answer is put together from several statements, which must see one state whatever is written meanwhile
-        options += r" -c default_transaction_isolation=repeatable\ read"
-    return create_engine(
+    engine = create_engine(
         url,
         pool_pre_ping=True,
         pool_size=8,
@@ -87,10 +82,35 @@ def open_database(url: URL, *, readonly: bool = False) -> Engine:
             "keepalives_count": 3,
             "tcp_user_timeout": 60_000,
             "application_name": "bbq" if readonly else "bbq-exporter",
-            "options": options,
+            "client_encoding": "utf8",
             "connect_timeout": 10,
         },
     )
+
+    # Said in each transaction: what is said when connecting, PGTZ, PGOPTIONS, a role's settings or a pooler may undo.
+    said = "SET LOCAL timezone = 'UTC'; SET LOCAL lock_timeout = '60s'"
+    if readonly:
+        # an answer is put together from several statements, which must see one state whatever is written meanwhile
+        said = f"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; {said}"
+        said += f"; SET LOCAL statement_timeout = '{READ_TIMEOUT_SECONDS}s'"
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql(said)
+
+    return engine
+
+
+def refuse_encoding(connection: Connection) -> None:
+    """Refuse a database that cannot store every name. Raises HistoryError."""
+    if connection.dialect.name != "postgresql":
+        return
+    encoding = connection.exec_driver_sql("SHOW server_encoding").scalar()
+    if encoding != "UTF8":
+        raise HistoryError(
+            f"history database {shown(connection.engine.url)}: its encoding is {encoding}, which cannot store every "
+            "name; make another: CREATE DATABASE bbq ENCODING 'UTF8' LOCALE 'C' TEMPLATE template0"
+        )
 
 
 def _refuse_unreadable(path: Path) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import URL, Connection, Engine, inspect
 
-from history.database import HistoryError, shown
+from history.database import HistoryError, refuse_encoding, shown
 from history.migrations import wanted
 from history.months import LOCK
 
@@ -52,6 +52,7 @@ def upgrade(engine: Engine) -> list[str]:
     scripts = ScriptDirectory.from_config(_config())
     with engine.begin() as connection:
         if connection.dialect.name == "postgresql":
+            refuse_encoding(connection)
             connection.exec_driver_sql("SELECT pg_advisory_xact_lock(%(lock)s)", {"lock": LOCK})
         before = current(connection)
         known = [script.revision for script in scripts.walk_revisions()][::-1]

@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 import requests
 from click.testing import CliRunner
-from sqlalchemy import URL, select
+from sqlalchemy import URL, inspect, select, text
 
 from exporter.cli import command
 from history import schema
-from history.database import open_database
+from history.database import open_database, parse_url
+from history.upgrade import upgrade
 from tests.clusters.chroot import wait_for
 from tests.conftest import Process, free_port, missing
 from tests.replay import commands
@@ -81,6 +82,52 @@ def test_check_tries_every_source_and_says_what_failed(tmp_path: Path) -> None:
     assert done.exit_code == 1
     assert "!! bad" in done.output and "/nowhere/scontrol: no such command; set `commands:`" in done.output
     assert "ok good" in done.output
+
+
+def checked(path: str, *more: str) -> tuple[int, dict[str, str]]:
+    """Give the exit code of --check, and the lines of the database and the spool."""
+    done = CliRunner().invoke(command, ["--config.file", path, "--check", *more])
+    lines = (line.split(None, 3) for line in done.output.splitlines())
+    return done.exit_code, {words[1]: f"{words[0]} {words[3]}" for words in lines if words[1:2] and len(words) == 4}
+
+
+def test_check_does_to_the_database_and_the_spool_what_the_daemon_will_and_leaves_nothing(tmp_path: Path) -> None:
+    """It was fine with a database of a newer release, and with one and a spool that it could not write."""
+    demo = "  - {name: c, scheduler: demo, scale: 0.002}\n"
+    path = configuration(tmp_path, demo)
+    code, lines = checked(path)
+    assert code == 0 and lines["history"].startswith("ok ") and "not there yet" in lines["history"]
+    assert lines["spool"] == f"ok {tmp_path}/spool: not there yet; bbq-exporter makes it"
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["bbq.yaml"]
+    url = parse_url(f"{tmp_path}/history.db")
+    engine = open_database(url)
+    with engine.connect():
+        pass
+    assert checked(path)[1]["history"].endswith(": empty; bbq-exporter makes its tables")
+    upgrade(engine)
+    before = sorted(inspect(engine).get_table_names())
+    code, lines = checked(path)
+    assert code == 0 and lines["history"] == f"ok sqlite:///{tmp_path}/history.db"
+    assert sorted(inspect(engine).get_table_names()) == before
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    code, lines = checked(path)
+    assert code == 1 and lines["history"].startswith("!! ") and "9999 is newer than this BBQ" in lines["history"]
+    engine.dispose()
+    (tmp_path / "spool").write_text("no folder")
+    assert "no folder that this user may write" in checked(path)[1]["spool"]
+    (tmp_path / "history.db").write_bytes(b"this is no database" * 100)
+    code, lines = checked(path)
+    assert code == 1 and "file is not a database" in lines["history"]
+
+
+def test_the_spool_is_beside_the_file_of_the_history(tmp_path: Path) -> None:
+    for database, folder in (("history.db", "spool"), ("other.db", "other-spool")):
+        place = tmp_path / database.partition(".")[0]
+        place.mkdir()
+        path = configuration(tmp_path, "  - {name: c, scheduler: demo, scale: 0.002}\n")
+        _, lines = checked(path, "--database", f"{place}/{database}")
+        assert lines["spool"] == f"ok {place}/{folder}: not there yet; bbq-exporter makes it"
 
 
 def test_one_dead_cluster_leaves_the_others_alone(tmp_path: Path) -> None:
