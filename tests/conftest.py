@@ -24,7 +24,7 @@ from tests.clusters.slurm import Slurm
 ON_CI = bool(os.environ.get("CI"))
 SUITE = os.environ.get("BBQ_TEST_SUITE", "trixie")
 """The Debian whose Slurm and HTCondor the live tests use."""
-ON_CLUSTERS = ("tests/test_live.py", "tests/test_many.py", "tests/test_pool.py")
+ON_CLUSTERS = ("tests/test_federation.py", "tests/test_live.py", "tests/test_many.py", "tests/test_pool.py")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -18,7 +18,7 @@ from history.audit import Audit
 from history.records import Gpus, Job, Outcome, State, Waiting, WorkerFlag, WorkerState
 from history.rows import no_rows, rows_of
 from history.store import History
-from tests.slurm_says import MARK, accounted, commands, marked, queued, step
+from tests.slurm_says import MARK, Played, accounted, commands, marked, queued, step
 from tests.test_corpus import node
 from tests.test_slurm import NOW
 
@@ -66,6 +66,48 @@ def test_a_revoked_copy_of_a_federated_job_is_no_job_of_this_cluster() -> None:
     """It is kept as bookkeeping for the one that runs elsewhere, which counts nowhere here."""
     job, unknown = ended(accounted(State="REVOKED", Start="None", NodeList="None assigned"))
     assert job.routed_to == "(federation)" and job.state is State.ENDED and unknown == []
+
+
+@pytest.mark.parametrize(
+    ("state", "cluster", "origin", "viable", "counts"),
+    [
+        ("PENDING", "a", "a", "a,b", True),
+        ("PENDING", "b", "a", "a,b", False),
+        ("PENDING", "b", "a", "b", True),  # --cluster-constraint leaves its origin out
+        ("PENDING", "c", "a", "b,c", False),
+        ("RUNNING", "b", "a", "a,b", True),
+        ("REVOKED", "a", "a", "a,b", False),
+        ("PENDING", "b", "NA", "NA", True),  # of no federation, beside those that are
+        ("PENDING", "b", "N/A", "N/A", True),
+    ],
+)
+def test_a_federated_job_that_waits_on_several_clusters_waits_on_one(
+    tmp_path: Path, state: str, cluster: str, origin: str, viable: str, counts: bool
+) -> None:
+    """Each cluster that may start it has a copy, PENDING as the job itself is: squeue says of which one it is."""
+    told = {"Cluster": cluster, "Origin": origin, "SiblingsViable": viable}
+    row = queued(State=state, JobID="67108866", JobArrayID="67108866")
+    asked: list[str] = []
+
+    def answer(command: str, *arguments: str) -> bytes:
+        if command != "squeue":
+            return NOTHING_PRIVATE.encode()
+        fields, mark = arguments[-1].split(","), arguments[-1].partition(":")[2].partition(",")[0]
+        names = [field.partition(":")[0] for field in fields]
+        asked.append(names[-1])
+        return marked([[*row[:-1], *(told[name] for name in names if name in told), row[-1]]], mark)
+
+    slurm = Played(Settings(name="local", scheduler="slurm"), answer)
+    for calls in (2, 1):
+        asked.clear()
+        assert len(slurm.read_jobs(JOBS).jobs) == counts
+        assert asked == ["Name"] * calls
+
+
+def test_a_cluster_of_no_federation_is_asked_for_no_origins() -> None:
+    parser = JobsParser()
+    parser.parse(marked([queued(JobID="67043328")]), MARK)
+    assert not parser.lacks_origins
 
 
 @pytest.mark.parametrize(

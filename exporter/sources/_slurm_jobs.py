@@ -34,9 +34,15 @@ ResizeTime is no time: it is N/A, or INVALID where the job has been resized (tri
 """
 WCKEY = "WCKey"
 """Asked for only where a VO is read from it."""
+FEDERATED = ("Cluster", "Origin", "SiblingsViable")
+"""Asked for only where a job of a federation is seen."""
 USUAL_SOCKETS = 2
 """Sockets of a worker, where a job asks for GPUs by socket and squeue does not say how many sockets it wants."""
 _ID = re.compile(rb"[0-9]+\Z")
+_FEDERATED_ID = 1 << 26
+"""Ids from here on are of a federation: the number of the cluster that a job was submitted to stands in these bits."""
+_NO_SIBLING = "NA"
+"""What squeue says in place of a cluster of a federation."""
 _NO_VALUE = 1_000_000_000
 """Numbers above are NO_VAL and INFINITE (0xfffffffe, 0xffffffff), not counts."""
 
@@ -77,11 +83,17 @@ class JobsParser:
 
     def __init__(self, fields: Sequence[str] = FIELDS, vos: Vos | None = None) -> None:
         """Make it; `fields` is what squeue is asked for, and `vos` tells each job's VO."""
-        self._fields = fields
+        self.fields = fields
         self._vos = vos
+        self.lacks_origins = False
+        """Whether there are jobs of a federation, and `fields` does not tell which of them are copies."""
         self._memory: dict[bytes, Row] = {}
         self._banner: frozenset[UnknownValue] = frozenset()
         """What stood beside jobs, and so is no word on why there are none."""
+
+    def with_origins(self) -> "JobsParser":
+        """Make one that reads, too, where the jobs of a federation were submitted; the name stays last."""
+        return JobsParser((*self.fields[:-1], *FEDERATED, self.fields[-1]), self._vos)
 
     def parse(self, answer: bytes, mark: str) -> tuple[list[Job], list[UnknownValue]]:
         """Read a whole answer.
@@ -115,7 +127,9 @@ class JobsParser:
         return list(now.values()), unknown
 
     def _read(self, values: Sequence[str]) -> Row:
-        row = _row(values, self._fields)
+        row = _row(values, self.fields)
+        if FEDERATED[0] not in self.fields and values[0].isdigit() and int(values[0][:12]) >= _FEDERATED_ID:
+            self.lacks_origins = True
         if self._vos is None or row.job is None:
             return row
         return msgspec.structs.replace(row, job=with_vo(row.job, self._vos))
@@ -182,6 +196,8 @@ def _translate(row: dict[str, str], unknown: list[UnknownValue]) -> Job | None:
         unknown.append(UnknownValue("slurm_job_state", native_state))
     if is_held(native_state, reason):
         state = State.HELD
+    if state in (State.PENDING, State.HELD) and _waits_elsewhere(row):
+        return None
     submitted = moment(row["SubmitTime"])
     if submitted is None:
         raise ValueError("no SubmitTime")
@@ -272,6 +288,21 @@ def _translate(row: dict[str, str], unknown: list[UnknownValue]) -> Job | None:
         details={key: value for key, value in details.items() if value is not None} or None,
         runs=runs,
     )
+
+
+def _waits_elsewhere(row: dict[str, str]) -> bool:
+    """Tell whether a job that waits is a copy of one that counts on another cluster of its federation.
+
+    It waits on each cluster that may start it, and counts where it was submitted, or on the first of those if that is
+    none of them. Where it starts it is no copy any more.
+    """
+    origin = row.get("Origin", _NO_SIBLING)
+    if origin in (*NOTHING, _NO_SIBLING) or origin == row["Cluster"]:
+        return False
+    viable = row["SiblingsViable"].split(",")
+    if row["Cluster"] not in viable:
+        return False
+    return origin in viable or row["Cluster"] != viable[0]
 
 
 def _wanted(row: dict[str, str], values: Values, cpus: float | None, nodes: int | None) -> Wanted:

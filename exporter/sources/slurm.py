@@ -1,9 +1,9 @@
 """A Slurm cluster, read through its own commands (squeue, scontrol, sacct of 22.05 to 26.05).
 
-Calls: one squeue a jobs poll, and at most MOST_SHARES short scontrol, one for each new run on several workers or that
-was resized; two short scontrol a workers poll; one sacct an accounting poll, and one sdiag before the first; one sdiag
-a scheduler poll, and one sshare where fair shares are wanted. Once an hour, what of it all is hidden from BBQ: two to
-five short calls.
+Calls: one squeue a jobs poll (two when the first job of a federation is seen), and at most MOST_SHARES short scontrol,
+one for each new run on several workers or that was resized; two short scontrol a workers poll; one sacct an accounting
+poll, and one sdiag before the first; one sdiag a scheduler poll, and one sshare where fair shares are wanted. Once an
+hour, what of it all is hidden from BBQ: two to five short calls.
 """
 
 import hashlib
@@ -93,8 +93,7 @@ class Source:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._vos = settings.vo.vos()
-        self._queue_fields = _queue_fields(self._vos.fields)
-        self._parser = _slurm_jobs.JobsParser(self._queue_fields, self._vos)
+        self._parser = _slurm_jobs.JobsParser(_queue_fields(self._vos.fields), self._vos)
         self._parsing = threading.Lock()
         self._window = max(3600.0, settings.accounting.lookback)
         self._read_wide_at: datetime | None = None
@@ -122,14 +121,22 @@ class Source:
 
     def read_jobs(self, feed: Feed) -> JobsReading:
         """Read every job in the queue, arrays written out."""
-        mark = _mark()
-        taken_at = _now()
-        answer = self._run("squeue", *_slurm_jobs.arguments(mark, self._queue_fields))
+        taken_at, asked = _now(), 1
+        rows, unknown = self._squeue()
+        if self._parser.lacks_origins:
+            self._parser = self._parser.with_origins()
+            taken_at, asked = _now(), 2
+            rows, unknown = self._squeue()
         with self._parsing:
-            rows, unknown = self._parser.rows(answer, mark)
             jobs, calls = self._with_shares(rows)
-        calls += 1 + self._sight.check_jobs(len({job.owner for job in jobs}), len(jobs))
+        calls += asked + self._sight.check_jobs(len({job.owner for job in jobs}), len(jobs))
         return JobsReading(taken_at=taken_at, jobs=jobs, unknown=tuple(unknown), calls=calls)
+
+    def _squeue(self) -> tuple[list[_slurm_jobs.Row], list[UnknownValue]]:
+        mark, parser = _mark(), self._parser
+        answer = self._run("squeue", *_slurm_jobs.arguments(mark, parser.fields))
+        with self._parsing:
+            return parser.rows(answer, mark)
 
     def _with_shares(self, rows: Sequence[_slurm_jobs.Row]) -> tuple[list[Job], int]:
         """Return the jobs, with what they hold on each worker as far as that is known, and the number of calls."""

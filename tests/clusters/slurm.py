@@ -23,6 +23,12 @@ class Slurm:
         self._port = _PORTS[suite]
         self.commands = HOME / f"{suite}-slurm"
         """A folder with the client commands, for use from outside."""
+        self.environment: dict[str, str] = {}
+        """What the client commands need to find this cluster, if it is not their usual one."""
+
+    def port(self, number: str) -> str:
+        """Return a port of this suite's."""
+        return f"{self._port}{number}"
 
     def up(self) -> None:
         """Bring everything up that is not up yet, and wait until every node is ready."""
@@ -60,7 +66,7 @@ class Slurm:
             user=user,
             check=check,
             stdin=stdin,
-            environment={"SLURM_TIME_FORMAT": "%s", "SLURM_BITSTR_LEN": "0", "TZ": "UTC"},
+            environment={"SLURM_TIME_FORMAT": "%s", "SLURM_BITSTR_LEN": "0", "TZ": "UTC", **self.environment},
         )
 
     def submit(self, user: str, script: str, *arguments: str | bytes) -> str:
@@ -223,10 +229,11 @@ class Slurm:
 
     def _wrap(self, folder: Path, *who: str) -> None:
         folder.mkdir(exist_ok=True)
+        settings = "".join(f"export {name}={value}\n" for name, value in self.environment.items())
         for command in COMMANDS:
             wrapper = folder / command
             wrapper.write_text(
-                f'#!/bin/sh\nexec chroot {" ".join([*who, str(self.chroot.path)])} /usr/bin/{command} "$@"\n'
+                f'#!/bin/sh\n{settings}exec chroot {" ".join([*who, str(self.chroot.path)])} /usr/bin/{command} "$@"\n'
             )
             wrapper.chmod(0o755)
 
