@@ -40,6 +40,8 @@ def parse_url(url: str, password_file: Path | None = None) -> URL:
         ) from error
     if parsed.drivername in ("postgres", "postgresql"):
         parsed = parsed.set(drivername="postgresql+psycopg2")
+    if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+        raise HistoryError(f"database {shown(parsed)}: only sqlite and postgresql are supported")
     if parsed.drivername not in ("sqlite", "sqlite+pysqlite", "postgresql+psycopg2"):
         raise HistoryError(
             f"database {shown(parsed)}: it cannot be opened by {parsed.drivername}; "
