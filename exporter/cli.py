@@ -1,6 +1,8 @@
 """bbq-exporter: flags, wiring, signals and exit codes."""
 
+import contextlib
 import logging
+import os
 import signal
 import sys
 import threading
@@ -115,6 +117,7 @@ def command(
             telemetry_path=config.web.telemetry_path,
             database=shown(url),
             demo=demo,
+            secured=secured,
         )
     except (ConfigError, HistoryError, AddressError, WebConfigError) as error:
         raise click.ClickException(str(error)) from error
@@ -152,7 +155,14 @@ def _with_path(config: Config, telemetry_path: str) -> Config:
 
 
 def _run(
-    exporter: Exporter, *, once: bool, addresses: list[tuple[str, int]], telemetry_path: str, database: str, demo: bool
+    exporter: Exporter,
+    *,
+    once: bool,
+    addresses: list[tuple[str, int]],
+    telemetry_path: str,
+    database: str,
+    demo: bool,
+    secured: WebConfig | None,
 ) -> None:
     exporter.prepare()
     if once:
@@ -162,14 +172,39 @@ def _run(
             sys.exit(1)
         return
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    _listen_to_signals(stop, secured)
     urls = exporter.listen(addresses)
     for url in urls:
         log.info("serving", extra={"metrics": url + telemetry_path, "page": url + "/", "database": database})
     if demo:
         threading.Thread(target=_tell, args=(exporter, urls[0] + telemetry_path, database, stop), daemon=True).start()
     exporter.run(stop)
+
+
+def _listen_to_signals(stop: threading.Event, secured: WebConfig | None) -> None:
+    """Have SIGTERM and SIGINT end the daemon, and SIGHUP read the web configuration again.
+
+    A handler runs between any two steps of the main thread, which may hold the very lock that the handler wants: it
+    only writes to a pipe, and a thread does what is to be done.
+    """
+    told, tell = os.pipe()
+    os.set_blocking(tell, False)
+
+    def note(number: int, _: object) -> None:
+        with contextlib.suppress(BlockingIOError):  # there are thousands in it already
+            os.write(tell, bytes([number]))
+
+    def listen() -> None:
+        while True:
+            for number in os.read(told, 4096):
+                if number != signal.SIGHUP:
+                    stop.set()
+                elif secured is None or not secured.refresh():
+                    log.info("SIGHUP: there is nothing new to read")
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, note)
+    threading.Thread(target=listen, name="signals", daemon=True).start()
 
 
 def _tell(exporter: Exporter, metrics: str, database: str, stop: threading.Event) -> None:

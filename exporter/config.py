@@ -58,6 +58,8 @@ class WebSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if not self.telemetry_path.startswith("/"):
             raise ValueError(f"telemetry_path {self.telemetry_path!r}: a path starts with /")
+        if self.telemetry_path in ("/", "/-/healthy", "/-/ready") or not set("?#%").isdisjoint(self.telemetry_path):
+            raise ValueError(f"telemetry_path {self.telemetry_path!r}: another page has it, or no page can; /metrics?")
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

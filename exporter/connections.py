@@ -1,25 +1,44 @@
 """HTTP connections that cannot be used against the exporter: the slow and the silent are closed, the many make room.
 
 uvicorn counts every open connection and answers 503 beyond a limit: whoever opens enough of them and says nothing would
-keep Prometheus out. Here the oldest connection without a request in hand goes instead.
+keep Prometheus out. Here one that is used least goes instead: first one that has no request in hand, then one whose
+client does not read its answer, then one that waits for its page; each time the oldest.
 """
 
 import asyncio
+import resource
 from typing import Any, cast
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 MOST_CONNECTIONS = 256
-"""Connections at one time; each is a file descriptor, which polls need too."""
+"""Connections at one time, where there are file descriptors for so many."""
+BACKLOG = 128
+"""New ones that are taken together; for a moment they are more than the limit."""
 REQUEST_SECONDS = 10.0
 """How long a client may take to send a request, from its connection or its first byte."""
+ANSWER_SECONDS = 30.0
+"""How long a client may take to read an answer."""
+_RESERVED = 200
+"""File descriptors for polls, the database and the spool."""
+
+
+def most_connections() -> int:
+    """Return how many connections there may be, so that polls always find file descriptors."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        return MOST_CONNECTIONS
+    return max(8, min(MOST_CONNECTIONS, limit - _RESERVED - BACKLOG))
 
 
 class Connection(H11Protocol):
     """One client's connection."""
 
     _timer: asyncio.TimerHandle | None = None
+    _reading: asyncio.TimerHandle | None = None
     _began = 0.0
+    _going = False
+    """Whether it was closed to make room; its end comes a moment later."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn narrows it
         """Begin to wait for a request, and make room if there are too many that wait."""
@@ -27,10 +46,9 @@ class Connection(H11Protocol):
         self._began = self.loop.time()
         self._wait()
         connections = cast("set[Any]", self.server_state.connections)
-        if len(connections) > MOST_CONNECTIONS:
-            silent = [each for each in connections if isinstance(each, Connection) and not each.busy]
-            if silent:
-                min(silent, key=lambda each: each._began).transport.abort()
+        staying = [each for each in connections if isinstance(each, Connection) and not each._going]
+        if len(staying) > most_connections():
+            min(staying, key=lambda each: (each._rank(), each._began))._close()
 
     def data_received(self, data: bytes) -> None:
         """Take what arrives; a request that is begun and not ended is waited for only so long."""
@@ -40,15 +58,33 @@ class Connection(H11Protocol):
         elif self._timer is None:
             self._wait()
 
+    def pause_writing(self) -> None:
+        """Begin to wait for a client that does not read as fast as it is answered."""
+        super().pause_writing()
+        if self._reading is None:
+            self._reading = self.loop.call_later(ANSWER_SECONDS, self._close)
+
+    def resume_writing(self) -> None:
+        """Note that a client has read."""
+        super().resume_writing()
+        self._stop_reading()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget it."""
         self._stop_waiting()
         super().connection_lost(exc)
+        self._stop_reading()
 
     @property
     def busy(self) -> bool:
         """Whether a request is being answered."""
         return self.cycle is not None and not self.cycle.response_complete
+
+    def _rank(self) -> int:
+        """Return how little it would be missed."""
+        if self._reading is not None:
+            return 1
+        return 2 if self.busy else 0
 
     def _wait(self) -> None:
         self._timer = self.loop.call_later(REQUEST_SECONDS, self._give_up)
@@ -58,7 +94,16 @@ class Connection(H11Protocol):
             self._timer.cancel()
             self._timer = None
 
+    def _stop_reading(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            self._reading = None
+
     def _give_up(self) -> None:
         self._timer = None
         if not self.busy:
-            self.transport.abort()
+            self._close()
+
+    def _close(self) -> None:
+        self._going = True
+        self.transport.abort()

@@ -23,12 +23,13 @@ from exporter.totals import TotalsReader
 from exporter.verifier import Verifier
 from exporter.web import Application, Server
 from exporter.webconfig import WebConfig
-from history.database import explain, open_database, shown
+from history.database import explain, open_database
 from history.store import History
 
 log = logging.getLogger(__name__)
 
 STOP_SECONDS = 30.0
+_KINDS = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
 
 
 class Exporter:
@@ -88,7 +89,7 @@ class Exporter:
             self.board,
             self.page,
             self._config.web.telemetry_path,
-            shown(self._url),
+            _KINDS[self._url.get_backend_name()],
             self._secured,
             slurm_names=self._config.web.slurm_names,
         )

@@ -37,15 +37,41 @@ class Json(logging.Formatter):
         return json.dumps(fields, default=str, ensure_ascii=False)
 
 
+_MOST_MESSAGES = 100
+
+
+class Seldom(logging.Filter):
+    """Lets a message of a logger pass once in so many seconds: what comes for each connection must not fill a disk."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self._seconds = seconds
+        self._last: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether a record passes."""
+        last = self._last.get(record.msg)
+        if last is not None and record.created - last < self._seconds:
+            return False
+        if len(self._last) > _MOST_MESSAGES:
+            self._last.clear()
+        self._last[record.msg] = record.created
+        return True
+
+
 def _quoted(text: str) -> str:
     return text if text and text.isprintable() and not set(text) & set(' "=') else json.dumps(text, ensure_ascii=False)
 
 
 def set_up(level: str, form: str) -> None:
-    """Send BBQ's own log lines to stderr."""
+    """Send log lines to stderr, in one format: BBQ's own, and what the libraries it uses complain of."""
     handler = logging.StreamHandler()
     handler.setFormatter(Json() if form == "json" else Logfmt())
-    root = logging.getLogger("exporter")
-    root.handlers[:] = [handler]
-    root.setLevel(level.upper())
-    root.propagate = False
+    # a line for each request that somebody sends wrong would be theirs to write: uvicorn tells of errors only
+    levels = {"exporter": level, "history": level, "uvicorn": "error", "asyncio": "warning", "sqlalchemy": "warning"}
+    for name, least in levels.items():
+        logger = logging.getLogger(name)
+        logger.handlers[:] = [handler]
+        logger.setLevel(least.upper())
+        logger.propagate = False
+    logging.getLogger("asyncio").filters[:] = [Seldom(60.0)]

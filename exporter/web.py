@@ -18,7 +18,7 @@ from typing import Any
 import uvicorn
 
 from exporter.board import Board
-from exporter.connections import Connection
+from exporter.connections import BACKLOG, Connection
 from exporter.page import MetricsPage
 from exporter.webconfig import WebConfig
 from history import __version__
@@ -64,23 +64,28 @@ class Application:
         if scope["type"] != "http":
             return
         asked = dict(scope["headers"])
-        status, headers, body = await asyncio.to_thread(self._respond, scope["method"], scope["path"], asked)
+        client = (scope.get("client") or ("", 0))[0]
+        admitted = self.secured is None or await self.secured.admits_from(client, asked.get(b"authorization", b""))
+        status, headers, body = await asyncio.to_thread(self._respond, scope["method"], scope["path"], asked, admitted)
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
     def _respond(
-        self, method: str, path: str, asked: Mapping[bytes, bytes]
+        self, method: str, path: str, asked: Mapping[bytes, bytes], admitted: bool | None
     ) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
         headers = [(b"x-content-type-options", b"nosniff")]
         if self.secured is not None:
             headers.extend(self.secured.headers)
-        if self.secured is not None and not self.secured.admits(asked.get(b"authorization", b"")):
+        if admitted is None:
+            status, kind, body = 429, "text/plain; charset=utf-8", b"too many guesses; try again\n"
+            headers.append((b"retry-after", b"2"))
+        elif not admitted:
             status, kind, body = 401, "text/plain; charset=utf-8", b"a user and a password are wanted\n"
             headers.append((b"www-authenticate", b"Basic"))
         else:
             status, kind, body = self._answer(method, path)
         headers.append((b"content-type", kind.encode()))
-        if len(body) > 1000 and b"gzip" in asked.get(b"accept-encoding", b""):
+        if len(body) > 1000 and _takes_gzip(asked.get(b"accept-encoding", b"")):
             body = self._compressed(body)
             headers.append((b"content-encoding", b"gzip"))
         headers.append((b"content-length", str(len(body)).encode()))
@@ -175,6 +180,18 @@ class Application:
         )
 
 
+def _takes_gzip(accepted: bytes) -> bool:
+    """Tell whether an `Accept-Encoding` header asks for gzip (RFC 9110, 12.5.3)."""
+    weights: dict[str, float] = {}
+    for each in accepted.decode("latin-1").lower().split(","):
+        name, _, weight = each.partition(";")
+        try:
+            weights[name.strip()] = float(weight.strip().removeprefix("q=") or 1) if weight else 1.0
+        except ValueError:
+            weights[name.strip()] = 0.0
+    return weights.get("gzip", weights.get("*", 0.0)) > 0
+
+
 _LANDING = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>BBQ exporter</title><style>
 body {{ font-family: system-ui, sans-serif; margin: 2em; max-width: 75em; }}
@@ -182,7 +199,7 @@ table {{ border-collapse: collapse; }} th, td {{ text-align: left; padding: .3em
 .down td {{ background: #fdd; }}
 </style></head><body>
 <h1>BBQ exporter {version}</h1>
-<p><a href="{metrics}">Metrics</a> · <a href="/-/ready">Ready?</a> · History: <code>{database}</code></p>
+<p><a href="{metrics}">Metrics</a> · <a href="/-/ready">Ready?</a> · History: {database}</p>
 <table><tr><th>Cluster</th><th>Scheduler</th><th>Source</th><th>State</th><th>Last read</th><th>Took</th>
 <th>Last error</th></tr>
 {rows}
@@ -212,7 +229,7 @@ class Server:
         dual = not host and socket.has_dualstack_ipv6()
         family = socket.AF_INET6 if dual or ":" in host else socket.AF_INET
         try:
-            self._socket = socket.create_server((host, port), family=family, dualstack_ipv6=dual, backlog=128)
+            self._socket = socket.create_server((host, port), family=family, dualstack_ipv6=dual, backlog=BACKLOG)
         except OSError as error:
             raise AddressError(
                 f"{host}:{port}: {error.strerror or error}; choose another with --web.listen-address"
@@ -224,6 +241,7 @@ class Server:
             lifespan="off",
             server_header=False,
             http=Connection,
+            backlog=BACKLOG,
             timeout_keep_alive=75,
             timeout_graceful_shutdown=2,
         )

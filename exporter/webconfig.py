@@ -4,14 +4,17 @@ The file and its certificates are read again when they change; one that has beco
 the last right one stays. The format: github.com/prometheus/exporter-toolkit, docs/web-configuration.md.
 """
 
+import asyncio
 import base64
 import binascii
 import difflib
 import hashlib
 import logging
+import re
 import ssl
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +32,13 @@ _AUTH = {
     "RequireAndVerifyClientCert": ssl.CERT_REQUIRED,
 }
 _VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
-_NOBODY = b"$2b$10$7EqJtq98hPqEX7fNZaFWoOa5dLiRFFXyMgFYQfVCCYx8ZUqRu0O7e"
+_NOBODY = "$2b${}$7EqJtq98hPqEX7fNZaFWoOa5dLiRFFXyMgFYQfVCCYx8ZUqRu0O7e"
 """A hash that no password has: who is not known takes as long to refuse as who is."""
+_HASH = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}\Z")
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
+_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*\Z")
+_MOST_GUESSES = 8
+"""Clients whose password is looked at, or waits to be, at one time."""
 _MOST_KNOWN = 1_000
 log = logging.getLogger(__name__)
 
@@ -72,6 +80,8 @@ class WebConfig:
         """Read a file. Raises WebConfigError."""
         self._path = path
         self._known: set[bytes] = set()
+        self._guessing: set[str] = set()
+        self._guesses = ThreadPoolExecutor(1, "password")
         self._lock = threading.Lock()
         self._settings = self._read()
         self.context: ssl.SSLContext | None = None
@@ -97,11 +107,33 @@ class WebConfig:
         headers = self._settings.http_server_config.headers
         return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
 
-    def admits(self, authorization: bytes) -> bool:
-        """Tell whether who sends this `Authorization` header may see the pages.
+    async def admits_from(self, client: str, authorization: bytes) -> bool | None:
+        """Tell whether a client that sends this `Authorization` header may see the pages; None tells it to wait.
 
-        bcrypt is slow on purpose: what was right once is known again by its digest, and one guess is tried at a time.
+        bcrypt is slow on purpose: what was right once is known again by its digest, at once. Of the rest one guess is
+        tried at a time, each client has one, and those of a few clients wait: who guesses is in nobody's way.
+
+        Args:
+            client: its address.
         """
+        found = self._at_once(authorization)
+        if isinstance(found, bool):
+            return found
+        if client in self._guessing or len(self._guessing) >= _MOST_GUESSES:
+            return None
+        self._guessing.add(client)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._guesses, self._guess, *found)
+        finally:
+            self._guessing.discard(client)
+
+    def admits(self, authorization: bytes) -> bool:
+        """Tell whether who sends this `Authorization` header may see the pages, however long that takes."""
+        found = self._at_once(authorization)
+        return found if isinstance(found, bool) else self._guess(*found)
+
+    def _at_once(self, authorization: bytes) -> bool | tuple[bytes, bytes, bytes, bool]:
+        """Tell what is known without a guess; else give the digest, the password, the hash, and whether it may do."""
         users = self._settings.basic_auth_users
         if not users:
             return True
@@ -112,17 +144,22 @@ class WebConfig:
             return False
         if kind.lower() != b"basic" or not colon:
             return False
-        hashed = users.get(user, "").encode() or _NOBODY
+        dearest = max((_HASH.match(each) or ["", "10"])[1] for each in users.values())
+        hashed = (users.get(user) or _NOBODY.format(dearest)).encode()
         digest = hashlib.sha256(b"\0".join((user.encode(), hashed, password.encode()))).digest()
         with self._lock:
             if digest in self._known:
                 return True
-            right = bcrypt.checkpw(password.encode()[:72], hashed) and user in users
-            if right:
+        return digest, password.encode()[:72], hashed, user in users
+
+    def _guess(self, digest: bytes, password: bytes, hashed: bytes, there: bool) -> bool:
+        right = bcrypt.checkpw(password, hashed) and there
+        if right:
+            with self._lock:
                 if len(self._known) >= _MOST_KNOWN:
                     self._known.clear()
                 self._known.add(digest)
-            return right
+        return right
 
     def refresh(self) -> bool:
         """Read the file again if it, or a certificate, has changed; tell whether that was done."""
@@ -184,9 +221,15 @@ class WebConfig:
         except msgspec.ValidationError as error:
             raise WebConfigError(f"{self._path}: {error}") from error
         for user, hashed in settings.basic_auth_users.items():
-            if not hashed.startswith(("$2a$", "$2b$", "$2y$")):
+            if not _HASH.match(hashed):
                 raise WebConfigError(
                     f"{self._path}: basic_auth_users.{user}: expected a bcrypt hash, as `htpasswd -nBC 10 {user}` gives"
+                )
+        for name, value in settings.http_server_config.headers.items():
+            if not _HEADER.match(name) or not _VALUE.match(value):
+                raise WebConfigError(
+                    f"{self._path}: http_server_config.headers: {name!r}: {value!r} is no header; "
+                    "a value has no line ends, and letters of Latin-1"
                 )
         return settings
 

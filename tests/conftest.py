@@ -1,5 +1,6 @@
 """What the tests share: databases of both kinds, real clusters, and a clean environment."""
 
+import logging
 import os
 import shutil
 import signal
@@ -143,6 +144,17 @@ def history(database: URL) -> Iterator[History]:
     made.prepare()
     yield made
     engine.dispose()
+
+
+@pytest.fixture(autouse=True)
+def logs_as_they_were() -> Iterator[None]:
+    """Undo what a command that ran inside a test has done to the log, which other tests look at."""
+    loggers = [logging.getLogger(name) for name in ("exporter", "history", "uvicorn", "asyncio", "sqlalchemy")]
+    before = [(each.handlers[:], each.level, each.propagate, each.filters[:]) for each in loggers]
+    yield
+    for each, (handlers, level, propagate, filters) in zip(loggers, before, strict=True):
+        each.handlers[:], each.propagate, each.filters[:] = handlers, propagate, filters
+        each.setLevel(level)
 
 
 class Process:

@@ -1,5 +1,6 @@
 """bbq-exporter as its users run it: the command, its pages, its exit codes, and Debian's Prometheus at the other end."""
 
+import contextlib
 import json
 import re
 import shutil
@@ -62,6 +63,21 @@ def test_once_prints_the_metrics(tmp_path: Path) -> None:
     )
     assert done.exit_code == 0, done.output
     assert done.stdout.startswith("# HELP bbq_jobs ")
+
+
+def test_signals_in_bursts_end_it_and_a_hangup_does_not(exporter: Callable[..., Process], tmp_path: Path) -> None:
+    """A second signal could find the lock taken that the first one wanted; SIGHUP ended it."""
+    for _ in range(3):
+        process = exporter(*DEMO, "--database", str(tmp_path / "h.db"))
+        assert wait_for(serving, 60), process.text()
+        for _ in range(300):
+            process.process.send_signal(signal.SIGHUP)
+        assert serving() and process.process.poll() is None
+        for _ in range(100):
+            with contextlib.suppress(ProcessLookupError):
+                process.process.send_signal(signal.SIGTERM)
+        assert process.process.wait(60) == 0, process.text()[-2000:]
+        assert "Traceback" not in process.text()
 
 
 def configuration(tmp_path: Path, *clusters: str) -> str:

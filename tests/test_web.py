@@ -10,7 +10,10 @@ from collections.abc import Iterator
 import pytest
 import requests
 
+from exporter import logs
 from exporter.board import Board
+from exporter.config import WebSettings
+from exporter.connections import most_connections
 from exporter.page import MetricsPage
 from exporter.snapshot import Feed, Kind, WorkersReading
 from exporter.web import AddressError, Application, Server, parse_address
@@ -111,6 +114,98 @@ def test_a_client_that_pauses_between_requests_keeps_its_connection(url: str, mo
                 answer += part
             assert answer.startswith(b"HTTP/1.1 200")
             time.sleep(0.6)
+
+
+@contextlib.contextmanager
+def hostile(number: int, port: int, request: bytes) -> Iterator[list[socket.socket]]:
+    """Open connections, send each the same, and read nothing."""
+    found: list[socket.socket] = []
+    try:
+        for _ in range(number):
+            each = socket.socket()
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            each.connect(("127.0.0.1", port))
+            with contextlib.suppress(OSError):  # made room for others already
+                each.sendall(request)
+            found.append(each)
+        yield found
+    finally:
+        for each in found:
+            each.close()
+
+
+def connections(server: Server) -> int:
+    return len(server._server.server_state.connections)
+
+
+def test_clients_that_ask_and_do_not_read_keep_nobody_out(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They counted as busy, and the newcomer, which was Prometheus, went instead; nothing ever ended them."""
+    monkeypatch.setattr("exporter.connections.MOST_CONNECTIONS", 30)
+    monkeypatch.setattr("exporter.connections.ANSWER_SECONDS", 10.0)
+    page = MetricsPage(board, None, 50_000)
+    monkeypatch.setattr(page, "text", lambda: b"# " + b"x" * 8_000_000 + b"\n")
+    server = Server(("127.0.0.1", 0), Application(board, page, "/metrics", "x"))
+    server.start()
+    url = f"http://127.0.0.1:{server.port}"
+    try:
+        with hostile(100, server.port, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"):
+            for _ in range(5):
+                assert requests.get(f"{url}/-/healthy", timeout=5).status_code == 200
+                assert len(requests.get(f"{url}/metrics", timeout=20).content) > 8_000_000
+                assert connections(server) <= 31
+            deadline = time.monotonic() + 60
+            while connections(server) > 1:
+                assert time.monotonic() < deadline, "who does not read stays for ever"
+                time.sleep(0.1)
+    finally:
+        server.stop()
+
+
+def test_the_limit_holds_in_a_burst_and_leaves_files_for_polls(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("exporter.connections.MOST_CONNECTIONS", 20)
+    server = Server(("127.0.0.1", 0), Application(board, MetricsPage(board, None, 9), "/metrics", "x"))
+    server.start()
+    try:
+        with hostile(400, server.port, b""):
+            time.sleep(0.5)
+            assert connections(server) <= 20
+            assert requests.get(f"http://127.0.0.1:{server.port}/-/healthy", timeout=5).status_code == 200
+    finally:
+        server.stop()
+    monkeypatch.undo()
+    for limit, most in ((64, 8), (400, 72), (1024, 256), (1 << 20, 256)):
+        monkeypatch.setattr("resource.getrlimit", lambda _, limit=limit: (limit, limit))
+        assert most_connections() == most
+
+
+@pytest.mark.parametrize(
+    ("accepted", "packed"),
+    [
+        ("gzip", True), ("gzip, deflate, br", True), ("*", True), ("gzip;q=0.5", True), ("deflate, GZIP ;q=1", True),
+        ("gzip;q=0", False), ("gzip;q=0.0, *", False), ("identity", False), ("*;q=0", False), ("", False),
+        ("xgzip", False), ("gzip;q=x", False),
+    ],
+)  # fmt: skip
+def test_who_does_not_want_gzip_does_not_get_it(url: str, accepted: str, packed: bool) -> None:
+    found = requests.get(f"{url}/metrics", headers={"Accept-Encoding": accepted})
+    assert ("Content-Encoding" in found.headers) == packed and "bbq_source_up" in found.text
+
+
+@pytest.mark.parametrize("path", ["/", "/-/healthy", "/-/ready", "/metrics?x", "/a#b", "/a%20b", "metrics"])
+def test_a_path_of_the_metrics_that_another_page_has_is_refused(path: str) -> None:
+    with pytest.raises(ValueError, match="telemetry_path"):
+        WebSettings(telemetry_path=path)
+
+
+def test_malformed_requests_write_no_lines(url: str, capfd: pytest.CaptureFixture[str]) -> None:
+    logs.set_up("info", "logfmt")
+    port = int(url.rpartition(":")[2])
+    for _ in range(20):
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+            client.sendall(b"\x00\xff not http\r\n\r\n")
+            with contextlib.suppress(ConnectionResetError):
+                assert client.recv(100).startswith(b"HTTP/1.1 400")
+    assert capfd.readouterr().err == ""
 
 
 def test_huge_headers_are_refused(url: str) -> None:

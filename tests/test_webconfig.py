@@ -1,8 +1,12 @@
 """`--web.config.file`: TLS, client certificates and users, over real connections; read again when it changes."""
 
+import base64
 import datetime
 import os
 import ssl
+import threading
+import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -110,6 +114,45 @@ def test_users_and_headers(serve: object) -> None:
         assert right.status_code == 200 and right.headers["X-Frame-Options"] == "deny"
 
 
+def test_who_guesses_is_in_nobodys_way(serve: object) -> None:
+    """30 clients that guessed made the right one wait for more than 10 s."""
+    assert callable(serve)
+    slow = bcrypt.hashpw(b"secret", bcrypt.gensalt(11)).decode()
+    _, url = serve(f"basic_auth_users: {{alice: '{slow}'}}\n")
+    assert requests.get(url, auth=("alice", "secret"), timeout=10).status_code == 200
+    stop = threading.Event()
+    answers: Counter[int] = Counter()
+
+    def guess(number: int) -> None:
+        while not stop.is_set():
+            answers[requests.get(url, auth=("alice", f"wrong{number}"), timeout=30).status_code] += 1
+
+    threads = [threading.Thread(target=guess, args=(number,)) for number in range(30)]
+    for each in threads:
+        each.start()
+    try:
+        time.sleep(1)
+        for _ in range(10):
+            assert requests.get(url, auth=("alice", "secret"), timeout=5).status_code == 200
+    finally:
+        stop.set()
+        for each in threads:
+            each.join()
+    assert answers.keys() == {401, 429} and answers[429] > answers[401]
+
+
+def test_who_is_not_known_is_refused_as_slowly_as_who_is(folder: Path) -> None:
+    path = folder / "web.yml"
+    dear = bcrypt.hashpw(b"y", bcrypt.gensalt(6)).decode()
+    path.write_text(f"basic_auth_users: {{a: '{hashed('x')}', b: '{dear}'}}\n")
+    secured = WebConfig(path)
+    found = secured._at_once(b"Basic " + base64.b64encode(b"nobody:x"))
+    assert not isinstance(found, bool)
+    _, _, unknown, there = found
+    assert unknown.startswith(b"$2b$06$") and not there and not bcrypt.checkpw(b"x", unknown)
+    assert secured.admits(b"Basic " + base64.b64encode(b"b:y")) and not secured.admits(b"Basic eA==")
+
+
 def test_it_is_read_again_when_it_changes(serve: object, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert callable(serve)
     secured, url = serve(TLS + f"basic_auth_users: {{alice: '{hashed('one')}'}}\n")
@@ -141,6 +184,11 @@ def test_it_is_read_again_when_it_changes(serve: object, folder: Path, caplog: p
         (TLS.replace("}", ", min_version: TLS10}"), "min_version 'TLS10': expected TLS12, TLS13"),
         (TLS.replace("server.crt", "5"), "Expected a path, read 5"),
         ("basic_auth_users: {alice: $2b$04$secret, bob: [", "web.yml:1: "),
+        ("basic_auth_users: {alice: $2b$10$short}", "expected a bcrypt hash"),
+        (f"basic_auth_users: {{alice: '$2b$10${'a' * 52}'}}", "expected a bcrypt hash"),
+        ('http_server_config: {headers: {X-A: "a\\r\\nSet-Cookie: b"}}', "is no header"),
+        ("http_server_config: {headers: {X-A: \u20ac}}", "is no header"),
+        ("http_server_config: {headers: {'X A': b}}", "is no header"),
         ("- a", "expected keys and values"),
         ("a: [", "web.yml"),
     ],
