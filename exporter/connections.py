@@ -1,8 +1,8 @@
 """HTTP connections that cannot be used against the exporter: the slow and the silent are closed, the many make room.
 
 uvicorn counts every open connection and answers 503 beyond a limit: whoever opens enough of them and says nothing would
-keep Prometheus out. Here one that is used least goes instead: first one that has no request in hand, then one whose
-client does not read its answer, then one that waits for its page; each time the oldest.
+keep Prometheus out. Here another one goes instead: one without a request, then one whose client does not read its
+answer, then what has just begun; each time the oldest, and never the newcomer.
 """
 
 import asyncio
@@ -19,6 +19,8 @@ REQUEST_SECONDS = 10.0
 """How long a client may take to send a request, from its connection or its first byte."""
 ANSWER_SECONDS = 30.0
 """How long a client may take to read an answer."""
+_FRESH_SECONDS = 1.0
+"""For how long nobody is called silent or slow."""
 _RESERVED = 200
 """File descriptors for polls, the database and the spool."""
 
@@ -37,6 +39,8 @@ class Connection(H11Protocol):
     _timer: asyncio.TimerHandle | None = None
     _reading: asyncio.TimerHandle | None = None
     _began = 0.0
+    """When it was opened, or its newest request was read."""
+    _paused = 0.0
     _going = False
     """Whether it was closed to make room; its end comes a moment later."""
 
@@ -48,13 +52,16 @@ class Connection(H11Protocol):
         connections = cast("set[Any]", self.server_state.connections)
         staying = [each for each in connections if isinstance(each, Connection) and not each._going]
         if len(staying) > most_connections():
-            min(staying, key=lambda each: (each._rank(), each._began))._close()
+            others = (each for each in staying if each is not self)
+            min(others, key=lambda each: (each._rank(), each._began))._close()
 
     def data_received(self, data: bytes) -> None:
         """Take what arrives; a request that is begun and not ended is waited for only so long."""
+        busy = self.busy
         super().data_received(data)
         if self.busy:
             self._stop_waiting()
+            self._began = self._began if busy else self.loop.time()
         elif self._timer is None:
             self._wait()
 
@@ -62,6 +69,7 @@ class Connection(H11Protocol):
         """Begin to wait for a client that does not read as fast as it is answered."""
         super().pause_writing()
         if self._reading is None:
+            self._paused = self.loop.time()
             self._reading = self.loop.call_later(ANSWER_SECONDS, self._close)
 
     def resume_writing(self) -> None:
@@ -81,10 +89,13 @@ class Connection(H11Protocol):
         return self.cycle is not None and not self.cycle.response_complete
 
     def _rank(self) -> int:
-        """Return how little it would be missed."""
+        """Return how much it would be missed."""
+        now = self.loop.time()
         if self._reading is not None:
-            return 1
-        return 2 if self.busy else 0
+            return 1 if now - self._paused > _FRESH_SECONDS else 3
+        if self.busy:
+            return 3
+        return 0 if now - self._began > _FRESH_SECONDS else 2
 
     def _wait(self) -> None:
         self._timer = self.loop.call_later(REQUEST_SECONDS, self._give_up)
