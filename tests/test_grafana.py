@@ -91,6 +91,17 @@ def test_a_tiles_worker_is_called_by_its_name() -> None:
     assert found == 1
 
 
+def test_a_run_is_one_row_in_old_and_new_grafanas() -> None:
+    """The step partitionByValues keeps its key as a second row in Grafana 9; an object is made columns by all."""
+    (panel,) = [panel for panel in panels(BOARDS["bbq-worker"]) if panel["title"] == "Run by run"]
+    extract, leave_out = panel["transformations"]
+    assert (extract["id"], leave_out["id"]) == ("extractFields", "organize")
+    assert extract["options"] == {"source": "runs", "format": "json", "replace": False}
+    assert leave_out["options"]["excludeByName"] == {"runs": True}  # what is left is `time` and a column a run
+    (target,) = panel["targets"]
+    assert re.search(r"SELECT moment AS time, json_object_agg\(run, owner\)::text AS runs FROM", target["rawSql"])
+
+
 KNOWN = {
     "unit": {"none", "locale", "short", "s", "bytes", "percentunit", "dateTimeFromNow"},
     "property": {
@@ -99,7 +110,7 @@ KNOWN = {
         "custom.lineWidth", "custom.lineStyle",
     },
     "matcher": {"byName", "byRegexp"},
-    "transformation": {"merge", "organize", "sortBy", "partitionByValues"},
+    "transformation": {"merge", "organize", "sortBy", "extractFields"},
     "calculation": {"lastNotNull", "max"},
     "panel": {"timeseries", "stat", "bargauge", "table", "state-timeline"},
     "colours": {

@@ -271,6 +271,7 @@ def _one_of_them(still: Running) -> None:
         "search", "--worker", worker, "--running-between", (end - since).isoformat(), end.isoformat(), "--limit", "1000"
     )
     assert {row["job"] for row in ran} == {row["job_id"] for row in told} and ran
+    _run_by_run(still, worker, end, since, ran)
     asked = still.ask("bbq-job", cluster=job.cluster, job=job.native_id.replace("#", "~"))
     runs = still.rows("bbq-job", "Its runs", asked)
     life = still.bbq("info", "job", job.native_id, "--cluster", job.cluster)["runs"]
@@ -282,6 +283,29 @@ def _one_of_them(still: Running) -> None:
         assert mine["CPU efficiency"] == pytest.approx(theirs["cpu_efficiency"], abs=1e-4)
     states = [row["state"] for row in still.rows("bbq-job", "Its life", asked)]
     assert states[0] == "pending" and "running" in states and states[-1] is None, states
+
+
+def _run_by_run(still: Running, worker: str, end: datetime, since: timedelta, ran: list[dict[str, Any]]) -> None:
+    """Compare the bars that Grafana makes of the changes with the runs of the table."""
+    changes = still.rows("bbq-worker", "Run by run", still.ask("bbq-worker", end=end, since=since, worker=worker))
+    bars: dict[str, list[Any]] = {}
+    for change in changes:
+        for run, owner in json.loads(change["runs"]).items():
+            if owner is None:
+                bars[run].append(change["time"])
+            else:
+                assert run not in bars
+                bars[run] = [owner, change["time"]]
+    wanted = {
+        row["job"] + (f" run {row['run']}" if row["run"] > 1 else ""): [
+            row["owner"], max(row["started"], end - since), *([] if row["ended"] is None else [min(row["ended"], end)])
+        ]
+        for row in ran[:60]
+    }  # fmt: skip
+    assert bars == {run: bar for run, bar in wanted.items() if len(bar) == 2 or bar[1] < bar[2]} and bars
+    asked = still.ask("bbq-worker", end=end, since=since, worker="no-such-worker")
+    (nothing,) = still.rows("bbq-worker", "Run by run", asked)
+    assert json.loads(nothing["runs"]) == {"no run": "Nothing ran on it in this time"}
 
 
 def _route(still: Running) -> None:

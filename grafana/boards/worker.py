@@ -202,25 +202,40 @@ def _place(moment: str) -> str:
 
 
 def _run_by_run() -> Json:
+    # a row a change, its runs as an object: Grafana makes a column of each, whose value lasts until the next (so NULL
+    # ends it, and being left out does not). partitionByValues would do in new Grafanas; 9 keeps the key as a second row
     return timeline(
         "Run by run",
         f"The newest {_RUNS} runs that were on it in the time range (in its last 31 days): whose they were, from start to end.",
         rows(
             f"""WITH there AS (
-  SELECT runs.owner, run_workers.native_id, run_workers.number, run_workers.started_at, run_workers.ended_at,
-    run_workers.native_id || CASE WHEN run_workers.number > 1 THEN ' run ' || run_workers.number ELSE '' END AS run
+  SELECT runs.owner, run_workers.native_id, run_workers.number, run_workers.cluster, run_workers.submitted_at,
+    greatest(run_workers.started_at, {LATELY}) AS begins, least(run_workers.ended_at, {NOW_OR_TO}) AS ends,
+    run_workers.ended_at
   FROM {_JOIN}
   WHERE {_ON_IT}
   ORDER BY run_workers.started_at DESC, run_workers.native_id DESC LIMIT {_RUNS}
+), named AS (
+  SELECT owner, begins, ends, ended_at,
+    native_id || CASE WHEN number > 1 THEN ' run ' || number ELSE '' END || CASE
+      WHEN count(*) OVER (PARTITION BY native_id, number) = 1 THEN ''
+      WHEN count(*) OVER (PARTITION BY native_id, number, cluster) = 1 THEN ' of ' || cluster
+      ELSE ' of ' || cluster || ', submitted ' || to_char(submitted_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') END AS run
+  FROM there
 )
-SELECT time, run, "Value" FROM (
-  SELECT greatest(started_at, {LATELY}) AS time, run, owner AS "Value" FROM there
+SELECT moment AS time, json_object_agg(run, owner)::text AS runs FROM (
+  SELECT begins AS moment, run, owner FROM named WHERE ends IS NULL OR ends > begins
   UNION ALL
-  SELECT least(ended_at, {NOW_OR_TO}), run, NULL FROM there WHERE ended_at IS NOT NULL
-) AS changes ORDER BY time, run"""
+  SELECT ends, run, NULL FROM named WHERE ended_at IS NOT NULL AND ends > begins
+  UNION ALL
+  SELECT {LATELY}, 'no run', 'Nothing ran on it in this time' WHERE NOT EXISTS (SELECT FROM named)
+) AS changes GROUP BY moment ORDER BY moment"""
         ),
         empty="Nothing ran on it in this time",
-        steps=(step("partitionByValues", fields=["run"]),),
+        steps=(
+            step("extractFields", source="runs", format="json", replace=False),
+            step("organize", excludeByName={"runs": True}, renameByName={}, indexByName={}),
+        ),
         coloured=False,
     )
 
