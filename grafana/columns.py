@@ -31,18 +31,32 @@ _UNITS: Mapping[str, Sequence[str]] = {
     "s": ("waited", "ran", "mean wait", "p50", "p90", "p99", "longest", "age", "took", "every", "for"),
     "percentunit": ("CPU efficiency", "memory efficiency", "failed share", "CPUs in use", "GPUs in use"),
     "locale": ("CPU hours", "GPU hours", "wall hours", "jobs", "runs", "failed", "CPUs", "GPUs", "free", "unusable",
-               "running", "pending", "held", "owners", "workers", "workers out", "used", "of", "not told"),
+               "running", "pending", "held", "owners", "workers", "workers out", "used", "of", "not told", "times",
+               "failed polls", "calls since start"),
     "dateTimeFromNow": ("since", "oldest pending"),
 }  # fmt: skip
 _WORDS = ("state", "outcome", "severity")
 WIDTHS: Mapping[str, int] = {
-    "cluster": 90, "job": 270, "owner": 120, "account": 150, "vo": 80, "queue": 175, "state": 90, "outcome": 125,
-    "worker": 190, "submitted": 160, "started": 160, "ended": 160, "newest": 160, "oldest": 160, "from then": 160,
-    "until then": 160, "CPUs": 80, "GPUs": 80, "exit code": 90, "signal": 70, "run": 60, "and more": 80, "is": 130,
-    "memory": 100, "peak memory": 125, "memory efficiency": 150, "CPU efficiency": 140, "failed share": 140,
-    "waited": 105, "ran": 100, "CPUs in use": 120, "GPUs in use": 120, "reason": 280, "name": 180, "what": 190,
-    "alert": 190, "severity": 90, "model": 110, "scheduler's word": 150,
+    **dict.fromkeys(("memory", "peak memory"), 120),
+    **dict.fromkeys(_UNITS["s"], 110),
+    **dict.fromkeys(_UNITS["locale"], 105),
+    **dict.fromkeys(_UNITS["dateTimeFromNow"], 150),
+    **dict.fromkeys(("submitted", "started", "ended", "newest", "oldest", "from then", "until then"), 175),
+    **dict.fromkeys(("CPU hours", "GPU hours", "wall hours"), 125),
+    **dict.fromkeys(("free", "unusable", "used", "of", "not told", "workers"), 90),
+    "CPUs": 95, "GPUs": 85, "owners": 75, "times": 80, "workers out": 110, "failed polls": 110,
+    "calls since start": 150,
+    "memory efficiency": 160, "CPU efficiency": 130, "failed share": 110, "CPUs in use": 110, "GPUs in use": 110,
+    "exit code": 110, "signal": 75, "run": 75, "and more": 90, "state": 115, "outcome": 140, "severity": 80, "is": 135,
+    "read": 75,
 }  # fmt: skip
+"""Columns that are as wide as the longest value they can have: numbers, moments, and words of which all are known."""
+LEAST: Mapping[str, int] = {
+    "cluster": 80, "job": 270, "id": 265, "owner": 110, "account": 130, "vo": 80, "queue": 150, "worker": 150,
+    "name": 150, "reason": 200, "model": 130, "part": 80, "what": 190, "value": 200, "alert": 175, "source": 200,
+    "family": 250, "kin": 180, "pause": 110, "flags": 150, "scheduler's word": 150,
+}  # fmt: skip
+"""Columns of texts, which share what is left: how wide they are at least. What is longer ends in dots."""
 
 
 HIDDEN: Json = {"custom.hidden": True, "custom.hideFrom": {"viz": True, "legend": False, "tooltip": False}}
@@ -76,6 +90,8 @@ def column(name: str) -> Json:
         shown |= HIDDEN
     if name in WIDTHS:
         shown["custom.width"] = WIDTHS[name]
+    elif name in LEAST:
+        shown["custom.minWidth"] = LEAST[name]
     if name in COLUMNS:
         title, url = COLUMNS[name]
         shown["links"] = [link(title, url)]

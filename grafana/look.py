@@ -266,6 +266,9 @@ def table(
         filters: its columns can be filtered.
     """
     shown = {name: {**column(name), **(more or {}).get(name, {})} for name in columns}
+    for properties in shown.values():
+        if filters and "custom.width" in properties:  # the button of the filter
+            properties["custom.width"] += 20
     return _panel(
         "table",
         title,

@@ -18,6 +18,8 @@ from urllib.parse import parse_qsl, urlsplit
 import requests
 from sqlalchemy import Engine
 
+from tests.grafana_text import CELL, pixels, written
+
 DASHBOARDS = Path(__file__).parent.parent / "grafana" / "dashboards"
 ALL = "$__all"
 _VARIABLE = re.compile(r"\$(\w+)|\$\{(\w+)(?:\.([^:^}]+))?(?::([^}]+))?\}")
@@ -274,8 +276,32 @@ def wrong_shapes(board: Mapping[str, Any], grafana: Grafana, may_be_empty: Colle
                 said = _wrong_table(panel, target, answer)
             else:
                 said = _wrong_series(panel, target, answer)
+            if panel["type"] == "table":
+                said = [*said, *_too_long(panel, target, answer)]
             found.extend(f"{where} {target['refId']}: {each}" for each in (*said, *_wrong_links(panel, answer)))
     return found
+
+
+def _too_long(panel: Mapping[str, Any], target: Mapping[str, Any], answer: Table | Series) -> list[str]:
+    """Tell which values do not fit into their columns."""
+    shown = {
+        override["matcher"]["options"]: {each["id"]: each["value"] for each in override["properties"]}
+        for override in panel["fieldConfig"]["overrides"]
+    }
+    if isinstance(answer, Table):
+        values = [(name, row[place]) for place, name in enumerate(answer.columns) for row in answer.rows]
+    else:
+        renamed = panel["transformations"][-1]["options"]["renameByName"]
+        name = renamed.get("Value" if len(panel["targets"]) == 1 else f"Value #{target['refId']}", "")
+        values = [(name, points[-1][1]) for _, points in answer.found]
+    return sorted(
+        {
+            f"{text} is wider than {name}, {own['custom.width']}"
+            for name, value in values
+            if "custom.width" in (own := shown.get(name, {})) and "mappings" not in own
+            if pixels(text := written(value, own.get("unit"), own.get("decimals"))) + CELL > own["custom.width"]
+        }
+    )
 
 
 def _wrong_series(panel: Mapping[str, Any], target: Mapping[str, Any], answer: Series) -> list[str]:

@@ -6,13 +6,17 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from grafana.build import built
+from grafana.prometheus import MAP
+from history.records import Outcome, State, WorkerState
 from tests.grafana_asks import DASHBOARDS, dashboards, links, panels, where_to
+from tests.grafana_text import BUTTON, CELL, pixels, written
 from tests.test_rules import labels_of
 
 BOARDS = dashboards()
@@ -26,8 +30,8 @@ ROOT = Path(__file__).parent.parent
 
 def test_the_committed_dashboards_are_current() -> None:
     assert set(BOARDS) == WANTED and {path for path, _ in built()} == set(DASHBOARDS.glob("*.json"))
-    for path, written in built():
-        assert path.read_text() == written, f"{path.name}: python -m grafana.build writes it anew"
+    for path, made in built():
+        assert path.read_text() == made, f"{path.name}: python -m grafana.build writes it anew"
 
 
 def test_one_look() -> None:
@@ -102,10 +106,69 @@ def test_a_run_is_one_row_in_old_and_new_grafanas() -> None:
     assert re.search(r"SELECT moment AS time, json_object_agg\(run, owner\)::text AS runs FROM", target["rawSql"])
 
 
+_COUNT, _HOURS, _SPAN, _SHARE, _MOMENT = (
+    "99,999,999", "999,999,999.9", "51.99 weeks", "9999%", datetime(2026, 8, 28, 20, 48, 46),
+)  # fmt: skip
+LONGEST: dict[str, tuple[object, ...]] = {
+    **dict.fromkeys(("jobs", "running", "pending", "held", "failed"), (_COUNT,)),
+    **dict.fromkeys(("CPUs", "failed polls", "calls since start"), ("9,999,999",)),
+    **dict.fromkeys(("GPUs", "owners", "workers", "workers out"), ("99,999",)),
+    **dict.fromkeys(("free", "used", "unusable", "of", "not told"), ("999,999",)),
+    **dict.fromkeys(("CPU hours", "GPU hours", "wall hours"), (_HOURS,)),
+    **dict.fromkeys(("waited", "ran", "mean wait", "p50", "p90", "p99", "longest", "age", "took", "every", "for"), (_SPAN, "23.88 hours")),
+    **dict.fromkeys(("CPU efficiency", "memory efficiency", "failed share", "CPUs in use", "GPUs in use"), (_SHARE,)),
+    **dict.fromkeys(("since", "oldest pending"), ("44 minutes ago", "a few seconds ago")),
+    **dict.fromkeys(("submitted", "started", "ended", "newest", "oldest", "from then", "until then"), (_MOMENT,)),
+    **dict.fromkeys(("memory", "peak memory"), ("1023.88 GiB",)),
+    "state": (*State, *WorkerState, "waited again"), "outcome": tuple(Outcome), "severity": ("page", "ticket", "info"),
+    "is": tuple(word for word, _ in MAP.values()), "read": ("failed", "well"), "times": ("999",),
+    "exit code": ("3221225477",), "signal": ("255",), "run": ("999999",), "and more": ("9,999",),
+}  # fmt: skip
+"""The longest values of columns that are as wide as they: numbers, moments, and words."""
+
+
+def test_no_column_is_narrower_than_its_longest_value() -> None:
+    """Of a number that does not fit, Grafana 12 leaves the left part out, and 1.29 hours are 9."""
+    seen = set()
+    for uid, board in BOARDS.items():
+        for panel in panels(board):
+            if panel["type"] != "table":
+                continue
+            config, sorted_by = panel["fieldConfig"], {each["displayName"] for each in panel["options"]["sortBy"]}
+            named = [one for one in config["overrides"] if one["matcher"]["id"] == "byName"]
+            for override in named:
+                name = override["matcher"]["options"]
+                shown = {each["id"]: each["value"] for each in override["properties"]}
+                where = uid, panel["title"], name, shown
+                if shown.get("custom.hidden"):
+                    continue
+                if name not in LONGEST:
+                    # a text ends in dots, and shares what is left: it is no number
+                    assert shown.get("custom.minWidth", 0) >= 80 and "unit" not in shown, where
+                    continue
+                seen.add(name)
+                button = BUTTON if config["defaults"]["custom"]["filterable"] or name in sorted_by else 0
+                texts = [written(each, None, None) for each in LONGEST[name]]
+                needed = max(pixels(name) + button, *(pixels(each) for each in texts)) + CELL
+                assert shown["custom.width"] >= needed, (*where, needed)
+            asked = {each["matcher"]["options"] for each in named}
+            assert _columns_shown(panel) <= asked, (uid, panel["title"], _columns_shown(panel) - asked)
+    assert seen == LONGEST.keys()
+
+
+def _columns_shown(panel: Mapping[str, Any]) -> set[str]:
+    """Give the names of columns that a panel has of its last SELECT, or that it renames its columns to."""
+    for each in panel.get("transformations", []):
+        if each["id"] == "organize" and each["options"]["renameByName"]:
+            return set(each["options"]["renameByName"].values())
+    sql = panel["targets"][0].get("rawSql", "")
+    return set(re.findall(r'AS "([A-Za-z][\w ]*)"', sql)) - {"from", "to"}
+
+
 KNOWN = {
     "unit": {"none", "locale", "short", "s", "bytes", "percentunit", "dateTimeFromNow"},
     "property": {
-        "unit", "min", "max", "decimals", "color", "links", "mappings", "thresholds", "noValue", "custom.width",
+        "unit", "min", "max", "decimals", "color", "links", "mappings", "thresholds", "noValue", "custom.width", "custom.minWidth",
         "custom.align", "custom.displayMode", "custom.hidden", "custom.hideFrom", "custom.stacking", "custom.fillOpacity",
         "custom.lineWidth", "custom.lineStyle",
     },

@@ -63,7 +63,6 @@ SELECT cluster, native_id AS id, state, outcome, owner, account, vo, queue, name
         ),
         empty="There is no such job in this cluster's history",
         columns=("cluster", "id", "state", "outcome", "owner", "account", "vo", "queue", "name", "reason"),
-        more={"id": {"custom.width": 265}},
     )
 
 

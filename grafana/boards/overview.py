@@ -61,7 +61,7 @@ def _wrong() -> Json:
             {"type": "value", "options": {
                 "page": {"text": "page", "color": RED, "index": 0}, "ticket": {"text": "ticket", "color": ORANGE, "index": 1},
                 "info": {"text": "info", "color": "text", "index": 2}}},
-        ]}, "times": {"custom.width": 80}},
+        ]}},
     )  # fmt: skip
 
 

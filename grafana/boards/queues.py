@@ -198,5 +198,5 @@ ORDER BY started_at DESC, cluster, queue LIMIT 200"""
         ),
         empty="These queues were not read in this time",
         columns=("cluster", "queue", "from then", "until then", "state", "settings"),
-        more={"settings": {"custom.width": 800}},
+        more={"settings": {"custom.minWidth": 600}},
     )

@@ -56,7 +56,7 @@ def _sources() -> Json:
         empty="BBQ is not scraped",
         columns=("cluster", "source", *asked),
         steps=(step("merge"), renamed({"cluster": "cluster", "source": "source", **names})),
-        more={"read": {"mappings": words, "custom.displayMode": "color-text", "custom.align": "left"}, "failed polls": {"decimals": 0}, "calls since start": {"decimals": 0}},
+        more={"read": {"mappings": words, "custom.displayMode": "color-text", "custom.align": "left"}},
         sort=("age", True),
     )  # fmt: skip
 
