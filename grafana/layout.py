@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from grafana.notices import notices
 from grafana.queries import Json
 
 
@@ -15,15 +16,17 @@ def board_of(
     *,
     refresh: str = "1m",
     since: str = "now-24h",
+    first: Sequence[tuple[Json, int]] | None = None,
 ) -> Json:
     """Put a board together: rows of (panel, width), each row with its height, under a heading or none.
 
     Args:
+        first: its first line, which is seen when something is wrong, where it is not that of all its variables.
         rows: (heading or None, height, ((panel, width), …)); widths of a row add up to 24.
     """
     panels: list[Json] = []
     top, headings = 0, set()
-    for heading, height, placed in rows:
+    for heading, height, placed in ((None, 2, first or notices(variables)), *rows):
         if heading is not None and heading not in headings:
             headings.add(heading)
             panels.append(

@@ -5,8 +5,11 @@ Everything is plain JSON of schema 37: what Grafana 9.4 reads, and what newer on
 
 from collections.abc import Mapping, Sequence
 
-from grafana.columns import COLOURED_WORDS, COLOURS, GREEN, GREY, column, fixed, link, mappings
-from grafana.queries import Json
+from grafana.columns import COLOURED_WORDS, COLOURS, GREEN, GREY, RED, column, fixed, link, mappings
+from grafana.queries import HISTORY, Json
+
+BLANK = "\u00a0"
+"""A text of which nothing is seen: of an empty one Grafana makes what it says of no value."""
 
 
 def by_name(name: str, properties: Mapping[str, object]) -> Json:
@@ -18,6 +21,22 @@ def by_name(name: str, properties: Mapping[str, object]) -> Json:
 def _not_said(shown: str) -> Json:
     """Give how what is not said looks in an answer; the panel's own `noValue` is for no answer at all."""
     return {"matcher": {"id": "byRegexp", "options": "/.*/"}, "properties": [{"id": "noValue", "value": shown}]}
+
+
+_NOT_FACTS = (
+    "not read", "been read", "not scraped", "not answer", "not told", "has told", "Not said", "Not verified",
+    "not loaded",
+)  # fmt: skip
+
+
+def unread(empty: str, queries: Sequence[Json]) -> str:
+    """Give what a panel says that has no answer: Grafana does not tell an answer without rows from none at all.
+
+    So what would be a fact is one of two things, and the board's first line tells which.
+    """
+    if not queries or any(each in empty for each in _NOT_FACTS):
+        return empty
+    return f"{empty}, or {'the history does not answer' if queries[0]['datasource'] == HISTORY else 'not read'}"
 
 
 def step(name: str, **options: object) -> Json:
@@ -41,7 +60,7 @@ def _panel(
         "type": kind,
         "title": title,
         "description": about,
-        "fieldConfig": {"defaults": {"noValue": empty, **defaults}, "overrides": list(overrides)},
+        "fieldConfig": {"defaults": {"noValue": unread(empty, queries), **defaults}, "overrides": list(overrides)},
         "options": options,
         "targets": [{"refId": chr(ord("A") + place), **query} for place, query in enumerate(queries)],
     }
@@ -146,7 +165,8 @@ def number(
     if words is not None:
         defaults["mappings"] = mappings(words)
     if words is not None or len(levels) > 1:  # what is not known is not well
-        unknown = {"match": "null+nan", "result": {"text": empty, "color": "text", "index": 99}}
+        text = unread(empty, queries)
+        unknown = {"match": "null+nan", "result": {"text": text, "color": "text", "index": 99}}
         defaults["mappings"] = [*defaults.get("mappings", []), {"type": "special", "options": unknown}]
     if leads is not None:
         defaults["links"] = [link(*leads)]
@@ -166,6 +186,20 @@ def number(
             "textMode": "value_and_name" if named else "auto",
         },
     )
+
+
+def notice(query: Json, words: Mapping[str, str], *, empty: str, leads: tuple[str, str] | None = None) -> Json:
+    """Make a line that cannot be seen as long as the number is 0: it has no title, no frame, and a blank for its text.
+
+    Args:
+        words: what is said, by the number.
+        empty: what is said when there is no answer.
+    """
+    said = {number_: (text, RED) for number_, text in words.items()}
+    panel = number("", "", query, empty=empty, unit="none", words={"0": (BLANK, "transparent"), **said}, leads=leads)
+    panel["fieldConfig"]["defaults"]["mappings"][-1]["options"]["result"]["color"] = RED
+    panel["options"] |= {"colorMode": "value", "justifyMode": "center", "text": {"valueSize": 16}}
+    return {**panel, "transparent": True}
 
 
 def facts(title: str, about: str, query: Json, *, empty: str, columns: Sequence[str]) -> Json:

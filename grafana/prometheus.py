@@ -54,6 +54,16 @@ def untold(total: str, allocated: str) -> str:
     return f"({total} unless {allocated})"
 
 
+def or_none(asked: str, label: str, none: str, read: str) -> str:
+    """Give an expression with a series of 0 where it has none but something was read, which is a fact.
+
+    Args:
+        label: the label that has `none` then.
+        read: a selector of what there is when it was read.
+    """
+    return f'{asked} or (label_replace(0 * count({read}), "{label}", "{none}", "", "") unless on () ({asked}))'
+
+
 def in_state(word: str) -> str:
     """Return what selects the jobs that a column counts."""
     return f'state=~"{"|".join(STATES[word])}"'

@@ -162,7 +162,32 @@ def test_every_panel_is_answered_in_its_shape(moving: Running) -> None:
         for each in wrong_shapes(board, moving.ask(uid, **values))
     ]
     assert wrong == []
+    _nothing_is_unread(moving)
     assert moving.site.failed() is None
+
+
+def _nothing_is_unread(moving: Running) -> None:
+    """Assert that the first line of each board is blank, and that it tells of a history that is written no more."""
+    asked = 0
+    for uid, board in BOARDS.items():
+        grafana = moving.ask(uid, **({"cluster": "local"} if uid == "bbq-job" else {}))
+        for panel in panels(board):
+            if not panel["title"]:
+                asked += 1
+                answer = grafana.ask(panel["targets"][0])
+                value = answer.rows[0][0] if isinstance(answer, Table) else answer.found[0][1][0][1]
+                assert value == 0, uid
+    assert asked == len(BOARDS) + 5
+    (panel,) = [panel for panel in panels(BOARDS["bbq-jobs"]) if not panel["title"]]
+    engine = create_engine(parse_url(moving.site.database))
+    for ago, said in (("1 hour", 1), ("40 days", 2)):
+        with engine.connect() as connection:  # what is changed is taken back
+            change = f"UPDATE collections SET last_success_at = now() - interval '{ago}'"
+            connection.exec_driver_sql(change)
+            sql = moving.ask("bbq-jobs").rendered_sql(panel["targets"][0]["rawSql"])
+            assert connection.exec_driver_sql(sql).scalar_one() == said
+            connection.rollback()
+    engine.dispose()
 
 
 @pytest.mark.postgres

@@ -5,7 +5,8 @@ from grafana.columns import mappings
 from grafana.layout import board_of
 from grafana.links import label, to
 from grafana.look import graph, number, ranking, renamed, step, table
-from grafana.prometheus import HOLDING, MAP, OUT, SLICE, told, untold, what_it_is
+from grafana.notices import of_history, of_prometheus
+from grafana.prometheus import HOLDING, MAP, OUT, SLICE, or_none, told, untold, what_it_is
 from grafana.queries import CLUSTER, Json, now, now_table, over_time, rows, series
 from grafana.sql import DAY, TOUCHED_DAYS, among, used
 
@@ -54,22 +55,24 @@ def board() -> Json:
             ("Now", 8, ((_models(), 12), (_workers(), 12))),
             ("Now", 8, ((_has(), 8), (_waits(), 8), (_parts(), 8))),
             ("Over time", 8, ((_over_time(), 8), (_shares(), 8), (_owners(), 8))),
+            (_PAST, 2, ((of_history(), 24),)),
             (_PAST, 10, ((_ranked(), 10), (_days(), 14))),
         ],
+        first=((of_prometheus(), 24),),
     )  # fmt: skip
 
 
 def _all() -> Json:
     return number(
         "GPUs", "All whole GPUs there are; MIG slices, shards and MPS are told below.",
-        now(f"sum(bbq_worker_gpus{_W})"), empty="None",
+        now(f"sum(bbq_worker_gpus{_W})"), empty="No GPU",
     )  # fmt: skip
 
 
 def _used() -> Json:
     return number(
         "In use", "Whole GPUs that jobs hold, as far as workers tell it.",
-        now(f"sum(bbq_worker_gpus_allocated{_W})"), empty="None, or not told",
+        now(f"sum(bbq_worker_gpus_allocated{_W})"), empty="No GPU, or not told",
     )  # fmt: skip
 
 
@@ -78,7 +81,7 @@ def _is_free() -> Json:
         "Free",
         "Not held by a job, on workers that take jobs.",
         now(f"sum({_free(_W)}) or 0 * sum(bbq_worker_gpus{_W})"),
-        empty="None",
+        empty="No GPU",
     )
 
 
@@ -87,7 +90,7 @@ def _unusable() -> Json:
         "Unusable",
         "Not held by a job, but the worker is down, draining, reserved, in maintenance or powered down.",
         now(f"sum({_not_free(_W)}) or 0 * sum(bbq_worker_gpus{_W})"),
-        empty="None",
+        empty="No GPU",
         levels=((None, "green"), (1, "orange")),
     )
 
@@ -97,7 +100,7 @@ def _is_untold() -> Json:
         "Not told",
         "GPUs of which the worker does not tell whether jobs hold them: neither in use nor free here.",
         now(f"sum({_untold(_W)}) or 0 * sum(bbq_worker_gpus{_W})"),
-        empty="None",
+        empty="No GPU",
         levels=((None, "text"), (1, "orange")),
     )
 
@@ -120,7 +123,7 @@ def _idle() -> Json:
             f'sum(sum by (cluster) ({_free(_W)}) and on (cluster) (sum by (cluster) (bbq_jobs_gpus{{{CLUSTER},state="pending"}}) > 0))'
             f" or 0 * sum(bbq_worker_gpus{_W})"
         ),
-        empty="None",
+        empty="No GPU",
         levels=((None, "green"), (1, "orange")),
     )
 
@@ -173,11 +176,12 @@ def _parts() -> Json:
 
 
 def _has() -> Json:
+    most = f"topk(10, sum by (owner) (bbq_jobs_gpus{{{CLUSTER},{HOLDING}}}) > 0)"
     return ranking(
         "Who has them?",
         "Owners by GPUs that their jobs hold, of whichever model.",
-        now(f"sort_desc(topk(10, sum by (owner) (bbq_jobs_gpus{{{CLUSTER},{HOLDING}}}) > 0))", "{{owner}}"),
-        empty="Nobody",
+        now(f"sort_desc({or_none(most, 'owner', '(nobody)', f'bbq_jobs{{{CLUSTER}}}')})", "{{owner}}"),
+        empty="No queue has been read",
         leads=(
             "Their jobs with GPUs",
             to("jobs", owner=label("owner"), resource="gpu", state=("running", "suspended", "finishing"), when="any"),
@@ -186,11 +190,12 @@ def _has() -> Json:
 
 
 def _waits() -> Json:
+    most = f'topk(10, sum by (owner) (bbq_jobs_gpus{{{CLUSTER},state="pending"}}) > 0)'
     return ranking(
         "Who waits for them?",
         "Owners by GPUs that their pending jobs ask for.",
-        now(f'sort_desc(topk(10, sum by (owner) (bbq_jobs_gpus{{{CLUSTER},state="pending"}}) > 0))', "{{owner}}"),
-        empty="Nobody",
+        now(f"sort_desc({or_none(most, 'owner', '(nobody)', f'bbq_jobs{{{CLUSTER}}}')})", "{{owner}}"),
+        empty="No queue has been read",
         leads=("Their pending jobs", to("jobs", owner=label("owner"), resource="gpu", state="pending", when="any")),
     )
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import yaml
 
 from grafana import variables
-from grafana.columns import ORANGE, RED, mappings
+from grafana.columns import GREEN, ORANGE, RED, mappings
 from grafana.layout import board_of
 from grafana.links import field, label, to
 from grafana.look import graph, number, ranking, renamed, step, table, tiles
-from grafana.prometheus import FAILED, HOLDING, MAP, OUT, STATES, in_state, told, what_it_is
+from grafana.prometheus import FAILED, HOLDING, MAP, OUT, STATES, in_state, or_none, told, what_it_is
 from grafana.queries import CLUSTER, Json, now, now_table, over_time
 
 RULES = Path(__file__).parent.parent.parent / "rules" / "alerts.yml"
@@ -47,14 +47,15 @@ _LESSER = (
 
 
 def _wrong() -> Json:
+    fires = (
+        'count by (alertname, severity, cluster) (ALERTS{alertstate="firing",cluster=~"$cluster|",'
+        f'alertname=~"{_alerts()}"}} unless ({_LESSER}))'
+    )
     return table(
         "What is wrong?",
         "Alerts of rules/ that fire now; rules/README.md says what to do about each.",
-        now_table(
-            'count by (alertname, severity, cluster) (ALERTS{alertstate="firing",cluster=~"$cluster|",'
-            f'alertname=~"{_alerts()}"}} unless ({_LESSER}))'
-        ),
-        empty="Nothing that BBQ's alerts know of",
+        now_table(or_none(fires, "alertname", "none fires", "cluster_state:bbq_jobs:sum")),
+        empty="BBQ's rules are not loaded, or not read",
         columns=("alert", "severity", "cluster", "times"),
         steps=(renamed({"alertname": "alert", "severity": "severity", "cluster": "cluster", "Value": "times"}),),
         more={"severity": {"mappings": [
@@ -174,31 +175,34 @@ def _jobs() -> Json:
 
 
 def _who_has() -> Json:
+    most = f"topk(12, sum by (owner) (bbq_jobs_cpus{{{CLUSTER},{HOLDING}}}) > 0)"
     return ranking(
         "Who has the CPUs?",
         "Owners by the CPUs that their jobs hold now.",
-        now(f"sort_desc(topk(12, sum by (owner) (bbq_jobs_cpus{{{CLUSTER},{HOLDING}}}) > 0))", "{{owner}}"),
-        empty="Nothing runs",
+        now(f"sort_desc({or_none(most, 'owner', '(nobody)', f'bbq_jobs{_C}')})", "{{owner}}"),
+        empty="No queue has been read",
         leads=("This owner", to("owner", owner=label("owner"))),
     )
 
 
 def _who_waits() -> Json:
+    most = f'topk(12, sum by (owner) (bbq_jobs{{{CLUSTER},state="pending"}}) > 0)'
     return ranking(
         "Who waits?",
         "Owners by their pending jobs.",
-        now(f'sort_desc(topk(12, sum by (owner) (bbq_jobs{{{CLUSTER},state="pending"}}) > 0))', "{{owner}}"),
-        empty="Nobody waits",
+        now(f"sort_desc({or_none(most, 'owner', '(nobody)', f'bbq_jobs{_C}')})", "{{owner}}"),
+        empty="No queue has been read",
         leads=("Their pending jobs", to("jobs", owner=label("owner"), state="pending", when="any")),
     )
 
 
 def _why() -> Json:
+    reasons = f"sum by (reason) (bbq_pending_jobs{_C}) > 0"
     return ranking(
         "Why do they wait?",
         "Pending jobs by what they wait for, as their scheduler says.",
-        now(f"sort_desc(sum by (reason) (bbq_pending_jobs{_C}) > 0)", "{{reason}}"),
-        empty="Nobody waits",
+        now(f"sort_desc({or_none(reasons, 'reason', '(no job waits)', f'bbq_jobs{_C}')})", "{{reason}}"),
+        empty="No queue has been read",
         leads=("By queue", to("queues")),
     )
 
@@ -224,12 +228,12 @@ def _broken() -> Json:
     return table(
         "Which workers are out of service?",
         "Workers that are down, drained or do not respond, since when and why.",
-        now_table(f"{what_it_is()} and on (cluster, worker) ({OUT})"),
+        now_table(or_none(f"({what_it_is()} and on (cluster, worker) ({OUT}))", "cluster", "", f"bbq_worker_cpus{_C}")),
         now_table(
             f"1000 * max by (cluster, worker) (bbq_worker_state_since_timestamp_seconds{_C}) and on (cluster, worker) ({OUT})"
         ),
         now_table(f"max by (cluster, worker, reason) (bbq_worker_reason_info{_C}) and on (cluster, worker) ({OUT})"),
-        empty="All workers take jobs",
+        empty="No worker has been read",
         columns=("cluster", "worker", "is", "since", "reason"),
         steps=(
             step("merge"),
@@ -238,7 +242,13 @@ def _broken() -> Json:
                 without=("Time", "Value #C"),
             ),
         ),
-        more={"is": {"mappings": mappings(MAP), "custom.displayMode": "color-text", "custom.align": "left"}},
+        more={
+            "is": {
+                "mappings": mappings({"0": ("all take jobs", GREEN), **MAP}),
+                "custom.displayMode": "color-text",
+                "custom.align": "left",
+            }
+        },
         sort=("since", True),
     )
 

@@ -5,6 +5,7 @@ from grafana.columns import link
 from grafana.layout import board_of
 from grafana.links import field, label, to
 from grafana.look import graph, renamed, step, table
+from grafana.notices import of_history, of_prometheus
 from grafana.prometheus import HOLDING, STATES, in_state
 from grafana.queries import CLUSTER, Json, now_table, over_time, rows
 from grafana.sql import COUNTED, FROM, NOW_OR_TO, TO, WHOLE_DAYS, among, first_started
@@ -34,9 +35,11 @@ def board() -> Json:
             ("Over time", 8, ((_jobs(), 12), (_why(), 12))),
             ("Over time", 8, ((_cpus(), 12), (_owners(), 12))),
             ("Over time", 8, ((_waits(), 12), (_flow(), 12))),
+            (_PAST, 2, ((of_history(), 24),)),
             (_PAST, 8, ((_waited(), 24),)),
             (_PAST, 8, ((_settings(), 24),)),
         ],
+        first=((of_prometheus(), 24),),
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from grafana.columns import HIDDEN, leads
 from grafana.layout import board_of
 from grafana.links import field, label, to
 from grafana.look import graph, ranking, table
+from grafana.prometheus import or_none
 from grafana.queries import CLUSTER, Json, now, over_time, rows, series
 from grafana.sql import DAY, NO_FAILURE, NONE, TOUCHED_DAYS, among, used
 from history.words import FAILURES
@@ -66,11 +67,12 @@ def board() -> Json:
 
 
 def _now() -> Json:
+    most = _NAMED.format(f"topk(15, {_at()}) > 0")
     return ranking(
         "Who has the most now?",
         "Of the jobs in the queues, in the chosen states. Owners beyond limits.owners are (other).",
-        now(_NAMED.format(f"sort_desc(topk(15, {_at()}) > 0)"), "{{name}}"),
-        empty="Nothing is in these states",
+        now(f"sort_desc({or_none(most, 'name', '(nobody)', f'bbq_jobs{{{CLUSTER}}}')})", "{{name}}"),
+        empty="No queue has been read",
         leads=_THING,
     )
 
