@@ -6,6 +6,9 @@ from typing import Any
 from grafana.notices import notices
 from grafana.queries import Json
 
+MOMENT = "At the end of the time range"
+"""The heading of what is asked of one moment: now, unless the range ends before."""
+
 
 def board_of(
     uid: str,

@@ -100,20 +100,21 @@ def choice(
     options: Sequence[tuple[str, str]],
     *,
     several: bool = False,
-    each: bool = False,
+    some: Sequence[str] = (),
 ) -> Json:
-    """Choose among (text, value); the first is chosen at first, with `several` All, and with `each` each of them."""
+    """Choose among (text, value); the first is chosen at first, with `several` All, and with `some` these values."""
     listed = [{"text": text, "value": value, "selected": False} for text, value in options]
     query = ",".join(value if text == value else f"{text} : {value}" for text, value in options)
     variable: Json = {
         "name": name, "type": "custom", "label": label, "description": about, "query": query, "hide": 0,
-        "multi": several or each, "includeAll": several, "allValue": ALL_OF_HISTORY if several else None,
+        "multi": several or bool(some), "includeAll": several, "allValue": ALL_OF_HISTORY if several else None,
         "options": listed,
     }  # fmt: skip
     if several:
         return {**variable, "current": {"selected": True, "text": ["All"], "value": ["$__all"]}}
-    if each:
-        texts, values = [text for text, _ in options], [value for _, value in options]
+    if some:
+        texts = [text for text, value in options if value in some]
+        values = [value for _, value in options if value in some]
         return {**variable, "current": {"selected": True, "text": texts, "value": values}}
     listed[0]["selected"] = True
     return {**variable, "current": {"selected": True, "text": options[0][0], "value": options[0][1]}}

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from grafana.build import built
+from grafana.layout import MOMENT
 from grafana.prometheus import MAP
 from history.records import Outcome, State, WorkerState
 from tests.grafana_asks import DASHBOARDS, dashboards, links, panels, where_to
@@ -100,6 +101,26 @@ def test_nothing_is_told_that_was_not_read() -> None:
             if panel["type"] == "bargauge" and "expr" in panel["targets"][0]:
                 # that nobody is there is an answer, with a name
                 assert "(nobody)" in (asked := panel["targets"][0]["expr"]) or "(no job waits)" in asked
+
+
+def test_what_is_of_a_moment_is_called_so() -> None:
+    """An instant query asks at the end of the time range, which may be long ago."""
+    for uid, board in BOARDS.items():
+        heading = ""
+        for panel in board["panels"]:
+            if panel["type"] == "row":
+                heading = panel["title"]
+                assert heading != "Now", uid
+            elif heading == MOMENT:
+                assert all(target["instant"] for target in panel["targets"]), (uid, panel["title"])
+            if any(target.get("instant") for target in panel.get("targets", ())):
+                assert not re.search(r"\bnow\b", panel["title"] + panel["description"]), (uid, panel["title"])
+
+
+def test_the_tops_are_of_those_that_have_something() -> None:
+    (state,) = [each for each in BOARDS["bbq-tops"]["templating"]["list"] if each["name"] == "state"]
+    assert state["current"]["value"] == ["running", "suspended", "finishing"]
+    assert {each["value"] for each in state["options"]} >= {"pending", "held"} and state["multi"]
 
 
 def test_gaps_of_series_are_gaps() -> None:

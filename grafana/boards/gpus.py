@@ -2,7 +2,7 @@
 
 from grafana import variables
 from grafana.columns import mappings
-from grafana.layout import board_of
+from grafana.layout import MOMENT, board_of
 from grafana.links import label, to
 from grafana.look import graph, number, ranking, renamed, step, table
 from grafana.notices import of_history, of_prometheus
@@ -51,9 +51,9 @@ def board() -> Json:
             ),
         ],
         [
-            ("Now", 4, ((_all(), 3), (_used(), 3), (_is_free(), 3), (_unusable(), 4), (_is_untold(), 3), (_wanted(), 4), (_idle(), 4))),
-            ("Now", 8, ((_models(), 12), (_workers(), 12))),
-            ("Now", 8, ((_has(), 8), (_waits(), 8), (_parts(), 8))),
+            (MOMENT, 4, ((_all(), 3), (_used(), 3), (_is_free(), 3), (_unusable(), 4), (_is_untold(), 3), (_wanted(), 4), (_idle(), 4))),
+            (MOMENT, 8, ((_models(), 12), (_workers(), 12))),
+            (MOMENT, 8, ((_has(), 8), (_waits(), 8), (_parts(), 8))),
             ("Over time", 8, ((_over_time(), 8), (_shares(), 8), (_owners(), 8))),
             (_PAST, 2, ((of_history(), 24),)),
             (_PAST, 10, ((_ranked(), 10), (_days(), 14))),

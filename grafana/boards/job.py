@@ -56,7 +56,7 @@ def board() -> Json:
 def _words() -> Json:
     return table(
         "Which job?",
-        "What it is and how it is now.",
+        "What it is and how it is now, whatever the time range.",
         rows(
             f"""{_JOB}
 SELECT cluster, native_id AS id, state, outcome, owner, account, vo, queue, name, reason FROM job"""

@@ -53,7 +53,7 @@ def _wrong() -> Json:
     )
     return table(
         "What is wrong?",
-        "Alerts of rules/ that fire now; rules/README.md says what to do about each.",
+        "Alerts of rules/ that fire, at the end of the time range; rules/README.md says what to do about each.",
         now_table(or_none(fires, "alertname", "none fires", "cluster_state:bbq_jobs:sum")),
         empty="BBQ's rules are not loaded, or not read",
         columns=("alert", "severity", "cluster", "times"),
@@ -178,7 +178,7 @@ def _who_has() -> Json:
     most = f"topk(12, sum by (owner) (bbq_jobs_cpus{{{CLUSTER},{HOLDING}}}) > 0)"
     return ranking(
         "Who has the CPUs?",
-        "Owners by the CPUs that their jobs hold now.",
+        "Owners by the CPUs that their jobs hold, at the end of the time range.",
         now(f"sort_desc({or_none(most, 'owner', '(nobody)', f'bbq_jobs{_C}')})", "{{owner}}"),
         empty="No queue has been read",
         leads=("This owner", to("owner", owner=label("owner"))),

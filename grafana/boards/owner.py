@@ -1,8 +1,8 @@
-"""Everything about one owner: what is in the queues now, what was used, how it ended, the jobs."""
+"""Everything about one owner: what is in the queues, what was used, how it ended, the jobs."""
 
 from grafana import variables
 from grafana.columns import HIDDEN, leads
-from grafana.layout import board_of
+from grafana.layout import MOMENT, board_of
 from grafana.links import LIFE, field, label, life, to
 from grafana.look import facts, graph, number, table
 from grafana.prometheus import HOLDING, STATES, in_state
@@ -36,8 +36,8 @@ def board() -> Json:
             ),
         ],
         [
-            ("Now", 4, (*((_count(state), 4) for state in STATES), (_cpus(), 4), (_gpus(), 4), (_share(), 4))),
-            ("Now", 8, ((_jobs(), 12), (_cpus_by_queue(), 12))),
+            (MOMENT, 4, (*((_count(state), 4) for state in STATES), (_cpus(), 4), (_gpus(), 4), (_share(), 4))),
+            ("Over time", 8, ((_jobs(), 12), (_cpus_by_queue(), 12))),
             (_PAST, 4, ((_sums(), 24),)),
             (_PAST, 8, ((_days(), 12), (_queues(), 12))),
             (_PAST, 8, ((_failures(), 12), (_waiting(), 12))),
@@ -49,7 +49,7 @@ def board() -> Json:
 def _count(state: str) -> Json:
     return number(
         state.capitalize(),
-        f"Jobs that are {' or '.join(STATES[state])} now.",
+        f"Jobs that are {' or '.join(STATES[state])}.",
         now(f"sum(bbq_jobs{{{CLUSTER},{_OWNER},{in_state(state)}}}) or ({_NONE})"),
         empty=_EMPTY,
         leads=("These jobs", to("jobs", owner="${owner:percentencode}", state=STATES[state], when="any")),
@@ -59,7 +59,7 @@ def _count(state: str) -> Json:
 def _cpus() -> Json:
     return number(
         "CPUs",
-        "CPUs that their jobs hold now.",
+        "CPUs that their jobs hold.",
         now(f"sum(bbq_jobs_cpus{{{CLUSTER},{_OWNER},{HOLDING}}}) or ({_NONE_HELD})"),
         empty=_EMPTY,
     )
@@ -68,7 +68,7 @@ def _cpus() -> Json:
 def _gpus() -> Json:
     return number(
         "GPUs",
-        "GPUs that their jobs hold now.",
+        "GPUs that their jobs hold.",
         now(f"sum(bbq_jobs_gpus{{{CLUSTER},{_OWNER},{HOLDING}}}) or ({_NONE_HELD})"),
         empty=_EMPTY,
     )
@@ -77,7 +77,7 @@ def _gpus() -> Json:
 def _share() -> Json:
     return number(
         "Share of the CPUs in use",
-        "Of all CPUs that jobs of the chosen clusters hold now.",
+        "Of all CPUs that jobs of the chosen clusters hold.",
         now(
             f"(sum(bbq_jobs_cpus{{{CLUSTER},{_OWNER},{HOLDING}}}) or ({_NONE_HELD}))"
             f" / sum(bbq_jobs_cpus{{{CLUSTER},{HOLDING}}})"
@@ -200,8 +200,8 @@ GROUP BY 1, 2, 3 ORDER BY 4 DESC, 1, 2, 3 LIMIT 50"""
 
 def _waiting() -> Json:
     return table(
-        "Why do they wait?",
-        "Pending and held jobs, as they are now, by what their scheduler says.",
+        "Why do they wait now?",
+        "Pending and held jobs as they are now, whatever the time range, by what their scheduler says.",
         rows(
             f"""SELECT queue, state, reason, count(*) AS jobs, min(submitted_at) AS "oldest"
 FROM jobs WHERE {_MINE} AND ended_at IS NULL AND state IN ('pending', 'held') AND {COUNTED}

@@ -2,7 +2,7 @@
 
 from grafana import variables
 from grafana.columns import link
-from grafana.layout import board_of
+from grafana.layout import MOMENT, board_of
 from grafana.links import field, label, to
 from grafana.look import graph, renamed, step, table
 from grafana.notices import of_history, of_prometheus
@@ -31,7 +31,7 @@ def board() -> Json:
             ),
         ],
         [
-            ("Now", 9, ((_queues(), 24),)),
+            (MOMENT, 9, ((_queues(), 24),)),
             ("Over time", 8, ((_jobs(), 12), (_why(), 12))),
             ("Over time", 8, ((_cpus(), 12), (_owners(), 12))),
             ("Over time", 8, ((_waits(), 12), (_flow(), 12))),

@@ -1,11 +1,11 @@
-"""Who has the most: owners, accounts, VOs or queues, by any measure, now and over the time range."""
+"""Who has the most: owners, accounts, VOs or queues, by any measure, at a moment and over the time range."""
 
 from grafana import variables
 from grafana.columns import HIDDEN, leads
 from grafana.layout import board_of
 from grafana.links import field, label, to
 from grafana.look import graph, ranking, table
-from grafana.prometheus import or_none
+from grafana.prometheus import STATES, or_none
 from grafana.queries import CLUSTER, Json, now, over_time, rows, series
 from grafana.sql import DAY, NO_FAILURE, NONE, TOUCHED_DAYS, among, used
 from history.words import FAILURES
@@ -20,6 +20,7 @@ _NAMED = f'label_replace(label_replace({{}}, "name", "$1", "$thing", "(.*)"), "n
 """The same with its name as the label `name`, whatever it is, which links can have."""
 _THING = ("Jobs of the one that is clicked", to("jobs", keep=("state",), **{"$thing": label("name")}, when="any"))
 _STATES = ("running", "pending", "held", "suspended", "finishing")
+_HAVE = STATES["running"]
 _BY = {
     "cpu_seconds": "CPU hours", "gpu_seconds": "GPU hours", "wall_seconds": "wall hours", "jobs": "jobs ended",
     "failed": "jobs failed", "wait_seconds": "hours waited",
@@ -36,7 +37,7 @@ def board() -> Json:
     return board_of(
         "tops",
         "BBQ Tops",
-        "Who has the most: now of the metrics, over the time range of the history.",
+        "Who has the most: at the end of the time range by the metrics, over it by the history.",
         [
             variables.datasource(),
             variables.history(),
@@ -46,31 +47,31 @@ def board() -> Json:
                 [("owners", "owner"), ("accounts", "account"), ("VOs", "vo"), ("queues", "queue")],
             ),
             variables.choice(
-                "measure", "Now by", "By what, of the jobs in the queues.",
+                "measure", "At its end by", "By what, of the jobs in the queues at the end of the time range.",
                 [("CPUs", "bbq_jobs_cpus"), ("jobs", "bbq_jobs"), ("GPUs", "bbq_jobs_gpus"), ("memory", "bbq_jobs_memory_bytes")],
             ),
             variables.choice(
-                "state", "State", "Of the jobs in which states, now.", [(each, each) for each in _STATES],
-                each=True,
+                "state", "State", "Of the jobs in which states: those that are on workers, unless you choose others.",
+                [(each, each) for each in _STATES], some=_HAVE,
             ),
             variables.choice(
-                "by", "Over time by", "By what, of what was used in the time range.",
+                "by", "Over it by", "By what, of what was used in the time range.",
                 [(text, value) for value, text in _BY.items()],
             ),
         ],
         [
-            ("Now", 11, ((_now(), 9), (_lately(), 15))),
+            ("In the queues: at the end of the time range, and over it", 11, ((_most(), 9), (_lately(), 15))),
             ("History: in the time range", 14, ((_ranked(), 24),)),
             ("History: in the time range", 11, ((_longest(), 9), (_days(), 15))),
         ],
     )  # fmt: skip
 
 
-def _now() -> Json:
+def _most() -> Json:
     most = _NAMED.format(f"topk(15, {_at()}) > 0")
     return ranking(
-        "Who has the most now?",
-        "Of the jobs in the queues, in the chosen states. Owners beyond limits.owners are (other).",
+        "Who has the most?",
+        "Of the jobs in the queues, in the chosen states, at the end of the time range. Owners beyond limits.owners are (other).",
         now(f"sort_desc({or_none(most, 'name', '(nobody)', f'bbq_jobs{{{CLUSTER}}}')})", "{{name}}"),
         empty="No queue has been read",
         leads=_THING,

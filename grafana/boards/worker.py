@@ -1,7 +1,7 @@
 """One worker: how it is, who was on it run by run, what failed there, and its states in the past."""
 
 from grafana import variables
-from grafana.layout import board_of
+from grafana.layout import MOMENT, board_of
 from grafana.links import LIFE, label, life, to
 from grafana.look import graph, number, step, table, timeline
 from grafana.prometheus import MAP, STATES, what_it_is
@@ -31,7 +31,7 @@ def board() -> Json:
         ],
         [
             (
-                "Now",
+                MOMENT,
                 4,
                 ((_is(), 3), (_since(), 4), (_cpus(), 3), (_memory(), 3), (_gpus(), 3), (_jobs(), 2), (_reason(), 6)),
             ),
@@ -49,7 +49,7 @@ def _is() -> Json:
         "State",
         "Its state, or what is planned or wrong.",
         now(what_it_is(f",{_WORKER}"), "{{worker}}"),
-        empty="Not read now",
+        empty="Not read",
         unit="none",
         words=MAP,
     )
@@ -98,9 +98,9 @@ def _gpus() -> Json:
 def _jobs() -> Json:
     return number(
         "Jobs",
-        "Jobs that hold a part of it now.",
+        "Jobs that hold a part of it.",
         now(f"sum(bbq_worker_jobs{_C})"),
-        empty="Not read now",
+        empty="Not read",
         leads=("These jobs", to("jobs", worker="${worker:percentencode}", state=STATES["running"], when="any")),
     )
 
