@@ -7,6 +7,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Mapping
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from grafana.build import built
 from grafana.layout import MOMENT
 from grafana.prometheus import MAP
 from history.records import Outcome, State, WorkerState
+from history.rollup import BOUNDS
 from tests.grafana_asks import DASHBOARDS, dashboards, links, panels, where_to
 from tests.grafana_text import BUTTON, CELL, pixels, written
 from tests.test_rules import labels_of
@@ -121,6 +123,14 @@ def test_the_tops_are_of_those_that_have_something() -> None:
     (state,) = [each for each in BOARDS["bbq-tops"]["templating"]["list"] if each["name"] == "state"]
     assert state["current"]["value"] == ["running", "suspended", "finishing"]
     assert {each["value"] for each in state["options"]} >= {"pending", "held"} and state["multi"]
+
+
+def test_the_worst_error_of_a_percentile_is_said() -> None:
+    worst = max(after / before for before, after in pairwise(BOUNDS) if before >= 300)
+    assert max(after / before for before, after in pairwise(BOUNDS)) == 6 and BOUNDS[-1] == 7 * 86_400
+    said = [panel["description"] for panel in panels(BOARDS["bbq-queues"]) if "histogram_quantile" in json.dumps(panel)]
+    assert len(said) == 2 and all(f"off by a factor of {worst:.0f} at the most (of 6 below" in each for each in said)
+    assert f"factor of {worst:.0f}" in (ROOT / "README.md").read_text()
 
 
 def test_gaps_of_series_are_gaps() -> None:

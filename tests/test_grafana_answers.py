@@ -6,6 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from sqlalchemy import Engine, create_engine, text
 from grafana.site import Missing, Site
 from history.cli import command
 from history.database import parse_url
+from history.rollup import LONGER
 from tests.conftest import free_port, missing
 from tests.grafana_asks import Grafana, Series, Table, dashboards, panels, wrong_shapes
 
@@ -196,6 +198,7 @@ def test_numbers_are_those_of_bbq(still: Running) -> None:
     time.sleep(8)
     _now(still)
     _over_time(still)
+    _waits_of_days(still)
     _one_of_them(still)
     _searches(still)
     assert still.site.failed() is None
@@ -258,12 +261,55 @@ def _over_time(still: Running) -> None:
                 waited = theirs["mean_wait_seconds"]
                 assert (mine["mean wait"] is None) == (waited is None)
                 assert waited is None or mine["mean wait"] == pytest.approx(waited, abs=0.51)
+        _waits(still, end, since)
         waits = still.rows("bbq-queues", "Waits until the first start", still.ask("bbq-queues", end=end, since=since))
         told = {(row["cluster"], row["queue"]): row for row in still.bbq("waits", *times)["started"]}
         assert {(row["cluster"], row["queue"]): (row["jobs"], row["p50"], row["p90"], row["p99"]) for row in waits} == {
             key: (row["started"], row["p50_seconds"], row["p90_seconds"], row["p99_seconds"])
             for key, row in told.items()
         }
+
+
+def _waits(still: Running, end: datetime, since: timedelta) -> None:
+    """Compare the percentiles over time with the waits themselves."""
+    asked = still.ask("bbq-queues", end=end, since=since)
+    shown = {
+        row["time"].timestamp(): [row["p50"], row["p90"], row["p99"]]
+        for row in still.rows("bbq-queues", "Waits, exactly", asked)
+    }
+    begin, seconds = (end - since).timestamp(), max(3600.0, since.total_seconds() / 100)
+    with still.history.connect() as connection:
+        started = connection.execute(
+            text(
+                "SELECT extract(epoch FROM first_started_at)::float8, "
+                "greatest(extract(epoch FROM first_started_at - submitted_at)::bigint, 0)"
+                "FROM jobs WHERE routed_to IS NULL AND first_started_at >= :begin AND first_started_at < :until"
+            ),
+            {"begin": end - since, "until": end},
+        ).all()
+    parts: dict[float, list[int]] = defaultdict(list)
+    for at, waited in started:
+        parts[max(begin, at // seconds * seconds)].append(waited)
+    assert sorted(shown) == pytest.approx(sorted(parts), abs=0.01)
+    for place, mine in zip(sorted(parts), (shown[at] for at in sorted(shown)), strict=True):
+        ranked = sorted(parts[place])
+        assert mine == [ranked[ceil(part * len(ranked) / 100) - 1] for part in (50, 90, 99)]
+
+
+def _waits_of_days(still: Running) -> None:
+    """Compare the percentiles of a long range with those of each of its days, of the rollup."""
+    asked = still.ask("bbq-queues", since=timedelta(days=40))
+    shown = {row["time"].date(): row for row in still.rows("bbq-queues", "Waits, exactly", asked)}
+    with still.history.connect() as connection:
+        kept = connection.execute(
+            text("SELECT day, at_most_seconds, sum(jobs) FROM durations_daily WHERE kind = 'wait' GROUP BY 1, 2")
+        ).all()
+    assert shown and len(shown) == len({day for day, _, jobs in kept if jobs})
+    for day, row in shown.items():
+        bounds = sorted(bound for each, bound, jobs in kept if each == day for _ in range(int(jobs)))
+        for part in (50, 90, 99):
+            bound = bounds[ceil(part * len(bounds) / 100) - 1]
+            assert row[f"p{part}"] == (None if bound == LONGER else bound), (day, part)
 
 
 def _one_of_them(still: Running) -> None:

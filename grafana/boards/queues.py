@@ -1,5 +1,7 @@
 """The queues: capacity, what of it nobody can use, who waits for how long and why, and settings in the past."""
 
+from itertools import pairwise
+
 from grafana import variables
 from grafana.columns import link
 from grafana.layout import MOMENT, board_of
@@ -7,12 +9,21 @@ from grafana.links import field, label, to
 from grafana.look import graph, renamed, step, table
 from grafana.notices import of_history, of_prometheus
 from grafana.prometheus import HOLDING, STATES, in_state
-from grafana.queries import CLUSTER, Json, now_table, over_time, rows
-from grafana.sql import COUNTED, FROM, NOW_OR_TO, TO, WHOLE_DAYS, among, first_started
-from history.rollup import LONGER
+from grafana.queries import CLUSTER, Json, now_table, over_time, rows, series
+from grafana.sql import COUNTED, DAY, FROM, NOW_OR_TO, TO, WHOLE_DAYS, among, first_started
+from history.rollup import BOUNDS, LONGER
 
 _C = f'{{{CLUSTER},queue=~"$queue"}}'
 _PAST = "History: in the time range"
+_PARTS = (50, 90, 99)
+_LONG = f"{TO} - {FROM} > interval '31 days'"
+"""Whether the range is so long that the rollups are asked, not the jobs."""
+_FACTOR = max(after / before for before, after in pairwise(BOUNDS) if before >= 300)
+ERROR = (
+    f"off by a factor of {_FACTOR:.0f} at the most (of 6 below five minutes), and nothing is longer than 7 days there; "
+    "the row of the history has them exactly"
+)
+"""What is to be said of a percentile of a histogram: it lies in the right bucket, and anywhere in it."""
 _STATES = ("running", "finishing", "suspended", "pending", "held")
 
 
@@ -37,6 +48,7 @@ def board() -> Json:
             ("Over time", 8, ((_waits(), 12), (_flow(), 12))),
             (_PAST, 2, ((of_history(), 24),)),
             (_PAST, 8, ((_waited(), 24),)),
+            (_PAST, 8, ((_waits_of_history(), 24),)),
             (_PAST, 8, ((_settings(), 24),)),
         ],
         first=((of_prometheus(), 24),),
@@ -65,7 +77,7 @@ def _queues() -> Json:
         "What is in each queue?",
         "Owners that are put together as (other) count as one. CPUs are those of the queue's workers (a worker of two queues counts in both; HTCondor's schedds have none of their "
         "own). Unusable: free, but the worker is out, reserved, or its memory is all taken. p50 and p90: waits of the jobs "
-        "that started in the last hour, estimated from a histogram.",
+        "that started in the last hour, estimated from a histogram: " + ERROR + ".",
         *(now_table(expression) for expression in asked.values()),
         empty="No queue has been read",
         columns=("cluster", "queue", *asked),
@@ -127,8 +139,8 @@ def _waits() -> Json:
     rate = f"sum by (le) (rate(bbq_job_wait_seconds_bucket{_C}[1h]))"
     return graph(
         "How long had jobs waited that started?",
-        "In the hour before each moment, estimated from a histogram.",
-        *(over_time(f"histogram_quantile({part / 100}, {rate}) >= 0", f"p{part}") for part in (50, 90, 99)),
+        f"In the hour before each moment, estimated from a histogram: {ERROR}.",
+        *(over_time(f"histogram_quantile({part / 100}, {rate}) >= 0", f"p{part}") for part in _PARTS),
         empty="No job started in this time",
         unit="s",
     )
@@ -148,12 +160,9 @@ def _flow() -> Json:
 
 def _waited() -> Json:
     percentiles = ", ".join(
-        f"percentile_disc({part / 100}) WITHIN GROUP (ORDER BY waited) AS p{part}" for part in (50, 90, 99)
+        f"percentile_disc({part / 100}) WITHIN GROUP (ORDER BY waited) AS p{part}" for part in _PARTS
     )
-    bounds = ", ".join(
-        f"min(at_most) FILTER (WHERE so_far >= {part / 100} * total) AS p{part}" for part in (50, 90, 99)
-    )
-    long = f"{TO} - {FROM} > interval '31 days'"
+    bounds = ", ".join(f"min(at_most) FILTER (WHERE so_far >= {part / 100} * total) AS p{part}" for part in _PARTS)
     return table(
         "Waits until the first start",
         "Of the jobs that started in the time range, exactly (nearest rank). Of more than 31 days: of whole days of UTC, and "
@@ -162,7 +171,7 @@ def _waited() -> Json:
             f"""SELECT cluster, queue, count(*) AS jobs, {percentiles}, avg(waited)::float8 AS "mean wait", max(waited) AS longest
 FROM (
   SELECT cluster, queue, greatest(extract(epoch FROM first_started_at - submitted_at)::bigint, 0) AS waited
-  FROM jobs WHERE NOT {long} AND {among("cluster")} AND {_queue()} AND {COUNTED} AND {first_started(FROM, NOW_OR_TO)}
+  FROM jobs WHERE NOT {_LONG} AND {among("cluster")} AND {_queue()} AND {COUNTED} AND {first_started(FROM, NOW_OR_TO)}
 ) AS started
 GROUP BY 1, 2
 UNION ALL
@@ -172,7 +181,7 @@ FROM (
     sum(sum(jobs)) OVER (PARTITION BY cluster, queue ORDER BY at_most_seconds) AS so_far,
     sum(sum(jobs)) OVER (PARTITION BY cluster, queue)::float8 AS total,
     sum(sum(seconds)) OVER (PARTITION BY cluster, queue)::float8 AS seconds
-  FROM durations_daily WHERE {long} AND kind = 'wait' AND {among("cluster")} AND {_queue()} AND {WHOLE_DAYS}
+  FROM durations_daily WHERE {_LONG} AND kind = 'wait' AND {among("cluster")} AND {_queue()} AND {WHOLE_DAYS}
   GROUP BY cluster, queue, at_most_seconds
 ) AS summed WHERE total > 0
 GROUP BY 1, 2
@@ -180,6 +189,43 @@ ORDER BY 3 DESC, 1, 2"""
         ),
         empty="No job started in this time",
         columns=("cluster", "queue", "jobs", "p50", "p90", "p99", "mean wait", "longest"),
+    )
+
+
+def _waits_of_history() -> Json:
+    exactly = ", ".join(
+        f"(percentile_disc({part / 100}) WITHIN GROUP (ORDER BY waited))::float8 AS p{part}" for part in _PARTS
+    )
+    bounds = ", ".join(
+        f"(min(at_most) FILTER (WHERE so_far >= {part / 100} * total))::float8 AS p{part}" for part in _PARTS
+    )
+    seconds = f"greatest(3600, extract(epoch FROM {TO} - {FROM}) / 100)"
+    return graph(
+        "Waits, exactly",
+        "Of the jobs of the chosen queues together that started in each hundredth of the time range (an hour at least), exactly "
+        "(nearest rank), at its beginning. Of more than 31 days: by days of UTC, as the bound below which each percentile lies.",
+        series(
+            f"""SELECT greatest(to_timestamp(place * {seconds}), {FROM}) AS time, {exactly}
+FROM (
+  SELECT floor(extract(epoch FROM first_started_at) / {seconds}) AS place,
+    greatest(extract(epoch FROM first_started_at - submitted_at)::bigint, 0) AS waited
+  FROM jobs WHERE NOT {_LONG} AND {among("cluster")} AND {_queue()} AND {COUNTED} AND {first_started(FROM, NOW_OR_TO)}
+) AS started
+GROUP BY place
+UNION ALL
+SELECT {DAY}, {bounds}
+FROM (
+  SELECT day, nullif(at_most_seconds, {LONGER}) AS at_most,
+    sum(sum(jobs)) OVER (PARTITION BY day ORDER BY at_most_seconds) AS so_far,
+    sum(sum(jobs)) OVER (PARTITION BY day)::float8 AS total
+  FROM durations_daily WHERE {_LONG} AND kind = 'wait' AND {among("cluster")} AND {_queue()} AND {WHOLE_DAYS}
+  GROUP BY day, at_most_seconds
+) AS summed WHERE total > 0
+GROUP BY day
+ORDER BY 1"""
+        ),
+        empty="No job started in this time",
+        unit="s",
     )
 
 
