@@ -4,9 +4,10 @@
 all there is to do.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from colorsys import hls_to_rgb
 
-from grafana.links import COLUMNS, LIFE
+from grafana.links import COLUMNS, LIFE, of_row
 from grafana.queries import Json
 
 GREEN, YELLOW, ORANGE, RED, PURPLE, BLUE, DARK_BLUE, GREY = (
@@ -25,6 +26,26 @@ COLOURS: Mapping[str, str] = {
     "in use": DARK_BLUE, "memory": PURPLE, "(other)": GREY,
 }  # fmt: skip
 """Colours of words, the same everywhere."""
+
+
+_SIGNS = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+def _names() -> Iterator[tuple[str, str]]:
+    for hue in range(10):
+        for light in range(3):
+            last, before = (
+                "".join(each for place, each in enumerate(_SIGNS) if place % count == rest)
+                for count, rest in ((10, hue), (3, light))
+            )
+            red, green, blue = hls_to_rgb(hue / 10, (0.38, 0.53, 0.7)[light], 0.6)
+            colour = f"#{round(255 * red):02x}{round(255 * green):02x}{round(255 * blue):02x}"
+            # of one character, and what ends in a sign, has the colour of its place
+            yield f"/[{before}][{last}]$/i", colour
+
+
+NAMES = tuple(_names())
+"""Patterns of names and their colours, thirty: an owner has the same one in each picture."""
 
 _UNITS: Mapping[str, Sequence[str]] = {
     "bytes": ("memory", "peak memory"),
@@ -75,13 +96,18 @@ def mappings(words: Mapping[str, tuple[str, str]]) -> list[Json]:
 COLOURED_WORDS = mappings({word: (word, colour) for word, colour in COLOURS.items()})
 
 
-def column(name: str) -> Json:
-    """Give how a column of this name is shown."""
+_UNKNOWN: Json = {"type": "special", "options": {"match": "null+nan", "result": {"color": GREY, "index": 0}}}
+"""What is not known is neither good nor bad."""
+
+
+def column(name: str, beside: Sequence[str] = ()) -> Json:
+    """Give how a column of this name is shown, beside these in its table."""
     unit = next((unit for unit, names in _UNITS.items() if name in names), None)
     shown: Json = {} if unit is None else {"unit": unit}
     if unit == "percentunit":
         # text, not a bar: what is not said must not look like 0
         shown |= {"decimals": 0, "min": 0, "max": 1, "custom.displayMode": "color-text", "color": _scale(name)}
+        shown["mappings"] = [_UNKNOWN]
     if unit == "locale":
         shown["decimals"] = 1 if name.endswith("hours") else 0
     if name in _WORDS:
@@ -94,6 +120,7 @@ def column(name: str) -> Json:
         shown["custom.minWidth"] = LEAST[name]
     if name in COLUMNS:
         title, url = COLUMNS[name]
+        url = of_row(url) if "cluster" in beside and name != "cluster" else url
         shown["links"] = [link(title, url)]
     return shown
 

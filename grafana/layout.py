@@ -71,7 +71,7 @@ def board_of(
                 "tags": ["bbq"],
                 "asDropdown": True,
                 "icon": "external link",
-                "includeVars": False,
+                "includeVars": True,
                 "keepTime": True,
                 "targetBlank": False,
                 "tooltip": "",

@@ -66,3 +66,8 @@ COLUMNS: Mapping[str, tuple[str, str]] = {
     "job": ("This job", job()),
 }
 """Where a cell leads, by the name of its column; the title of the link, and its address."""
+
+
+def of_row(url: str) -> str:
+    """Give an address with the cluster of the row in place of those that are chosen: the table has it."""
+    return url.replace(_CLUSTERS, f"var-cluster={field('cluster')}")

@@ -5,7 +5,7 @@ Everything is plain JSON of schema 37: what Grafana 9.4 reads, and what newer on
 
 from collections.abc import Mapping, Sequence
 
-from grafana.columns import COLOURED_WORDS, COLOURS, GREEN, GREY, RED, column, fixed, link, mappings
+from grafana.columns import COLOURED_WORDS, COLOURS, GREEN, GREY, NAMES, RED, column, fixed, link, mappings
 from grafana.queries import HISTORY, Json
 
 BLANK = "\u00a0"
@@ -82,11 +82,11 @@ def graph(
     empty: str,
     unit: str = "locale",
     stacked: bool = False,
-    bars: bool = False,
     words: Sequence[str] = (),
     lines: Sequence[str] = (),
     leads: tuple[str, str] | None = None,
     narrow: bool = False,
+    named: bool = False,
 ) -> Json:
     """Make a picture of series over time.
 
@@ -95,12 +95,12 @@ def graph(
         lines: names of series that are lines above what is stacked, such as a capacity.
         leads: title and address of the link behind each series.
         narrow: the names of the series stand below it.
+        named: series are owners or other names, each of which has one colour everywhere.
     """
     custom: Json = {
-        "drawStyle": "bars" if bars else "line",
-        "barAlignment": 1,
-        "lineWidth": 0 if bars else 1,
-        "fillOpacity": 90 if bars else 45 if stacked else 8,
+        "drawStyle": "line",
+        "lineWidth": 1,
+        "fillOpacity": 45 if stacked else 8,
         "showPoints": "auto",
         "pointSize": 4,
         "spanNulls": False,
@@ -115,6 +115,7 @@ def graph(
         defaults["decimals"] = 0
     # no `noValue` of its own for series: Grafana makes a number of it, and a gap is drawn as 0
     overrides = [
+        *(colours_of_names() if named else ()),
         *(by_name(word, {"color": fixed(COLOURS[word])}) for word in words),
         *(by_name(name, line) for name in lines),
     ]
@@ -141,6 +142,57 @@ def graph(
         },
         overrides=overrides,
     )
+
+
+def days(title: str, about: str, query: Json, *, empty: str, words: Sequence[str] = (), named: bool = False) -> Json:
+    """Make a bar a day: of a column `time`, which is noon of the day, and columns that are put on one another.
+
+    A day is a place on the axis and no time on it: whole, however short the time range, and of one date in any zone.
+
+    Args:
+        words: names of columns that have a colour of their own.
+        named: the others are owners or other names, each of which has one colour everywhere.
+    """
+    date: Json = {"unit": "time:YYYY-MM-DD"}
+    defaults: Json = {
+        "unit": "locale", "decimals": 0, "min": 0, "color": {"mode": "palette-classic"},
+        "custom": {"lineWidth": 0, "fillOpacity": 90},
+    }  # fmt: skip
+    return _panel(
+        "barchart",
+        title,
+        about,
+        [query],
+        empty,
+        defaults=defaults,
+        options={
+            "xField": "time", "orientation": "vertical", "stacking": "normal", "showValue": "never", "barWidth": 0.9,
+            "groupWidth": 0.9, "xTickLabelRotation": 0, "xTickLabelSpacing": 100,
+            "legend": {"displayMode": "list", "placement": "right", "showLegend": True, "calcs": []},
+            "tooltip": {"mode": "multi", "sort": "desc"},
+        },
+        overrides=[
+            *(colours_of_names() if named else ()),
+            *(by_name(word, {"color": fixed(COLOURS[word])}) for word in words),
+            by_name("time", date),
+        ],
+    )  # fmt: skip
+
+
+def colours_of_names() -> list[Json]:
+    """Give overrides by which a name has one colour on every board: what its last two characters say."""
+    return [
+        {"matcher": {"id": "byRegexp", "options": pattern}, "properties": [{"id": "color", "value": fixed(colour)}]}
+        for pattern, colour in NAMES
+    ]
+
+
+def mappings_of_names() -> list[Json]:
+    """Give the same for values that are names."""
+    return [
+        {"type": "regex", "options": {"pattern": pattern, "result": {"color": colour, "index": place}}}
+        for place, (pattern, colour) in enumerate(NAMES)
+    ]
 
 
 def number(
@@ -202,6 +254,15 @@ def notice(query: Json, words: Mapping[str, str], *, empty: str, leads: tuple[st
     return {**panel, "transparent": True}
 
 
+def remark(query: Json) -> Json:
+    """Make a line of a text that cannot be seen as long as it is blank."""
+    panel = number("", "", query, empty="The history does not answer", unit="none")
+    panel["fieldConfig"]["defaults"]["color"] = fixed(RED)
+    panel["options"] |= {"justifyMode": "center", "text": {"valueSize": 16}}
+    panel["options"]["reduceOptions"]["fields"] = "/.*/"
+    return {**panel, "transparent": True}
+
+
 def facts(title: str, about: str, query: Json, *, empty: str, columns: Sequence[str]) -> Json:
     """Make large numbers of the one row of an answer: one a column, with the unit that its name tells."""
     panel = number(title, about, query, empty=empty, unit="none", named=True)
@@ -244,14 +305,20 @@ def ranking(
     empty: str,
     leads: tuple[str, str] | None = None,
     unit: str = "locale",
-    rows: bool = False,
+    by: str | None = None,
 ) -> Json:
-    """Make bars, the longest first: one a series or, with `rows`, one a row of a table (a text, then a number)."""
+    """Make bars, the longest first: one a series, or one a row of a table (a text, then a number).
+
+    Args:
+        by: the label that names a series; None of a table.
+    """
     defaults: Json = {
         "unit": unit,
         "decimals": 0,
         "min": 0,
         "color": {"mode": "continuous-BlPu"},
+        # without a name of its own Grafana leaves that of a single bar out
+        "displayName": "${__cell_0}" if by is None else f"${{__field.labels.{by}}}",
         "thresholds": _thresholds([(None, GREEN)]),
     }
     if leads is not None:
@@ -273,8 +340,8 @@ def ranking(
             "reduceOptions": {
                 "calcs": ["lastNotNull"],
                 "fields": "",
-                "values": rows,
-                **({"limit": 50} if rows else {}),
+                "values": by is None,
+                **({"limit": 50} if by is None else {}),
             },
         },
     )
@@ -299,7 +366,7 @@ def table(
         sort: the column by which it is sorted, and whether downwards; as it was asked for when None.
         filters: its columns can be filtered.
     """
-    shown = {name: {**column(name), **(more or {}).get(name, {})} for name in columns}
+    shown = {name: {**column(name, columns), **(more or {}).get(name, {})} for name in columns}
     for properties in shown.values():
         if filters and "custom.width" in properties:  # the button of the filter
             properties["custom.width"] += 20
@@ -322,16 +389,15 @@ def timeline(
     *queries: Json,
     empty: str,
     steps: Sequence[Json] = (),
-    coloured: bool = True,
+    named: bool = False,
     leads: tuple[str, str] | None = None,
 ) -> Json:
-    """Make bars along time, a row a series; known words have their colours."""
+    """Make bars along time, a row a series; known words have their colours, or names theirs."""
     defaults: Json = {
         "color": {"mode": "palette-classic"},
         "custom": {"fillOpacity": 80, "lineWidth": 0},
     }
-    if coloured:
-        defaults["mappings"] = COLOURED_WORDS
+    defaults["mappings"] = [*mappings_of_names()] if named else COLOURED_WORDS
     if leads is not None:
         defaults["links"] = [link(*leads)]
     return _panel(

@@ -109,7 +109,9 @@ WHOLE_DAYS = f"""day >= {_WHOLE_SINCE}::date
 TOUCHED_DAYS = f"day BETWEEN ({FROM} AT TIME ZONE 'UTC')::date AND ({NOW_OR_TO} AT TIME ZONE 'UTC')::date"
 """The days of a rollup of which the range holds a part."""
 DAY = f"greatest(day::timestamp AT TIME ZONE 'UTC', {FROM})"
-"""Where a day stands in a picture: the first one at the picture's edge, for it began before."""
+"""Where a day stands in a picture over time: the first one at the picture's edge, for it began before."""
+NOON = "(day + time '12:00') AT TIME ZONE 'UTC'"
+"""What stands for a day of UTC where days have no time: it is of the same date in nearly every zone."""
 
 MEASURES = (
     "jobs", "failed", "waits", "wait_seconds", "wall_seconds", "cpu_seconds", "gpu_seconds", "memory_mib_seconds",

@@ -42,7 +42,7 @@ def test_one_look() -> None:
         assert board["tags"] == ["bbq"] and board["title"].startswith("BBQ") and board["description"]
         assert (board["schemaVersion"], board["timezone"], board["graphTooltip"]) == (37, "browser", 1)
         (menu,) = board["links"]
-        assert menu["tags"] == ["bbq"] and menu["asDropdown"] and menu["keepTime"]
+        assert menu["tags"] == ["bbq"] and menu["asDropdown"] and menu["keepTime"] and menu["includeVars"]
         assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
         assert len(panels(board)) <= 20
         taken: set[tuple[int, int]] = set()
@@ -77,7 +77,9 @@ def _is_notice(panel: Mapping[str, Any]) -> bool:
 def test_a_boards_first_line_is_seen_when_something_is_not_read() -> None:
     for uid, board in BOARDS.items():
         names = {variable["name"] for variable in board["templating"]["list"]}
-        lines = [panel for panel in panels(board) if _is_notice(panel)]
+        lines = [
+            panel for panel in panels(board) if _is_notice(panel) and "mappings" in panel["fieldConfig"]["defaults"]
+        ]
         (top,) = {panel["gridPos"]["y"] for panel in lines if panel["gridPos"]["y"] < 10}
         assert top == 0 and all(panel["gridPos"]["h"] == 2 for panel in lines), uid
         asked = {panel["datasource"]["uid"] for panel in lines}
@@ -131,6 +133,112 @@ def test_the_worst_error_of_a_percentile_is_said() -> None:
     said = [panel["description"] for panel in panels(BOARDS["bbq-queues"]) if "histogram_quantile" in json.dumps(panel)]
     assert len(said) == 2 and all(f"off by a factor of {worst:.0f} at the most (of 6 below" in each for each in said)
     assert f"factor of {worst:.0f}" in (ROOT / "README.md").read_text()
+
+
+def test_one_bar_has_its_name() -> None:
+    """Grafana leaves the name of a single bar out, unless it is one of its own."""
+    found = 0
+    for uid, board in BOARDS.items():
+        for panel in panels(board):
+            if panel["type"] == "bargauge":
+                found += 1
+                name = panel["fieldConfig"]["defaults"]["displayName"]
+                if panel["options"]["reduceOptions"]["values"]:
+                    assert name == "${__cell_0}", (uid, panel["title"])
+                else:
+                    (label,) = re.fullmatch(r"\$\{__field\.labels\.(\w+)\}", name).groups()  # type: ignore[union-attr]
+                    assert panel["targets"][0]["legendFormat"] == f"{{{{{label}}}}}", (uid, panel["title"])
+    assert found == 7
+
+
+def test_days_are_days() -> None:
+    """On an axis of time, a day whose beginning is before a short range is a bar at its edge."""
+    found = [
+        (uid, panel)
+        for uid, board in BOARDS.items()
+        for panel in panels(board)
+        if "day by day" in panel["title"].lower()
+    ]
+    assert len(found) == 4
+    for uid, panel in found:
+        assert (panel["type"], panel["options"]["xField"]) == ("barchart", "time"), uid
+        (time,) = [one for one in panel["fieldConfig"]["overrides"] if one["matcher"]["options"] == "time"]
+        assert time["properties"] == [{"id": "unit", "value": "time:YYYY-MM-DD"}], uid
+        assert "SELECT (day + time '12:00') AT TIME ZONE 'UTC' AS time" in panel["targets"][0]["rawSql"], uid
+
+
+def _colour(panel: Mapping[str, Any], name: str) -> str | None:
+    """Give the colour that a panel's overrides give a name, or its mappings a value."""
+    config, colours = panel["fieldConfig"], []
+    patterns = [
+        (one["matcher"]["options"], each["value"]["fixedColor"])
+        for one in config["overrides"] if one["matcher"]["id"] == "byRegexp"
+        for each in one["properties"] if each["id"] == "color"
+    ]  # fmt: skip
+    patterns += [
+        (one["options"]["pattern"], one["options"]["result"]["color"])
+        for one in config["defaults"].get("mappings", ()) if one["type"] == "regex"
+    ]  # fmt: skip
+    for pattern, colour in patterns:
+        body, flags = re.fullmatch(r"/(.*)/(i?)", pattern).groups()  # type: ignore[union-attr]
+        if re.search(body, name, re.IGNORECASE if flags else 0):
+            colours.append(colour)
+    assert len(colours) < 2, (panel["title"], name, colours)
+    return colours[0] if colours else None
+
+
+def test_an_owner_has_one_colour() -> None:
+    of_owners = {
+        "bbq-gpus": {"In use by owner", "GPU hours day by day"}, "bbq-queues": {"Who has them?"},
+        "bbq-tops": {"How has that changed?", "Day by day"}, "bbq-worker": {"Who was on it?", "Run by run"},
+    }  # fmt: skip
+    names = [f"user{number:03}" for number in range(200)] + ["atlasprd", "cmsplt", "Anna", "b2"]
+    colours = {name: set[str | None]() for name in names}
+    for uid, titles in of_owners.items():
+        for panel in panels(BOARDS[uid]):
+            if panel["title"] in titles and panel["type"] != "bargauge":
+                for name in names:
+                    colours[name].add(_colour(panel, name))
+    assert all(len(found) == 1 and None not in found for found in colours.values())
+    assert len({colour for found in colours.values() for colour in found}) == 30
+
+
+def test_what_is_not_known_is_grey() -> None:
+    """The colour of nothing on a scale is that of its lowest value, which is red."""
+    found = 0
+    for uid, board in BOARDS.items():
+        for panel in panels(board):
+            for override in panel["fieldConfig"]["overrides"]:
+                shown = {each["id"]: each["value"] for each in override["properties"]}
+                if shown.get("unit") == "percentunit":
+                    found += 1
+                    (unknown,) = shown["mappings"]
+                    assert unknown["options"] == {"match": "null+nan", "result": {"color": "#808080", "index": 0}}, uid
+    assert found > 8
+
+
+def test_a_link_of_a_row_keeps_its_cluster() -> None:
+    found = 0
+    for uid, board in BOARDS.items():
+        for panel in panels(board):
+            config = panel["fieldConfig"]
+            names = {one["matcher"]["options"]: one["properties"] for one in config["overrides"]}
+            if panel["type"] != "table" or "cluster" not in names:
+                continue
+            for name, properties in names.items():
+                for each in (link for one in properties if one["id"] == "links" for link in one["value"]):
+                    found += 1
+                    row = (
+                        "${__value.raw:percentencode}"
+                        if name == "cluster"
+                        else '${__data.fields["cluster"]:percentencode}'
+                    )
+                    assert f"var-cluster={row}" in each["url"] and "${cluster" not in each["url"], (
+                        uid,
+                        panel["title"],
+                        name,
+                    )
+    assert found > 40
 
 
 def test_gaps_of_series_are_gaps() -> None:
@@ -234,7 +342,7 @@ def _columns_shown(panel: Mapping[str, Any]) -> set[str]:
 
 
 KNOWN = {
-    "unit": {"none", "locale", "short", "s", "bytes", "percentunit", "dateTimeFromNow"},
+    "unit": {"none", "locale", "short", "s", "bytes", "percentunit", "dateTimeFromNow", "time:YYYY-MM-DD"},
     "property": {
         "unit", "min", "max", "decimals", "color", "links", "mappings", "thresholds", "noValue", "custom.width", "custom.minWidth",
         "custom.align", "custom.displayMode", "custom.hidden", "custom.hideFrom", "custom.stacking", "custom.fillOpacity",
@@ -243,7 +351,7 @@ KNOWN = {
     "matcher": {"byName", "byRegexp"},
     "transformation": {"merge", "organize", "sortBy", "extractFields"},
     "calculation": {"lastNotNull", "max"},
-    "panel": {"timeseries", "stat", "bargauge", "table", "state-timeline"},
+    "panel": {"timeseries", "stat", "bargauge", "table", "state-timeline", "barchart"},
     "colours": {
         "palette-classic", "thresholds", "fixed", "continuous-BlPu", "continuous-GrYlRd", "continuous-RdYlGr",
     },

@@ -17,6 +17,8 @@ from sqlalchemy import Engine, create_engine, text
 from grafana.site import Missing, Site
 from history.cli import command
 from history.database import parse_url
+from history.questions import WrongQuestion
+from history.questions.resources import parse
 from history.rollup import LONGER
 from tests.conftest import free_port, missing
 from tests.grafana_asks import Grafana, Series, Table, dashboards, panels, wrong_shapes
@@ -174,13 +176,13 @@ def _nothing_is_unread(moving: Running) -> None:
     for uid, board in BOARDS.items():
         grafana = moving.ask(uid, **({"cluster": "local"} if uid == "bbq-job" else {}))
         for panel in panels(board):
-            if not panel["title"]:
+            if not panel["title"] and panel["fieldConfig"]["defaults"].get("mappings"):
                 asked += 1
                 answer = grafana.ask(panel["targets"][0])
                 value = answer.rows[0][0] if isinstance(answer, Table) else answer.found[0][1][0][1]
                 assert value == 0, uid
     assert asked == len(BOARDS) + 5
-    (panel,) = [panel for panel in panels(BOARDS["bbq-jobs"]) if not panel["title"]]
+    (panel,) = [panel for panel in panels(BOARDS["bbq-jobs"]) if "FROM collections" in panel["targets"][0]["rawSql"]]
     engine = create_engine(parse_url(moving.site.database))
     for ago, said in (("1 hour", 1), ("40 days", 2)):
         with engine.connect() as connection:  # what is changed is taken back
@@ -201,6 +203,9 @@ def test_numbers_are_those_of_bbq(still: Running) -> None:
     _waits_of_days(still)
     _one_of_them(still)
     _searches(still)
+    _misread(still)
+    _unknown_job(still)
+    _worse_states(still)
     assert still.site.failed() is None
 
 
@@ -377,6 +382,40 @@ def _run_by_run(still: Running, worker: str, end: datetime, since: timedelta, ra
     asked = still.ask("bbq-worker", end=end, since=since, worker="no-such-worker")
     (nothing,) = still.rows("bbq-worker", "Run by run", asked)
     assert json.loads(nothing["runs"]) == {"no run": "Nothing ran on it in this time"}
+
+
+def _unknown_job(still: Running) -> None:
+    asked = still.ask("bbq-job", cluster="local", job="no-such-job")
+    assert [row["state"] for row in still.rows("bbq-job", "Its life", asked)] == ["There is no such job"]
+
+
+def _worse_states(still: Running) -> None:
+    """Assert that a worker that is up and draining is called draining, and so on."""
+    with still.history.connect() as connection:
+        found = connection.execute(
+            text("SELECT worker, flags FROM worker_states WHERE state = 'up' AND flags <> '' AND ended_at IS NULL")
+        ).all()
+    assert any("draining" in flags for _, flags in found)
+    for worker, flags in found:
+        (newest, *_) = still.rows("bbq-worker", "How it was", still.ask("bbq-worker", worker=worker))
+        assert newest["state"] in flags.split(",") and newest["state"] != "up"
+
+
+def _misread(still: Running) -> None:
+    """Compare what Resource does not understand with what bbq does not."""
+    (panel,) = [each for each in panels(BOARDS["bbq-jobs"]) if "Not understood" in each["targets"][0]["rawSql"]]
+    for expression in (
+        "gpu", "gpus", "gpus>=2", "gpu:a100", "gpu=a100", "cpus>=8", "memory>64G", "memory>64GiB", "wall>1d", "wall<=90m",
+        "used-cpu>1h", "used-memory<8G", "runs>1", "licence=x", "qos!=y", "feature:z", "foo>=1", "cpus", "cpus:8", "gpu>2",
+        "gpu9", "cpus>=8G", "memory>64X", "wall>1G", "memory>", "licence", "qos<3", ">=8", "CPUS>=8", "wall>x",
+    ):  # fmt: skip
+        answer = still.ask("bbq-jobs", resource=f"cpus>=1 {expression}").ask(panel["targets"][0])
+        assert isinstance(answer, Table)
+        try:
+            parse([expression])
+            assert answer.rows == [("\u00a0",)], expression
+        except WrongQuestion:
+            assert answer.rows[0][0].startswith(f"Not understood in Resource: {expression} - "), expression
 
 
 def _route(still: Running) -> None:

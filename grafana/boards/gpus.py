@@ -4,11 +4,11 @@ from grafana import variables
 from grafana.columns import mappings
 from grafana.layout import MOMENT, board_of
 from grafana.links import label, to
-from grafana.look import graph, number, ranking, renamed, step, table
+from grafana.look import days, graph, number, ranking, renamed, step, table
 from grafana.notices import of_history, of_prometheus
 from grafana.prometheus import HOLDING, MAP, OUT, SLICE, or_none, told, untold, what_it_is
 from grafana.queries import CLUSTER, Json, now, now_table, over_time, rows, series
-from grafana.sql import DAY, TOUCHED_DAYS, among, used
+from grafana.sql import NOON, TOUCHED_DAYS, among, used
 
 _C = f'{{{CLUSTER},model=~"$model"}}'
 _PAST = "History: in the time range"
@@ -182,6 +182,7 @@ def _has() -> Json:
         "Owners by GPUs that their jobs hold, of whichever model.",
         now(f"sort_desc({or_none(most, 'owner', '(nobody)', f'bbq_jobs{{{CLUSTER}}}')})", "{{owner}}"),
         empty="No queue has been read",
+        by="owner",
         leads=(
             "Their jobs with GPUs",
             to("jobs", owner=label("owner"), resource="gpu", state=("running", "suspended", "finishing"), when="any"),
@@ -196,6 +197,7 @@ def _waits() -> Json:
         "Owners by GPUs that their pending jobs ask for.",
         now(f"sort_desc({or_none(most, 'owner', '(nobody)', f'bbq_jobs{{{CLUSTER}}}')})", "{{owner}}"),
         empty="No queue has been read",
+        by="owner",
         leads=("Their pending jobs", to("jobs", owner=label("owner"), resource="gpu", state="pending", when="any")),
     )
 
@@ -237,6 +239,7 @@ def _owners() -> Json:
         over_time(f"{by_owner}) and on (owner) topk(10, {by_owner} @ end()))", "{{owner}}"),
         empty="Nobody had any",
         stacked=True,
+        named=True,
         leads=("This owner", to("owner", owner=label("owner"))),
     )
 
@@ -274,7 +277,7 @@ FROM used WHERE gpu_seconds > 0 ORDER BY gpu_seconds DESC, 1 LIMIT 100"""
 
 
 def _days() -> Json:
-    return graph(
+    return days(
         "GPU hours day by day",
         "Days of UTC, each as a whole, of what has ended: the ten owners with the most, and everybody else as (other).",
         series(
@@ -283,12 +286,11 @@ def _days() -> Json:
   WHERE {TOUCHED_DAYS} AND {among("cluster")} AND gpu_seconds > 0
   GROUP BY 1, 2
 ), first AS (SELECT owner FROM daily GROUP BY 1 ORDER BY sum(hours) DESC, 1 LIMIT 10)
-SELECT {DAY} AS time, CASE WHEN owner IN (SELECT owner FROM first) THEN owner ELSE '(other)' END AS owner,
+SELECT {NOON} AS time, CASE WHEN owner IN (SELECT owner FROM first) THEN owner ELSE '(other)' END AS owner,
   sum(hours) AS "Value"
 FROM daily GROUP BY 1, 2 ORDER BY 1, CASE WHEN owner IN (SELECT owner FROM first) THEN owner ELSE '(other)' END"""
         ),
         empty="Nobody's jobs with GPUs have ended in these days",
-        stacked=True,
-        bars=True,
         words=("(other)",),
+        named=True,
     )

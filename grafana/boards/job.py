@@ -6,7 +6,7 @@ from grafana.layout import board_of
 from grafana.links import LIFE, field, life, to
 from grafana.look import facts, table, timeline
 from grafana.queries import Json, rows
-from grafana.sql import CPU_EFFICIENCY
+from grafana.sql import CPU_EFFICIENCY, FROM
 
 _JOB = """WITH asked AS (
   SELECT coalesce(nullif(translate('$job', '~!', '#+'), ''), (
@@ -114,7 +114,9 @@ SELECT moment AS time,
 FROM moments CROSS JOIN job
   LEFT JOIN mine ON mine.started_at <= moment AND (mine.ended_at IS NULL OR mine.ended_at > moment)
 WHERE moment IS NOT NULL AND moment >= submitted_at
-ORDER BY moment"""
+UNION ALL
+SELECT {FROM}, 'There is no such job', NULL, NULL WHERE NOT EXISTS (SELECT FROM job)
+ORDER BY time"""
         ),
         empty="There is no such job",
     )

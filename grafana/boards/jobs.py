@@ -3,7 +3,8 @@
 from grafana import variables
 from grafana.layout import board_of
 from grafana.links import LIFE, life
-from grafana.look import table, words
+from grafana.look import BLANK, remark, table, words
+from grafana.notices import of_history
 from grafana.queries import Json, rows
 from grafana.sql import FROM, NONE, NOW_OR_TO, TO, among, open_at, open_between
 from history.words import OUTCOMES, STATES
@@ -55,7 +56,20 @@ def board() -> Json:
             (None, 2, ((words(HELP), 24),)),
             (None, 22, ((_found(), 24),)),
         ],
+        first=((of_history(), 12), (_misread(), 12)),
     )  # fmt: skip
+
+
+def _misread() -> Json:
+    """Tell which part of Resource means nothing, for which no job is found."""
+    return remark(
+        rows(
+            f"""{_WANTED}
+SELECT coalesce('Not understood in Resource: ' || string_agg(each, ' ')
+  || ' - write for example gpu, gpus>=2, gpu:a100, memory>64G or wall>1d', '{BLANK}') AS said
+FROM wanted WHERE NOT coalesce({_UNDERSTOOD}, false)"""
+        )
+    )
 
 
 def _found() -> Json:
@@ -93,16 +107,25 @@ _UNITS = """CASE upper(unit) WHEN '' THEN 1
 """What a unit stands for: m is a minute of a time, and a mebibyte of a size."""
 
 _WANTED = f"""WITH parsed AS (
-  SELECT said[1] AS name, said[2] AS sign, said[3] AS text,
+  SELECT each, said[1] AS name, said[2] AS sign, said[3] AS text,
     regexp_match(said[3], '^([0-9]+(?:[.][0-9]+)?) *([A-Za-z]*)$') AS number
   FROM regexp_split_to_table(trim('$resource'), '\\s+') AS each,
     regexp_match(each, '^([a-z-]+)(<=|>=|!=|=|<|>|:)?(.*)$') AS said
   WHERE each <> ''
 ), wanted AS MATERIALIZED (
-  SELECT name, sign, text, amount * {_UNITS} AS value
-  FROM (SELECT name, sign, text, number[1]::float8 AS amount,
+  SELECT each, name, sign, text, upper(unit) AS unit, amount * {_UNITS} AS value
+  FROM (SELECT each, name, sign, text, number[1]::float8 AS amount,
           regexp_replace(number[2], '(?i)(?<=[KMGTP])I?B$', '') AS unit FROM parsed) AS amounts
 )"""
+
+_UNDERSTOOD = """CASE WHEN name IN ('gpu', 'gpus') AND sign IS NULL THEN text = ''
+  WHEN name = 'gpu' THEN sign IN (':', '=') AND text <> ''
+  WHEN name IN ('licence', 'license', 'feature', 'qos', 'reservation') THEN sign IN ('=', '!=', ':') AND text <> ''
+  WHEN name IN ('cpus', 'gpus', 'runs') THEN sign <> ':' AND value IS NOT NULL AND unit = ''
+  WHEN name IN ('memory', 'used-memory') THEN sign <> ':' AND value IS NOT NULL AND unit IN ('', 'K', 'M', 'G', 'T', 'P')
+  WHEN name IN ('wall', 'used-cpu') THEN sign <> ':' AND value IS NOT NULL AND unit IN ('', 'S', 'M', 'MIN', 'H', 'D', 'W')
+  END"""
+"""What `bbq search --resource` takes too."""
 
 _MEASURED = """CASE wanted.name WHEN 'cpus' THEN requested_cpus WHEN 'memory' THEN requested_memory_bytes
       WHEN 'gpus' THEN requested_gpus WHEN 'gpu' THEN requested_gpus WHEN 'wall' THEN requested_wall_seconds

@@ -181,6 +181,7 @@ def _who_has() -> Json:
         "Owners by the CPUs that their jobs hold, at the end of the time range.",
         now(f"sort_desc({or_none(most, 'owner', '(nobody)', f'bbq_jobs{_C}')})", "{{owner}}"),
         empty="No queue has been read",
+        by="owner",
         leads=("This owner", to("owner", owner=label("owner"))),
     )
 
@@ -192,6 +193,7 @@ def _who_waits() -> Json:
         "Owners by their pending jobs.",
         now(f"sort_desc({or_none(most, 'owner', '(nobody)', f'bbq_jobs{_C}')})", "{{owner}}"),
         empty="No queue has been read",
+        by="owner",
         leads=("Their pending jobs", to("jobs", owner=label("owner"), state="pending", when="any")),
     )
 
@@ -203,6 +205,7 @@ def _why() -> Json:
         "Pending jobs by what they wait for, as their scheduler says.",
         now(f"sort_desc({or_none(reasons, 'reason', '(no job waits)', f'bbq_jobs{_C}')})", "{{reason}}"),
         empty="No queue has been read",
+        by="reason",
         leads=("By queue", to("queues")),
     )
 

@@ -4,10 +4,10 @@ from grafana import variables
 from grafana.columns import HIDDEN, leads
 from grafana.layout import MOMENT, board_of
 from grafana.links import LIFE, field, label, life, to
-from grafana.look import facts, graph, number, table
+from grafana.look import days, facts, graph, number, table
 from grafana.prometheus import HOLDING, STATES, in_state
 from grafana.queries import CLUSTER, Json, now, over_time, rows, series
-from grafana.sql import COUNTED, DAY, FROM, LATELY, NO_FAILURE, NOW_OR_TO, TOUCHED_DAYS, among, used
+from grafana.sql import COUNTED, FROM, LATELY, NO_FAILURE, NOON, NOW_OR_TO, TOUCHED_DAYS, among, used
 from history.words import FAILURES
 
 _OWNER = 'owner="$owner"'
@@ -135,18 +135,16 @@ FROM used"""
 
 
 def _days() -> Json:
-    return graph(
+    return days(
         "CPU hours day by day",
         "Days of UTC, each as a whole, by how the jobs ended.",
         series(
-            f"""SELECT {DAY} AS time, coalesce(nullif(outcome, ''), 'not told yet') AS outcome,
+            f"""SELECT {NOON} AS time, coalesce(nullif(outcome, ''), 'not told yet') AS outcome,
   sum(cpu_seconds) / 3600.0 AS "Value"
 FROM usage_daily WHERE {TOUCHED_DAYS} AND {_MINE}
 GROUP BY 1, 2 ORDER BY 1, 2"""
         ),
         empty="Nothing has ended in these days",
-        stacked=True,
-        bars=True,
         words=("completed", "failed", "cancelled", "timeout", "out_of_memory", "node_fail", "preempted", "unknown"),
     )
 

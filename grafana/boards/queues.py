@@ -131,6 +131,7 @@ def _owners() -> Json:
         over_time(f"{by_owner}) and on (owner) topk(10, {by_owner} @ end()))", "{{owner}}"),
         empty="Nothing ran in this time",
         stacked=True,
+        named=True,
         leads=("This owner", to("owner", owner=label("owner"))),
     )
 

@@ -4,10 +4,10 @@ from grafana import variables
 from grafana.columns import HIDDEN, leads
 from grafana.layout import board_of
 from grafana.links import field, label, to
-from grafana.look import graph, ranking, table
+from grafana.look import days, graph, ranking, table
 from grafana.prometheus import STATES, or_none
 from grafana.queries import CLUSTER, Json, now, over_time, rows, series
-from grafana.sql import DAY, NO_FAILURE, NONE, TOUCHED_DAYS, among, used
+from grafana.sql import NO_FAILURE, NONE, NOON, TOUCHED_DAYS, among, used
 from history.words import FAILURES
 
 _OTHER = '"(other)", "owner", "[(]other[)]"'
@@ -74,6 +74,7 @@ def _most() -> Json:
         "Of the jobs in the queues, in the chosen states, at the end of the time range. Owners beyond limits.owners are (other).",
         now(f"sort_desc({or_none(most, 'name', '(nobody)', f'bbq_jobs{{{CLUSTER}}}')})", "{{name}}"),
         empty="No queue has been read",
+        by="name",
         leads=_THING,
     )
 
@@ -88,6 +89,7 @@ def _lately() -> Json:
         ),
         empty="Nothing was in these states",
         stacked=True,
+        named=True,
         leads=_THING,
     )
 
@@ -128,14 +130,13 @@ def _longest() -> Json:
 FROM used WHERE $by > 0 ORDER BY 2 DESC, 1 LIMIT 15"""
         ),
         empty="Nothing was used in this time",
-        rows=True,
         leads=("Jobs of the one that is clicked", to("jobs", **{"$thing": field("name")}, when="ended")),
     )
 
 
 def _days() -> Json:
     measure = "CASE WHEN '$by' IN ('jobs', 'failed') THEN sum(measure) ELSE sum(measure) / 3600.0 END"
-    return graph(
+    return days(
         "Day by day",
         "Days of UTC, each as a whole, what has ended: the ten with the most, and everybody else as (other).",
         series(
@@ -145,13 +146,12 @@ def _days() -> Json:
   FROM usage_daily WHERE {TOUCHED_DAYS} AND {_WHERE}
   GROUP BY 1, 2
 ), first AS (SELECT name FROM daily GROUP BY 1 ORDER BY sum(measure) DESC NULLS LAST, 1 LIMIT 10)
-SELECT {DAY} AS time,
+SELECT {NOON} AS time,
   CASE WHEN name IN (SELECT name FROM first) THEN coalesce(nullif(name, ''), '{NONE}') ELSE '(other)' END AS name,
   {measure} AS "Value"
 FROM daily GROUP BY 1, 2 ORDER BY 1, 2"""
         ),
         empty="Nothing has ended in these days",
-        stacked=True,
-        bars=True,
         words=("(other)",),
+        named=True,
     )

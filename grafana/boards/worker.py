@@ -3,10 +3,10 @@
 from grafana import variables
 from grafana.layout import MOMENT, board_of
 from grafana.links import LIFE, label, life, to
-from grafana.look import graph, number, step, table, timeline
+from grafana.look import days, graph, number, step, table, timeline
 from grafana.prometheus import MAP, STATES, what_it_is
 from grafana.queries import CLUSTER, Json, now, now_table, over_time, rows, series
-from grafana.sql import CPU_EFFICIENCY, DAY, FROM, LATELY, LENT, NOW_OR_TO, TO, TOUCHED_DAYS, among, open_between
+from grafana.sql import CPU_EFFICIENCY, FROM, LATELY, LENT, NOON, NOW_OR_TO, TO, TOUCHED_DAYS, among, open_between
 
 _WORKER = 'worker="$worker"'
 _C = f"{{{CLUSTER},{_WORKER}}}"
@@ -192,6 +192,7 @@ ORDER BY place, owner"""
         ),
         empty="Nobody was on it in this time",
         stacked=True,
+        named=True,
         leads=("This owner", to("owner", owner=label("owner"))),
     )
 
@@ -236,7 +237,7 @@ SELECT moment AS time, json_object_agg(run, owner)::text AS runs FROM (
             step("extractFields", source="runs", format="json", replace=False),
             step("organize", excludeByName={"runs": True}, renameByName={}, indexByName={}),
         ),
-        coloured=False,
+        named=True,
     )
 
 
@@ -265,20 +266,26 @@ ORDER BY run_workers.started_at DESC, run_workers.native_id DESC LIMIT 500"""
 
 
 def _outcomes() -> Json:
-    return graph(
+    return days(
         "How runs ended on it, day by day",
         "Days of UTC, each as a whole; accounting has not told yet of those without an outcome.",
         series(
-            f"""SELECT {DAY} AS time, coalesce(nullif(outcome, ''), 'not told yet') AS outcome,
+            f"""SELECT {NOON} AS time, coalesce(nullif(outcome, ''), 'not told yet') AS outcome,
   sum(runs) AS "Value"
 FROM workers_daily WHERE {TOUCHED_DAYS} AND {among("cluster")} AND worker = '$worker'
 GROUP BY 1, 2 ORDER BY 1, 2"""
         ),
         empty="No run ended on it in these days",
-        stacked=True,
-        bars=True,
         words=("completed", "failed", "cancelled", "timeout", "out_of_memory", "node_fail", "preempted", "unknown"),
     )
+
+
+_WORSE = ("maintenance", "powered_down", "down", "not_responding", "unknown", "draining", "reserved", "powering_up")
+"""What a worker is called that is up and something else as well, the first: a draining one is not just up."""
+_STATE = (
+    f"coalesce((ARRAY(SELECT word FROM unnest(ARRAY[{', '.join(map(repr, _WORSE))}]) WITH ORDINALITY AS known (word, place)"
+    " WHERE word = ANY (string_to_array(flags || ',' || state, ',')) ORDER BY place))[1], state)"
+)
 
 
 def _states() -> Json:
@@ -287,7 +294,7 @@ def _states() -> Json:
         "Periods in which nothing of it changed, the newest first: state, flags, reason, and what it had.",
         rows(
             f"""SELECT cluster, date_trunc('second', started_at) AS "from then",
-  date_trunc('second', ended_at) AS "until then", state, nullif(flags, '') AS flags, reason,
+  date_trunc('second', ended_at) AS "until then", {_STATE} AS state, nullif(flags, '') AS flags, reason,
   cpus AS "CPUs", memory_bytes AS memory, native_state AS "scheduler's word"
 FROM worker_states
 WHERE {among("cluster")} AND worker = '$worker' AND started_at < {NOW_OR_TO}
