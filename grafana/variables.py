@@ -45,11 +45,6 @@ def clusters_of_history() -> Json:
     return _several("cluster", "Cluster", "Which clusters.", asked, every=ALL_OF_PROMETHEUS)
 
 
-def one_cluster_of_history() -> Json:
-    """Choose one cluster, of the history."""
-    return _one("cluster", "Cluster", "Which cluster.", _of_history("SELECT cluster FROM clusters ORDER BY 1"))
-
-
 def several_of_prometheus(name: str, label: str, about: str, query: str) -> Json:
     """Choose some values of a label, all when nothing is chosen."""
     return _several(name, label, about, _of_prometheus(query), every=ALL_OF_PROMETHEUS)

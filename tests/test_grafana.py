@@ -474,6 +474,38 @@ def test_sql_is_of_the_documented_tables_and_only_reads() -> None:
                         assert f"`{table}`" in readme, (uid, panel["title"], table)
 
 
+BIG = {"jobs", "runs", "run_workers", "job_pauses"}
+
+
+def _parts(sql: str) -> list[str]:
+    """Give the common table expressions of a query, and last what is selected of them."""
+    parts, begin, depth = [], 0, 0
+    for place, character in enumerate(sql):
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        if depth == 0 and character == ")" and re.match(r"\)(?:,\s+\w+ AS|\s+SELECT)", sql[place:]):
+            parts.append(sql[begin : place + 1])
+            begin = place + 1
+    return [*parts, sql[begin:]]
+
+
+def test_a_job_is_asked_for_as_citus_can() -> None:
+    """Citus joins no big table with one of the coordinator, and nothing of a CTE with a subquery for each row."""
+    seen = 0
+    for uid in ("bbq-job", "bbq-jobs"):
+        for panel in panels(BOARDS[uid]):
+            for part in _parts(panel["targets"][0]["rawSql"]):
+                # what is asked once for all rows
+                part = re.sub(r"ARRAY\(SELECT [^()]*\)|\(SELECT [\w, ]+ FROM (?!jobs\b)\w+\)", "", part)
+                used = set(re.findall(r"(?:FROM|JOIN) ([a-z_]+)\b(?!\()", part.replace("extract(epoch FROM", "")))
+                if not used & BIG:
+                    continue
+                seen += 1
+                assert used <= BIG | {"found", "shown"}, (panel["title"], used, part)
+                if used & {"found", "shown"}:
+                    assert "USING (native_id, submitted_at, cluster)" in part and part.count("SELECT") == 1
+    assert seen > 20
+
+
 def test_provisioning_names_what_the_boards_ask_for() -> None:
     folder = ROOT / "grafana" / "provisioning"
     sources = yaml.safe_load((folder / "datasources" / "bbq.yaml").read_text())["datasources"]

@@ -6,27 +6,36 @@ from grafana.layout import board_of
 from grafana.links import LIFE, field, life, to
 from grafana.look import facts, table, timeline
 from grafana.queries import Json, rows
-from grafana.sql import CPU_EFFICIENCY, FROM
+from grafana.sql import CPU_EFFICIENCY, FROM, among
 
-_JOB = """WITH asked AS (
+_HERE = among("cluster")
+_JOB = f"""WITH asked AS MATERIALIZED (
   SELECT coalesce(nullif(translate('$job', '~!', '#+'), ''), (
-    SELECT native_id FROM jobs WHERE cluster = '$cluster' AND ended_at <= now() AND run_count > 0
+    SELECT native_id FROM jobs WHERE {_HERE} AND ended_at <= now() AND run_count > 0
     ORDER BY ended_at DESC LIMIT 1)) AS id
+), ids AS MATERIALIZED (
+  SELECT id FROM asked UNION ALL SELECT id || '.0' FROM asked
+  UNION ALL SELECT queue || '#' || id FROM asked CROSS JOIN queues WHERE {_HERE}
+  UNION ALL SELECT queue || '#' || id || '.0' FROM asked CROSS JOIN queues WHERE {_HERE}
 ), job AS MATERIALIZED (
   SELECT native_id, submitted_at, cluster, owner, account, vo, queue, name, state, native_state, outcome, reason, waiting,
     eligible_at, first_started_at, ended_at, exit_code, exit_signal, requested_cpus, requested_gpus,
     requested_memory_bytes, used_memory_bytes, requested_wall_seconds, used_cpu_seconds, array_parent, het_parent,
     dag_parent, routed_from, routed_to, accounted, seen_at, details
-  FROM asked JOIN jobs ON cluster = '$cluster' AND native_id = ANY (
-    ARRAY[id, id || '.0'] || ARRAY(SELECT queue || '#' || id FROM queues WHERE cluster = '$cluster')
-    || ARRAY(SELECT queue || '#' || id || '.0' FROM queues WHERE cluster = '$cluster'))
-  WHERE '$submitted' = '' OR extract(epoch FROM submitted_at)::bigint::text = '$submitted'
+  FROM jobs WHERE {_HERE} AND native_id = ANY (ARRAY(SELECT id FROM ids))
+    AND ('$submitted' = '' OR extract(epoch FROM submitted_at)::bigint::text = '$submitted')
   ORDER BY submitted_at DESC LIMIT 1
 )"""
+"""The job, looked for by itself: Citus joins no big table with one that is not spread like it."""
 _MINE = "(native_id, submitted_at, cluster) = (SELECT native_id, submitted_at, cluster FROM job)"
 
 
-_THERE = f"FROM run_workers WHERE {_MINE} AND run_workers.number = runs.number"
+_PLACES = f"""places AS MATERIALIZED (
+  SELECT number, string_agg(worker, ', ' ORDER BY worker) AS workers, min(worker) AS worker,
+    nullif(count(*) - 1, 0) AS "and more"
+  FROM run_workers WHERE {_MINE} GROUP BY number
+)"""
+"""Where each of its runs was. What is of several tables is put together only when each has been read."""
 
 
 def board() -> Json:
@@ -37,7 +46,7 @@ def board() -> Json:
         "One job, from its submission to its end.",
         [
             variables.history(),
-            variables.one_cluster_of_history(),
+            variables.clusters_of_history(),
             variables.text("job", "Job", "Its id; the job that ended last when nothing is written."),
             variables.text("submitted", "Submitted", "When it was submitted, in epoch seconds: ids are given again. The newest when nothing is written."),
         ],
@@ -95,11 +104,11 @@ def _life() -> Json:
         "Its life",
         "What it was at each moment of the time range, and where. A job that has ended is nothing any more.",
         rows(
-            f"""{_JOB}, mine AS (
+            f"""{_JOB}, mine AS MATERIALIZED (
   SELECT number, started_at, ended_at FROM runs WHERE {_MINE}
-), paused AS (
+), paused AS MATERIALIZED (
   SELECT kind, started_at, ended_at FROM job_pauses WHERE {_MINE}
-), moments AS (
+), {_PLACES}, moments AS MATERIALIZED (
   SELECT submitted_at AS moment FROM job UNION SELECT ended_at FROM job
   UNION SELECT started_at FROM mine UNION SELECT ended_at FROM mine
   UNION SELECT started_at FROM paused UNION SELECT ended_at FROM paused
@@ -108,11 +117,10 @@ SELECT moment AS time,
   CASE WHEN moment >= job.ended_at THEN NULL
     WHEN mine.number IS NOT NULL THEN CASE WHEN EXISTS ({_paused("suspended")}) THEN 'suspended' ELSE 'running' END
     WHEN EXISTS ({_paused("held")}) THEN 'held' ELSE 'pending' END AS state,
-  (SELECT string_agg(worker, ', ' ORDER BY worker) FROM run_workers
-   WHERE {_MINE} AND run_workers.number = mine.number) AS worker,
-  'run ' || mine.number AS run
+  places.workers AS worker, 'run ' || mine.number AS run
 FROM moments CROSS JOIN job
   LEFT JOIN mine ON mine.started_at <= moment AND (mine.ended_at IS NULL OR mine.ended_at > moment)
+  LEFT JOIN places ON places.number = mine.number
 WHERE moment IS NOT NULL AND moment >= submitted_at
 UNION ALL
 SELECT {FROM}, 'There is no such job', NULL, NULL WHERE NOT EXISTS (SELECT FROM job)
@@ -134,14 +142,17 @@ def _runs() -> Json:
         "Its runs",
         "Each start of it: a requeue, a preemption or a failed worker gives another.",
         rows(
-            f"""{_JOB}
+            f"""{_JOB}, {_PLACES}, mine AS MATERIALIZED (
+  SELECT number, started_at, ended_at, outcome, exit_code, exit_signal, cpus, gpus, memory_bytes, used_memory_bytes,
+    {CPU_EFFICIENCY} AS cpu_efficiency
+  FROM runs WHERE {_MINE}
+)
 SELECT number AS run, started_at AS started, ended_at AS ended,
   extract(epoch FROM coalesce(ended_at, now()) - started_at)::float8 AS ran, outcome, exit_code AS "exit code",
   exit_signal AS "signal", cpus AS "CPUs", gpus AS "GPUs", memory_bytes AS memory, used_memory_bytes AS "peak memory",
   used_memory_bytes / nullif(memory_bytes::float8, 0) AS "memory efficiency",
-  {CPU_EFFICIENCY} AS "CPU efficiency",
-  (SELECT min(worker) {_THERE}) AS worker, (SELECT nullif(greatest(count(*) - 1, 0), 0) {_THERE}) AS "and more"
-FROM runs WHERE {_MINE}
+  cpu_efficiency AS "CPU efficiency", worker, "and more"
+FROM mine LEFT JOIN places USING (number)
 ORDER BY number"""
         ),
         empty="It has not started",
@@ -149,7 +160,7 @@ ORDER BY number"""
             "run", "started", "ended", "ran", "outcome", "exit code", "signal", "CPUs", "GPUs", "memory", "peak memory",
             "memory efficiency", "CPU efficiency", "worker", "and more",
         ),
-        more={"worker": {"links": [link("This worker", to("worker", clusters="${cluster:percentencode}", worker=field("worker")))]}},
+        more={"worker": {"links": [link("This worker", to("worker", worker=field("worker")))]}},
     )  # fmt: skip
 
 
@@ -208,24 +219,36 @@ FROM job_pauses WHERE {_MINE} ORDER BY started_at"""
     )
 
 
+def _its(column: str) -> str:
+    return f"(SELECT {column} FROM job)"
+
+
+def _part_of(parent: str) -> str:
+    """Give the condition that a job has the same parent, which its id begins with."""
+    its = _its(parent)
+    return f"{parent} = {its} AND native_id > {its} AND native_id < {its} || '`'"
+
+
 def _kin() -> Json:
     return table(
         "Related jobs",
         "Other tasks of its array, components of it, its DAG, and jobs that it was routed from or to: at most 200.",
         rows(
-            f"""{_JOB}
-SELECT jobs.cluster, jobs.native_id AS job,
-  CASE WHEN jobs.array_parent = job.array_parent THEN 'task of the same array'
-    WHEN jobs.het_parent = job.het_parent THEN 'component of the same job'
-    WHEN jobs.native_id = job.dag_parent THEN 'its DAG' ELSE 'routed from or to' END AS kin,
-  jobs.state, jobs.outcome, {life("jobs")}
-FROM job JOIN jobs ON jobs.cluster = job.cluster AND jobs.native_id <> job.native_id AND (
-  jobs.array_parent = job.array_parent AND jobs.native_id > job.array_parent AND jobs.native_id < job.array_parent || '`'
-  OR jobs.het_parent = job.het_parent AND jobs.native_id > job.het_parent AND jobs.native_id < job.het_parent || '`'
-  OR jobs.native_id IN (job.dag_parent, job.routed_from, job.routed_to)
-  OR jobs.native_id = ANY (ARRAY(SELECT queue || '#' || job.routed_from FROM queues WHERE cluster = '$cluster')
-    || ARRAY(SELECT queue || '#' || job.routed_to FROM queues WHERE cluster = '$cluster')))
-ORDER BY jobs.submitted_at DESC, jobs.native_id LIMIT 200"""
+            f"""{_JOB}, kin AS MATERIALIZED (
+  SELECT dag_parent AS id FROM job UNION ALL SELECT routed_from FROM job UNION ALL SELECT routed_to FROM job
+  UNION ALL SELECT queues.queue || '#' || routed_from FROM job JOIN queues USING (cluster)
+  UNION ALL SELECT queues.queue || '#' || routed_to FROM job JOIN queues USING (cluster)
+)
+SELECT cluster, native_id AS job,
+  CASE WHEN array_parent = {_its("array_parent")} THEN 'task of the same array'
+    WHEN het_parent = {_its("het_parent")} THEN 'component of the same job'
+    WHEN native_id = {_its("dag_parent")} THEN 'its DAG' ELSE 'routed from or to' END AS kin,
+  state, outcome, {life()}
+FROM jobs WHERE cluster = {_its("cluster")} AND native_id <> {_its("native_id")} AND (
+  {_part_of("array_parent")}
+  OR {_part_of("het_parent")}
+  OR native_id = ANY (ARRAY(SELECT id FROM kin WHERE id IS NOT NULL)))
+ORDER BY submitted_at DESC, native_id LIMIT 200"""
         ),
         empty="None",
         columns=("cluster", "job", "kin", "state", "outcome", *LIFE),

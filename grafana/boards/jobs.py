@@ -1,5 +1,7 @@
 """Job search: every filter of `bbq search` as a variable, and the jobs, each a click away."""
 
+from collections.abc import Mapping
+
 from grafana import variables
 from grafana.layout import board_of
 from grafana.links import LIFE, life
@@ -76,8 +78,8 @@ def _found() -> Json:
     return table(
         "Which jobs?",
         "The newest 500 by submission that fit all of the choices above.",
-        rows(f"{_WANTED}\nSELECT {_COLUMNS}\nFROM (\n{_KEYS}\n) AS found JOIN jobs USING (native_id, submitted_at, cluster)\n"
-             "ORDER BY submitted_at DESC, native_id DESC LIMIT 500"),
+        rows(f"{_ASKED}, found AS MATERIALIZED (\n{_KEYS}\n), {_SHOWN}\nSELECT {_COLUMNS}\n"
+             f"FROM shown LEFT JOIN places USING ({_KEY})\nORDER BY submitted_at DESC, native_id DESC"),
         filters=True,
         empty="No job fits all of this",
         columns=(
@@ -87,16 +89,21 @@ def _found() -> Json:
     )  # fmt: skip
 
 
-_THERE = """FROM run_workers AS there
-   WHERE there.native_id = jobs.native_id AND there.submitted_at = jobs.submitted_at AND there.cluster = jobs.cluster
-     AND there.number = jobs.run_count"""
-"""The workers of a job's newest run: the first is named, and how many more there are."""
+_KEY = "native_id, submitted_at, cluster"
+_SHOWN = f"""shown AS MATERIALIZED (
+  SELECT {_KEY}, owner, account, vo, queue, name, state, outcome, reason, first_started_at, ended_at, run_count,
+    requested_cpus, requested_gpus, requested_memory_bytes, used_memory_bytes, exit_code, exit_signal
+  FROM found JOIN jobs USING ({_KEY}) ORDER BY submitted_at DESC, native_id DESC LIMIT 500
+), places AS MATERIALIZED (
+  SELECT {_KEY}, min(worker) AS worker, nullif(count(*) - 1, 0) AS "and more"
+  FROM shown JOIN run_workers USING ({_KEY}) WHERE run_workers.number = shown.run_count GROUP BY {_KEY}
+)"""
+"""What is shown of the jobs that are found, and the workers of the newest run: the first, and how many more there are."""
 
 _COLUMNS = f"""cluster, native_id AS job, owner, queue, state, outcome, submitted_at AS submitted,
   extract(epoch FROM first_started_at - submitted_at)::bigint AS waited,
   requested_cpus AS "CPUs", requested_gpus AS "GPUs", requested_memory_bytes AS memory, used_memory_bytes AS "peak memory",
-  exit_code AS "exit code", exit_signal AS "signal",
-  (SELECT min(there.worker) {_THERE}) AS worker, (SELECT nullif(greatest(count(*) - 1, 0), 0) {_THERE}) AS "and more",
+  exit_code AS "exit code", exit_signal AS "signal", worker, "and more",
   first_started_at AS started, ended_at AS ended, name, account, vo, reason,
   {life()}"""
 
@@ -127,22 +134,51 @@ _UNDERSTOOD = """CASE WHEN name IN ('gpu', 'gpus') AND sign IS NULL THEN text = 
   END"""
 """What `bbq search --resource` takes too."""
 
-_MEASURED = """CASE wanted.name WHEN 'cpus' THEN requested_cpus WHEN 'memory' THEN requested_memory_bytes
-      WHEN 'gpus' THEN requested_gpus WHEN 'gpu' THEN requested_gpus WHEN 'wall' THEN requested_wall_seconds
-      WHEN 'used-cpu' THEN used_cpu_seconds WHEN 'used-memory' THEN used_memory_bytes WHEN 'runs' THEN run_count END"""
+_ASKED = f"""{_WANTED}, asked AS MATERIALIZED (
+  SELECT string_agg(CASE WHEN NOT coalesce({_UNDERSTOOD}, false) THEN '1 == 2'
+      WHEN name IN ('gpu', 'gpus') AND sign IS NULL THEN '$.gpus > 0'
+      WHEN value IS NOT NULL AND name IN ({{MEASURES}})
+        THEN '$."' || name || '" ' || CASE sign WHEN '=' THEN '==' ELSE sign END || ' ' || value::numeric::text
+      END, ' && ') AS measures,
+    string_agg(CASE WHEN NOT coalesce({_UNDERSTOOD}, false) THEN NULL
+      WHEN name = 'gpu' AND sign IS NOT NULL THEN '$.gpus > 0 && exists($.models.keyvalue() ? (@.key == ' || to_json(lower(text)) || '))'
+      WHEN name IN ({{WORDS}}) THEN CASE sign WHEN '!=' THEN '!' ELSE '' END
+        || 'exists($.' || replace(name, 'license', 'licence') || '[*] ? (@ == ' || to_json(lower(text)) || '))'
+      END, ' && ') AS words
+  FROM wanted
+)"""
+"""Resource as JSON paths, of what a job has as numbers and of words: Citus refuses to look for each part in each job."""
 
-_FITS = """NOT EXISTS (SELECT FROM wanted WHERE NOT coalesce(CASE
-    WHEN name IN ('gpu', 'gpus') AND sign IS NULL THEN requested_gpus > 0
-    WHEN name = 'gpu' THEN requested_gpus > 0
-      AND EXISTS (SELECT FROM jsonb_object_keys(CASE jsonb_typeof(details -> 'gpu_models') WHEN 'object' THEN details -> 'gpu_models' ELSE '{}' END) AS model
-                  WHERE lower(model) = lower(text))
-    WHEN name IN ('licence', 'license', 'feature', 'qos', 'reservation') THEN (sign = '!=') <> coalesce(
-      lower(text) = ANY (regexp_split_to_array(lower(details ->> CASE name WHEN 'qos' THEN 'qos' WHEN 'reservation'
-        THEN 'reservation' WHEN 'feature' THEN 'features' ELSE 'licences' END), '[,:&|@]')), false)
-    ELSE CASE sign WHEN '<' THEN measured < value WHEN '<=' THEN measured <= value WHEN '>' THEN measured > value
-      WHEN '>=' THEN measured >= value WHEN '=' THEN measured = value WHEN '!=' THEN measured <> value END END, false))"""
+_MEASURES = {
+    "cpus": "requested_cpus", "memory": "requested_memory_bytes", "gpus": "requested_gpus", "wall": "requested_wall_seconds",
+    "used-cpu": "used_cpu_seconds", "used-memory": "used_memory_bytes", "runs": "run_count",
+}  # fmt: skip
+_WORDS = {"licence": "licences", "feature": "features", "qos": "qos", "reservation": "reservation"}
+_ASKED = _ASKED.format(
+    MEASURES=", ".join(f"'{each}'" for each in _MEASURES), WORDS=", ".join(f"'{each}'" for each in (*_WORDS, "license"))
+)
 
-_FITS = _FITS.replace("measured", f"({_MEASURED})")
+
+def _has(path: str, values: Mapping[str, str]) -> str:
+    """Give the condition that a path is not asked for, or is true of these values; what is not known is left out."""
+    pairs = ", ".join(f"'{name}', {value}" for name, value in values.items())
+    return (
+        f"((SELECT {path} FROM asked) IS NULL OR coalesce(jsonb_path_match(\n    jsonb_strip_nulls(jsonb_build_object({pairs})),"
+        f" (SELECT {path} FROM asked)::jsonpath, '{{}}', true), false))"
+    )
+
+
+_FITS = "\n  AND ".join((
+    _has("measures", {name: f"jobs.{column}" for name, column in _MEASURES.items()}),
+    _has("words", {
+        "gpus": "jobs.requested_gpus",
+        "models": "lower((jobs.details -> 'gpu_models')::text)::jsonb",
+        **{
+            name: f"to_jsonb(regexp_split_to_array(lower(jobs.details ->> '{key}'), '[,:&|@]'))"
+            for name, key in _WORDS.items()
+        },
+    }),
+))  # fmt: skip
 
 
 def _like(column: str, variable: str) -> str:
@@ -198,13 +234,10 @@ def _among_jobs(which: str) -> str:
 
 def _among_runs(which: str, table: str, conditions: str) -> str:
     """Give the newest jobs that fit and have a run that does, looking at runs first: those of a time are few."""
-    key = "native_id, submitted_at, cluster"
-    same = " AND ".join(f"jobs.{name} = ran.{name}" for name in key.split(", "))
-    return f"""(SELECT {key} FROM (
-  SELECT DISTINCT {key} FROM {table} WHERE {which} AND {conditions}
+    same = " AND ".join(f"jobs.{name} = {table}.{name}" for name in _KEY.split(", "))
+    return f"""(SELECT DISTINCT {_KEY} FROM {table} WHERE {which} AND {conditions}
   AND {_JOB}
-  ORDER BY submitted_at DESC, native_id DESC OFFSET 0) AS ran
-WHERE (SELECT count(*) FROM jobs WHERE {same}
+  AND (SELECT count(*) FROM jobs WHERE {same}
   AND {_FILTERS}) > 0
 {_NEWEST} 500)"""
 
