@@ -66,15 +66,18 @@ WIDTHS: Mapping[str, int] = {
     **dict.fromkeys(("CPU hours", "GPU hours", "wall hours"), 125),
     **dict.fromkeys(("free", "unusable", "used", "of", "not told", "workers"), 90),
     "CPUs": 95, "GPUs": 85, "owners": 75, "times": 80, "workers out": 110, "failed polls": 110,
-    "calls since start": 150,
+    "calls since start": 150, "runs": 80,
     "memory efficiency": 160, "CPU efficiency": 130, "failed share": 110, "CPUs in use": 110, "GPUs in use": 110,
     "exit code": 110, "signal": 75, "run": 75, "and more": 90, "state": 115, "outcome": 140, "severity": 80, "is": 135,
     "read": 75,
 }  # fmt: skip
 """Columns that are as wide as the longest value they can have: numbers, moments, and words of which all are known."""
+WITH_BUTTONS: Mapping[str, int] = {"CPU efficiency": 145, "peak memory": 135, "signal": 85, "and more": 110}
+"""The same where the heading is the longest, and has the button of a filter beside it."""
 LEAST: Mapping[str, int] = {
-    "cluster": 80, "job": 270, "id": 265, "owner": 110, "account": 130, "vo": 80, "queue": 150, "worker": 150,
-    "name": 150, "reason": 200, "model": 130, "part": 80, "what": 190, "value": 200, "alert": 175, "source": 200,
+    "cluster": 80, "job": 240, "id": 240, "owner": 110, "account": 130, "vo": 80, "queue": 150, "worker": 150,
+    "name": 150, "reason": 200, "setting": 190, "before": 200,
+    "model": 130, "part": 80, "what": 190, "value": 200, "alert": 175, "source": 200,
     "family": 250, "kin": 180, "pause": 110, "flags": 150, "scheduler's word": 150,
 }  # fmt: skip
 """Columns of texts, which share what is left: how wide they are at least. What is longer ends in dots."""

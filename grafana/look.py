@@ -5,7 +5,19 @@ Everything is plain JSON of schema 37: what Grafana 9.4 reads, and what newer on
 
 from collections.abc import Mapping, Sequence
 
-from grafana.columns import COLOURED_WORDS, COLOURS, GREEN, GREY, NAMES, RED, column, fixed, link, mappings
+from grafana.columns import (
+    COLOURED_WORDS,
+    COLOURS,
+    GREEN,
+    GREY,
+    NAMES,
+    RED,
+    WITH_BUTTONS,
+    column,
+    fixed,
+    link,
+    mappings,
+)
 from grafana.queries import HISTORY, Json
 
 BLANK = "\u00a0"
@@ -204,14 +216,12 @@ def number(
     levels: Sequence[tuple[float | None, str]] = ((None, "text"),),
     words: Mapping[str, tuple[str, str]] | None = None,
     leads: tuple[str, str] | None = None,
-    named: bool = False,
 ) -> Json:
     """Make large numbers, one a series; where there are levels, the background says how it is.
 
     Args:
         levels: from which value on which colour.
         words: what a value is called and its colour, by value.
-        named: each shows its name as well.
     """
     defaults: Json = {"unit": unit, "thresholds": _thresholds(levels), "color": {"mode": "thresholds"}}
     if words is not None:
@@ -235,7 +245,7 @@ def number(
             "graphMode": "none",
             "justifyMode": "auto",
             "orientation": "auto",
-            "textMode": "value_and_name" if named else "auto",
+            "textMode": "auto",
         },
     )
 
@@ -261,20 +271,6 @@ def remark(query: Json) -> Json:
     panel["options"] |= {"justifyMode": "center", "text": {"valueSize": 16}}
     panel["options"]["reduceOptions"]["fields"] = "/.*/"
     return {**panel, "transparent": True}
-
-
-def facts(title: str, about: str, query: Json, *, empty: str, columns: Sequence[str]) -> Json:
-    """Make large numbers of the one row of an answer: one a column, with the unit that its name tells."""
-    panel = number(title, about, query, empty=empty, unit="none", named=True)
-    panel["options"]["reduceOptions"]["fields"] = "/.*/"
-    panel["options"] |= {"colorMode": "value", "text": {"titleSize": 13, "valueSize": 22}}
-    overrides = [_without_custom(name) for name in columns]
-    panel["fieldConfig"]["overrides"] = [_not_said("-"), *(each for each in overrides if each["properties"])]
-    return panel
-
-
-def _without_custom(name: str) -> Json:
-    return by_name(name, {each: value for each, value in column(name).items() if not each.startswith("custom.")})
 
 
 def tiles(
@@ -367,9 +363,8 @@ def table(
         filters: its columns can be filtered.
     """
     shown = {name: {**column(name, columns), **(more or {}).get(name, {})} for name in columns}
-    for properties in shown.values():
-        if filters and "custom.width" in properties:  # the button of the filter
-            properties["custom.width"] += 20
+    for name in columns if filters else ():
+        shown[name] |= {"custom.width": WITH_BUTTONS[name]} if name in WITH_BUTTONS else {}
     return _panel(
         "table",
         title,

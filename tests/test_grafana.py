@@ -288,7 +288,7 @@ _COUNT, _HOURS, _SPAN, _SHARE, _MOMENT = (
 LONGEST: dict[str, tuple[object, ...]] = {
     **dict.fromkeys(("jobs", "running", "pending", "held", "failed"), (_COUNT,)),
     **dict.fromkeys(("CPUs", "failed polls", "calls since start"), ("9,999,999",)),
-    **dict.fromkeys(("GPUs", "owners", "workers", "workers out"), ("99,999",)),
+    **dict.fromkeys(("GPUs", "owners", "workers", "workers out", "runs"), ("99,999",)),
     **dict.fromkeys(("free", "used", "unusable", "of", "not told"), ("999,999",)),
     **dict.fromkeys(("CPU hours", "GPU hours", "wall hours"), (_HOURS,)),
     **dict.fromkeys(("waited", "ran", "mean wait", "p50", "p90", "p99", "longest", "age", "took", "every", "for"), (_SPAN, "23.88 hours")),
@@ -472,6 +472,75 @@ def test_sql_is_of_the_documented_tables_and_only_reads() -> None:
                 for table in set(re.findall(r"(?:FROM|JOIN) ([a-z_]+)\b(?!\()", sql)) - made:
                     if not re.search(rf"extract\(epoch FROM {table}\b|substring\([^)]*FROM {table}\b", sql):
                         assert f"`{table}`" in readme, (uid, panel["title"], table)
+
+
+UNIT = (1600 - 300 - 2 * 16) / 24
+"""A unit of width at 1600 pixels, with the menu of Grafana 12 open."""
+
+
+def test_titles_fit() -> None:
+    for uid, board in BOARDS.items():
+        for panel in panels(board):
+            if panel["title"]:
+                room = (
+                    UNIT * panel["gridPos"]["w"] - 8 - 2 * 8 - 28
+                )  # the gap, the frame, and the sign of its description
+                assert pixels(panel["title"]) <= room, (uid, panel["title"], pixels(panel["title"]), room)
+            for variable in board["templating"]["list"]:
+                assert pixels(variable["label"]) <= 120, (uid, variable["label"])
+
+
+def test_every_bar_of_a_ranking_is_seen() -> None:
+    found = 0
+    for uid, board in BOARDS.items():
+        for panel in panels(board):
+            if panel["type"] != "bargauge":
+                continue
+            found += 1
+            said = json.dumps(panel["targets"])
+            (count,) = {
+                int(each)
+                for each in re.findall(r"topk\((\d+),|ORDER BY 2 DESC, 1 LIMIT (\d+)", said)
+                for each in each
+                if each
+            }
+            room = panel["gridPos"]["h"] * 38 - 8 - 50
+            assert (room + 10) / count - 10 >= 18, (uid, panel["title"], count)
+    assert found == 7
+
+
+def test_a_searched_job_is_known_by_what_is_seen_first() -> None:
+    """What people need stands within 1600 pixels, without scrolling."""
+    for uid, title, needed in (
+        ("bbq-jobs", "Which jobs?", {"job", "owner", "state", "outcome", "submitted", "waited", "CPUs", "memory"}),
+        ("bbq-owner", "The newest jobs", {"job", "state", "outcome", "submitted", "started", "ended", "CPUs"}),
+        ("bbq-worker", "What ran on it?", {"job", "run", "owner", "outcome", "started", "ended", "CPUs"}),
+    ):
+        (panel,) = [panel for panel in panels(BOARDS[uid]) if panel["title"] == title]
+        widths = {
+            each["matcher"]["options"]: shown.get("custom.width", shown.get("custom.minWidth", 0))
+            for each in panel["fieldConfig"]["overrides"]
+            if not (shown := {one["id"]: one["value"] for one in each["properties"]}).get("custom.hidden")
+        }
+        seen, left = set(), 24 * UNIT - 8 - 2 * 8
+        for name in _selected(panel["targets"][0]["rawSql"]):
+            left -= widths[name]
+            if left < 0:
+                break
+            seen.add(name)
+        assert seen >= needed, (uid, needed - seen)
+
+
+def _selected(sql: str) -> list[str]:
+    """Give the names of a query's columns, until the hidden ones."""
+    listed = re.split(r"\nSELECT |^SELECT ", sql)[-1].split("translate(")[0]
+    flat = re.sub(r"\([^()]*\)", "", re.sub(r"\([^()]*\)", "", re.sub(r"\([^()]*\)", "", listed)))
+    return [each.split(" AS ")[-1].split(".")[-1].strip().strip('"') for each in flat.split(",") if each.strip()]
+
+
+def test_settings_are_a_table() -> None:
+    (panel,) = [panel for panel in panels(BOARDS["bbq-queues"]) if panel["title"].startswith("Settings")]
+    assert "settings::text" not in panel["targets"][0]["rawSql"] and "AS setting, " in panel["targets"][0]["rawSql"]
 
 
 BIG = {"jobs", "runs", "run_workers", "job_pauses"}

@@ -53,7 +53,7 @@ def board() -> Json:
         [
             (MOMENT, 4, ((_all(), 3), (_used(), 3), (_is_free(), 3), (_unusable(), 4), (_is_untold(), 3), (_wanted(), 4), (_idle(), 4))),
             (MOMENT, 8, ((_models(), 12), (_workers(), 12))),
-            (MOMENT, 8, ((_has(), 8), (_waits(), 8), (_parts(), 8))),
+            (MOMENT, 10, ((_has(), 8), (_waits(), 8), (_parts(), 8))),
             ("Over time", 8, ((_over_time(), 8), (_shares(), 8), (_owners(), 8))),
             (_PAST, 2, ((of_history(), 24),)),
             (_PAST, 10, ((_ranked(), 10), (_days(), 14))),
@@ -240,6 +240,7 @@ def _owners() -> Json:
         empty="Nobody had any",
         stacked=True,
         named=True,
+        narrow=True,
         leads=("This owner", to("owner", owner=label("owner"))),
     )
 

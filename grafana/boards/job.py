@@ -4,7 +4,7 @@ from grafana import variables
 from grafana.columns import link
 from grafana.layout import board_of
 from grafana.links import LIFE, field, life, to
-from grafana.look import facts, table, timeline
+from grafana.look import table, timeline
 from grafana.queries import Json, rows
 from grafana.sql import CPU_EFFICIENCY, FROM, among
 
@@ -52,7 +52,7 @@ def board() -> Json:
         ],
         [
             (None, 4, ((_words(), 24),)),
-            (None, 3, ((_figures(), 24),)),
+            (None, 4, ((_figures(), 24),)),
             (None, 7, ((_life(), 24),)),
             (None, 6, ((_runs(), 24),)),
             (None, 12, ((_facts(), 12), (_details(), 12))),
@@ -76,7 +76,7 @@ SELECT cluster, native_id AS id, state, outcome, owner, account, vo, queue, name
 
 
 def _figures() -> Json:
-    return facts(
+    return table(
         "How did it do?",
         "Waited until its first start; ran in all its runs together; of what it asked for, what it used (its newest run).",
         rows(

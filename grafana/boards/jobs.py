@@ -55,7 +55,7 @@ def board() -> Json:
             variables.text("job", "Job", "Ids, with commas between."),
         ],
         [
-            (None, 2, ((words(HELP), 24),)),
+            (None, 3, ((words(HELP), 24),)),
             (None, 22, ((_found(), 24),)),
         ],
         first=((of_history(), 12), (_misread(), 12)),
@@ -83,8 +83,8 @@ def _found() -> Json:
         filters=True,
         empty="No job fits all of this",
         columns=(
-            "cluster", "job", "owner", "account", "vo", "queue", "state", "outcome", "submitted", "started", "ended",
-            "waited", "CPUs", "GPUs", "memory", "peak memory", "exit code", "signal", "worker", "and more", "name", "reason", *LIFE,
+            "job", "owner", "state", "outcome", "submitted", "waited", "CPUs", "memory", "peak memory", "exit code", "queue",
+            "worker", "started", "ended", "GPUs", "name", "reason", "and more", "signal", "account", "vo", "cluster", *LIFE,
         ),
     )  # fmt: skip
 
@@ -100,11 +100,11 @@ _SHOWN = f"""shown AS MATERIALIZED (
 )"""
 """What is shown of the jobs that are found, and the workers of the newest run: the first, and how many more there are."""
 
-_COLUMNS = f"""cluster, native_id AS job, owner, queue, state, outcome, submitted_at AS submitted,
-  extract(epoch FROM first_started_at - submitted_at)::bigint AS waited,
-  requested_cpus AS "CPUs", requested_gpus AS "GPUs", requested_memory_bytes AS memory, used_memory_bytes AS "peak memory",
-  exit_code AS "exit code", exit_signal AS "signal", worker, "and more",
-  first_started_at AS started, ended_at AS ended, name, account, vo, reason,
+_COLUMNS = f"""native_id AS job, owner, state, outcome, submitted_at AS submitted,
+  extract(epoch FROM first_started_at - submitted_at)::bigint AS waited, requested_cpus AS "CPUs",
+  requested_memory_bytes AS memory, used_memory_bytes AS "peak memory", exit_code AS "exit code", queue, worker,
+  first_started_at AS started, ended_at AS ended, requested_gpus AS "GPUs", name, reason, "and more",
+  exit_signal AS "signal", account, vo, cluster,
   {life()}"""
 
 _UNITS = """CASE upper(unit) WHEN '' THEN 1

@@ -32,7 +32,7 @@ def board() -> Json:
             (None, 6, ((_wrong(), 12), (_unread(), 3), (_late(), 3), (_behind(), 3), (_workers_out(), 3))),
             (None, 5, ((_clusters(), 24),)),
             (None, 8, ((_cpus(), 12), (_jobs(), 12))),
-            (None, 9, ((_who_has(), 8), (_who_waits(), 8), (_why(), 8))),
+            (None, 10, ((_who_has(), 8), (_who_waits(), 8), (_why(), 8))),
             (None, 9, ((_failures(), 11), (_broken(), 13))),
             (None, 10, ((_map(), 24),)),
         ],
@@ -68,7 +68,7 @@ def _wrong() -> Json:
 
 def _unread() -> Json:
     return number(
-        "Sources not read",
+        "Not read",
         "Schedds, queues and accounting whose newest poll failed.",
         now(f"count(bbq_source_up{_C} == 0) or 0 * count(bbq_source_up{_C})"),
         empty="BBQ is not scraped",
@@ -79,8 +79,8 @@ def _unread() -> Json:
 
 def _late() -> Json:
     return number(
-        "Sources late",
-        "Whose newest reading is older than three of its intervals: what depends on it is not shown any more.",
+        "Late",
+        "Sources whose newest reading is older than three of its intervals: what depends on it is not shown any more.",
         now(
             f"count(time() - bbq_source_last_success_timestamp_seconds{_C} > 3 * bbq_source_interval_seconds{_C})"
             f" or 0 * count(bbq_source_up{_C})"
@@ -175,7 +175,7 @@ def _jobs() -> Json:
 
 
 def _who_has() -> Json:
-    most = f"topk(12, sum by (owner) (bbq_jobs_cpus{{{CLUSTER},{HOLDING}}}) > 0)"
+    most = f"topk(10, sum by (owner) (bbq_jobs_cpus{{{CLUSTER},{HOLDING}}}) > 0)"
     return ranking(
         "Who has the CPUs?",
         "Owners by the CPUs that their jobs hold, at the end of the time range.",
@@ -187,7 +187,7 @@ def _who_has() -> Json:
 
 
 def _who_waits() -> Json:
-    most = f'topk(12, sum by (owner) (bbq_jobs{{{CLUSTER},state="pending"}}) > 0)'
+    most = f'topk(10, sum by (owner) (bbq_jobs{{{CLUSTER},state="pending"}}) > 0)'
     return ranking(
         "Who waits?",
         "Owners by their pending jobs.",
@@ -199,7 +199,7 @@ def _who_waits() -> Json:
 
 
 def _why() -> Json:
-    reasons = f"sum by (reason) (bbq_pending_jobs{_C}) > 0"
+    reasons = f"topk(10, sum by (reason) (bbq_pending_jobs{_C}) > 0)"
     return ranking(
         "Why do they wait?",
         "Pending jobs by what they wait for, as their scheduler says.",

@@ -4,7 +4,7 @@ from grafana import variables
 from grafana.columns import HIDDEN, leads
 from grafana.layout import MOMENT, board_of
 from grafana.links import LIFE, field, label, life, to
-from grafana.look import days, facts, graph, number, table
+from grafana.look import days, graph, number, table
 from grafana.prometheus import HOLDING, STATES, in_state
 from grafana.queries import CLUSTER, Json, now, over_time, rows, series
 from grafana.sql import COUNTED, FROM, LATELY, NO_FAILURE, NOON, NOW_OR_TO, TOUCHED_DAYS, among, used
@@ -76,8 +76,8 @@ def _gpus() -> Json:
 
 def _share() -> Json:
     return number(
-        "Share of the CPUs in use",
-        "Of all CPUs that jobs of the chosen clusters hold.",
+        "Part of all in use",
+        "The part that they have of all CPUs that jobs of the chosen clusters hold.",
         now(
             f"(sum(bbq_jobs_cpus{{{CLUSTER},{_OWNER},{HOLDING}}}) or ({_NONE_HELD}))"
             f" / sum(bbq_jobs_cpus{{{CLUSTER},{HOLDING}}})"
@@ -117,7 +117,7 @@ _FACTS = ("jobs", "failed", "failed share", "CPU hours", "GPU hours", "CPU effic
 
 
 def _sums() -> Json:
-    return facts(
+    return table(
         "What was used?",
         "Held by runs in the time range, also by those that still run; jobs, failures and waits are of those that ended in "
         "it. CPU efficiency is of the runs of which it is known what they used.",
@@ -215,16 +215,16 @@ def _last() -> Json:
         "The newest jobs",
         "Those submitted last, in the time range.",
         rows(
-            f"""SELECT cluster, native_id AS job, queue, state, outcome, submitted_at AS submitted,
-  first_started_at AS started, ended_at AS ended, requested_cpus AS "CPUs", requested_memory_bytes AS memory,
-  used_memory_bytes AS "peak memory", exit_code AS "exit code", name,
+            f"""SELECT native_id AS job, state, outcome, submitted_at AS submitted, first_started_at AS started,
+  ended_at AS ended, requested_cpus AS "CPUs", requested_memory_bytes AS memory, used_memory_bytes AS "peak memory",
+  exit_code AS "exit code", queue, name, cluster,
   {life()}
 FROM jobs WHERE {_MINE} AND submitted_at BETWEEN {FROM} AND {NOW_OR_TO}
 ORDER BY submitted_at DESC, native_id DESC LIMIT 100"""
         ),
         empty="No job was submitted in this time",
         columns=(
-            "cluster", "job", "queue", "state", "outcome", "submitted", "started", "ended", "CPUs", "memory",
-            "peak memory", "exit code", "name", *LIFE,
+            "job", "state", "outcome", "submitted", "started", "ended", "CPUs", "memory", "peak memory", "exit code",
+            "queue", "name", "cluster", *LIFE,
         ),
     )  # fmt: skip

@@ -49,7 +49,7 @@ def board() -> Json:
             (_PAST, 2, ((of_history(), 24),)),
             (_PAST, 8, ((_waited(), 24),)),
             (_PAST, 8, ((_waits_of_history(), 24),)),
-            (_PAST, 8, ((_settings(), 24),)),
+            (_PAST, 12, ((_settings(), 24),)),
         ],
         first=((of_prometheus(), 24),),
     )  # fmt: skip
@@ -238,15 +238,24 @@ def _queue() -> str:
 def _settings() -> Json:
     return table(
         "Settings, and when they changed",
-        "Periods in which nothing of a queue changed, the newest first.",
+        "Of the queues' settings, those that changed in the time range, and all as they were at its beginning: the newest first.",
         rows(
-            f"""SELECT cluster, queue, date_trunc('second', started_at) AS "from then",
-  date_trunc('second', ended_at) AS "until then", state, settings::text AS settings
-FROM queue_settings
-WHERE {among("cluster")} AND {_queue()} AND started_at < {NOW_OR_TO} AND (ended_at IS NULL OR ended_at > {FROM})
-ORDER BY started_at DESC, cluster, queue LIMIT 200"""
+            f"""WITH had AS (
+  SELECT cluster, queue, started_at, ended_at, coalesce(settings, '{{}}') || jsonb_build_object('state', state) AS settings
+  FROM queue_settings
+  WHERE {among("cluster")} AND {_queue()} AND started_at < {NOW_OR_TO} AND (ended_at IS NULL OR ended_at > {FROM})
+), periods AS (
+  SELECT cluster, queue, started_at, ended_at, settings,
+    lag(settings) OVER (PARTITION BY cluster, queue ORDER BY started_at) AS before
+  FROM had
+)
+SELECT cluster, queue, date_trunc('second', started_at) AS "from then", date_trunc('second', ended_at) AS "until then",
+  key AS setting, settings ->> key AS value, before ->> key AS before
+FROM periods CROSS JOIN LATERAL jsonb_object_keys(coalesce(before, '{{}}') || settings) AS key
+WHERE before IS NULL OR coalesce(before ->> key, '') <> coalesce(settings ->> key, '')
+ORDER BY started_at DESC, cluster, queue, key LIMIT 1000"""
         ),
         empty="These queues were not read in this time",
-        columns=("cluster", "queue", "from then", "until then", "state", "settings"),
-        more={"settings": {"custom.minWidth": 600}},
+        filters=True,
+        columns=("cluster", "queue", "from then", "until then", "setting", "value", "before"),
     )

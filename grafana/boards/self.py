@@ -157,8 +157,8 @@ def _aside() -> Json:
 
 def _unknown() -> Json:
     return number(
-        "Unknown words",
-        "Of a scheduler's that this BBQ does not know, in the time range; the log names them.",
+        "Odd words",
+        "Words of a scheduler's that this BBQ does not know, in the time range; the log names them.",
         now(f"sum(increase(bbq_unknown_values_total{_C}[$__range])) or 0 * count(bbq_source_up{_C})"),
         empty="BBQ is not scraped",
         levels=((None, "green"), (1, ORANGE)),

@@ -60,9 +60,9 @@ def board() -> Json:
             ),
         ],
         [
-            ("In the queues: at the end of the time range, and over it", 11, ((_most(), 9), (_lately(), 15))),
+            ("In the queues: at the end of the time range, and over it", 14, ((_most(), 9), (_lately(), 15))),
             ("History: in the time range", 14, ((_ranked(), 24),)),
-            ("History: in the time range", 11, ((_longest(), 9), (_days(), 15))),
+            ("History: in the time range", 14, ((_longest(), 9), (_days(), 15))),
         ],
     )  # fmt: skip
 

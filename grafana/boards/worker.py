@@ -246,11 +246,10 @@ def _runs() -> Json:
         "What ran on it?",
         "The newest 500 runs that were on it in the time range (in its last 31 days).",
         rows(
-            f"""SELECT run_workers.cluster, run_workers.native_id AS job, run_workers.number AS run, runs.owner, runs.queue,
-  run_workers.started_at AS started, run_workers.ended_at AS ended, runs.outcome, runs.exit_code AS "exit code",
-  run_workers.cpus AS "CPUs", run_workers.gpus AS "GPUs", run_workers.memory_bytes AS memory,
-  runs.used_memory_bytes AS "peak memory",
-  {CPU_EFFICIENCY} AS "CPU efficiency",
+            f"""SELECT run_workers.native_id AS job, run_workers.number AS run, runs.owner, runs.outcome,
+  run_workers.started_at AS started, run_workers.ended_at AS ended, run_workers.cpus AS "CPUs",
+  run_workers.memory_bytes AS memory, runs.used_memory_bytes AS "peak memory", runs.exit_code AS "exit code",
+  run_workers.gpus AS "GPUs", {CPU_EFFICIENCY} AS "CPU efficiency", runs.queue, run_workers.cluster,
   {life("run_workers")}
 FROM {_JOIN}
 WHERE {_ON_IT}
@@ -259,8 +258,8 @@ ORDER BY run_workers.started_at DESC, run_workers.native_id DESC LIMIT 500"""
         filters=True,
         empty="Nothing ran on it in this time",
         columns=(
-            "cluster", "job", "run", "owner", "queue", "started", "ended", "outcome", "exit code", "CPUs", "GPUs",
-            "memory", "peak memory", "CPU efficiency", *LIFE,
+            "job", "run", "owner", "outcome", "started", "ended", "CPUs", "memory", "peak memory", "exit code", "GPUs",
+            "CPU efficiency", "queue", "cluster", *LIFE,
         ),
     )  # fmt: skip
 
