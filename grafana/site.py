@@ -6,6 +6,7 @@ written to `grafana.env` there.
 
 import argparse
 import os
+import re
 import secrets
 import shlex
 import shutil
@@ -133,12 +134,12 @@ class Site:
         self._wait("bbq-exporter", lambda: _answers(f"http://127.0.0.1:{self._ports['exporter']}/-/ready"))
 
     def _make_reader(self) -> None:
-        """Make the role that Grafana reads with, with a new password."""
+        """Make the role that Grafana reads with, with the password that it had."""
         from sqlalchemy import text
 
         from history.database import open_database, parse_url
 
-        self._password = secrets.token_urlsafe(16)
+        self._password = kept_password(self.folder / "grafana.env")
         engine = open_database(parse_url(self.database))
         with engine.begin() as connection:
             if not connection.scalar(text("SELECT count(*) FROM pg_roles WHERE rolname = 'grafana'")):
@@ -192,6 +193,15 @@ class Site:
             if self._running[-1][1].poll() is not None or time.monotonic() > deadline:
                 raise SystemExit(f"{name} did not start; {self.folder} has its log")
             time.sleep(0.2)
+
+
+def kept_password(path: Path) -> str:
+    """Return the password that was written there, which a Grafana may have; a new one if there is none."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    said = [shlex.split(line.partition("=")[2]) for line in lines if line.startswith("BBQ_POSTGRES_PASSWORD=")]
+    # it is written into SQL: only one that was made here
+    known = [words[0] for words in said if len(words) == 1 and re.fullmatch(r"[A-Za-z0-9_-]{16,}", words[0])]
+    return known[0] if known else secrets.token_urlsafe(16)
 
 
 def _answers(url: str) -> bool:
