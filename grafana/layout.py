@@ -1,6 +1,6 @@
 """A board: its rows put on the grid, and what every board has."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from grafana.notices import notices
@@ -8,6 +8,30 @@ from grafana.queries import Json
 
 MOMENT = "At the end of the time range"
 """The heading of what is asked of one moment: now, unless the range ends before."""
+
+BOARDS: Mapping[str, tuple[str, Sequence[str]]] = {
+    "overview": ("Overview", ("datasource", "cluster")),
+    "tops": ("Tops", ("datasource", "history", "cluster")),
+    "owner": ("Owner", ("datasource", "history", "cluster")),
+    "worker": ("Worker", ("datasource", "history", "cluster")),
+    "queues": ("Queues", ("datasource", "history", "cluster", "queue")),
+    "gpus": ("GPUs", ("datasource", "history", "cluster")),
+    "jobs": ("Job search", ("history", "cluster", "owner", "queue", "worker")),
+    "job": ("Job", ("history", "cluster")),
+    "self": ("BBQ itself", ("datasource", "cluster")),
+}
+"""The boards, what the menu calls them, and the choices that they take along from others: one that is of several values
+elsewhere is not taken by a board of one (of an owner, of All)."""
+
+
+def _leads(uid: str, name: str, variables: Sequence[Json]) -> Json:
+    """Give an entry of the menu: another board, with the time range and what is chosen here of its choices."""
+    here = [variable["name"] for variable in variables]
+    kept = [f"${{{each}:queryparam}}" for each in BOARDS[uid][1] if each in here]
+    return {
+        "title": name, "type": "link", "icon": "dashboard", "url": f"/d/bbq-{uid}?{'&'.join(kept)}", "tooltip": "",
+        "tags": [], "asDropdown": False, "includeVars": False, "keepTime": True, "targetBlank": False,
+    }  # fmt: skip
 
 
 def board_of(
@@ -64,19 +88,6 @@ def board_of(
         "time": {"from": since, "to": "now"},
         "templating": {"list": list(variables)},
         "annotations": {"list": []},
-        "links": [
-            {
-                "title": "BBQ",
-                "type": "dashboards",
-                "tags": ["bbq"],
-                "asDropdown": True,
-                "icon": "external link",
-                "includeVars": True,
-                "keepTime": True,
-                "targetBlank": False,
-                "tooltip": "",
-                "url": "",
-            }
-        ],
+        "links": [_leads(to_, name, variables) for to_, (name, _) in BOARDS.items() if to_ != uid],
         "panels": panels,
     }
