@@ -22,6 +22,7 @@ COLOURS: Mapping[str, str] = {
     # workers
     "idle": GREEN, "partial": "super-light-blue", "full": "dark-blue", "up": GREEN, "down": RED, "draining": ORANGE,
     "maintenance": GREY, "not_responding": "dark-red", "reserved": YELLOW, "powered_down": "#404040",
+    "powering_up": "light-yellow",
     # amounts
     "in use": DARK_BLUE, "memory": PURPLE, "(other)": GREY,
 }  # fmt: skip
@@ -50,7 +51,8 @@ NAMES = tuple(_names())
 _UNITS: Mapping[str, Sequence[str]] = {
     "bytes": ("memory", "peak memory"),
     "s": ("waited", "ran", "mean wait", "p50", "p90", "p99", "longest", "age", "took", "every", "for"),
-    "percentunit": ("CPU efficiency", "memory efficiency", "failed share", "CPUs in use", "GPUs in use"),
+    "percentunit": ("CPU efficiency", "memory efficiency", "failed share", "CPUs in use", "GPUs in use",
+                    "memory in use"),
     "locale": ("CPU hours", "GPU hours", "wall hours", "jobs", "runs", "failed", "CPUs", "GPUs", "free", "unusable",
                "running", "pending", "held", "owners", "workers", "workers out", "used", "of", "not told", "times",
                "failed polls", "calls since start"),
@@ -68,6 +70,7 @@ WIDTHS: Mapping[str, int] = {
     "CPUs": 95, "GPUs": 85, "owners": 75, "times": 80, "workers out": 110, "failed polls": 110,
     "calls since start": 150, "runs": 80,
     "memory efficiency": 160, "CPU efficiency": 130, "failed share": 110, "CPUs in use": 110, "GPUs in use": 110,
+    "memory in use": 130,
     "exit code": 110, "signal": 75, "run": 75, "and more": 90, "state": 115, "outcome": 140, "severity": 80, "is": 135,
     "read": 75,
 }  # fmt: skip

@@ -99,6 +99,7 @@ def graph(
     leads: tuple[str, str] | None = None,
     narrow: bool = False,
     named: bool = False,
+    calcs: Sequence[str] = ("lastNotNull", "max"),
 ) -> Json:
     """Make a picture of series over time.
 
@@ -108,6 +109,7 @@ def graph(
         leads: title and address of the link behind each series.
         narrow: the names of the series stand below it.
         named: series are owners or other names, each of which has one colour everywhere.
+        calcs: what is told of each series beside its name, unless narrow.
     """
     custom: Json = {
         "drawStyle": "line",
@@ -129,7 +131,7 @@ def graph(
     overrides = [
         *(colours_of_names() if named else ()),
         *(by_name(word, {"color": fixed(COLOURS[word])}) for word in words),
-        *(by_name(name, line) for name in lines),
+        *(by_name(name, {**line, **({"color": fixed(COLOURS[name])} if name in words else {})}) for name in lines),
     ]
     if leads is not None and lines:  # a line is of everything: it leads nowhere
         others = {"id": "byRegexp", "options": f"/^(?!(?:{'|'.join(lines)})$).*$/"}
@@ -148,7 +150,7 @@ def graph(
                 "displayMode": "list" if narrow else "table",
                 "placement": "bottom" if narrow else "right",
                 "showLegend": True,
-                "calcs": [] if narrow else ["lastNotNull", "max"],
+                "calcs": [] if narrow else list(calcs),
             },
             "tooltip": {"mode": "multi", "sort": "desc"},
         },
@@ -248,6 +250,17 @@ def number(
             "textMode": "auto",
         },
     )
+
+
+def counts(title: str, about: str, query: Json, *, empty: str, words: Mapping[str, str]) -> Json:
+    """Make a number for each word, on the colour of the word: a legend that counts."""
+    panel = number(title, about, query, empty=empty)
+    panel["fieldConfig"]["overrides"] = [by_name(word, {"color": fixed(colour)}) for word, colour in words.items()]
+    panel["options"] |= {
+        "colorMode": "background", "textMode": "value_and_name", "justifyMode": "center",
+        "text": {"titleSize": 13, "valueSize": 16},
+    }  # fmt: skip
+    return panel
 
 
 def notice(query: Json, words: Mapping[str, str], *, empty: str, leads: tuple[str, str] | None = None) -> Json:
@@ -353,6 +366,7 @@ def table(
     more: Mapping[str, Json] | None = None,
     sort: tuple[str, bool] | None = None,
     filters: bool = False,
+    sums: Sequence[str] = (),
 ) -> Json:
     """Make a table, whose columns' names say how they are shown.
 
@@ -361,6 +375,7 @@ def table(
         more: properties of columns besides.
         sort: the column by which it is sorted, and whether downwards; as it was asked for when None.
         filters: its columns can be filtered.
+        sums: columns that are added up below it.
     """
     shown = {name: {**column(name, columns), **(more or {}).get(name, {})} for name in columns}
     for name in columns if filters else ():
@@ -372,7 +387,13 @@ def table(
         queries,
         empty,
         defaults={"custom": {"align": "auto", "displayMode": "auto", "filterable": filters, "minWidth": 60}},
-        options={"showHeader": True, "sortBy": [] if sort is None else [{"displayName": sort[0], "desc": sort[1]}]},
+        options={
+            "showHeader": True,
+            "sortBy": [] if sort is None else [{"displayName": sort[0], "desc": sort[1]}],
+            **(
+                {"footer": {"show": True, "reducer": ["sum"], "fields": list(sums), "countRows": False}} if sums else {}
+            ),
+        },
         overrides=[_not_said(""), *(by_name(name, properties) for name, properties in shown.items() if properties)],
         steps=steps,
     )

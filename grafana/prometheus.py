@@ -27,6 +27,14 @@ def what_it_is(selector: str = "") -> str:
     return f"max by (cluster, worker) ({' or '.join(parts)})"
 
 
+def by_state() -> str:
+    """Give the expression of how many workers are what, by the word as the label `state`."""
+    counted = f'count_values("state", {what_it_is()})'
+    for number, (word, _) in MAP.items():
+        counted = f'label_replace({counted}, "state", "{word}", "state", "{number}")'
+    return counted
+
+
 PLANNED = f'bbq_worker_flag{{{CLUSTER},flag=~"maintenance|powered_down"}}'
 OUT = (
     f'count by (cluster, worker) (bbq_worker_state{{{CLUSTER},state=~"down|unknown"}}'

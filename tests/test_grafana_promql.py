@@ -82,6 +82,16 @@ def test_all_workers_take_jobs_when_they_were_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.promtool
+def test_workers_are_counted_by_what_they_are_called(tmp_path: Path) -> None:
+    series = {
+        named({"cluster": "grid", "worker": worker, "state": state}, "bbq_worker_state"): 1.0
+        for worker, state in (("n1", "idle"), ("n2", "idle"), ("n3", "down"), ("n4", "full"))
+    } | {named({"cluster": "grid", "worker": "n4", "flag": "not_responding"}, "bbq_worker_flag"): 1.0}
+    wanted = {'{state="idle"}': 2.0, '{state="down"}': 1.0, '{state="not responding"}': 1.0}
+    assert_evaluated(tmp_path, series, [(asked("bbq-overview", "How many workers are what?"), wanted)])
+
+
+@pytest.mark.promtool
 def test_no_alert_fires_is_told_where_the_rules_are_loaded(tmp_path: Path) -> None:
     expression = asked("bbq-overview", "What is wrong?")
     fires = {"alertname": "WorkerDown", "severity": "ticket", "cluster": "grid"}

@@ -8,12 +8,16 @@ from grafana import variables
 from grafana.columns import GREEN, ORANGE, RED, mappings
 from grafana.layout import board_of
 from grafana.links import field, label, to
-from grafana.look import graph, number, ranking, renamed, step, table, tiles
-from grafana.prometheus import FAILED, HOLDING, MAP, OUT, STATES, in_state, or_none, told, what_it_is
+from grafana.look import counts, graph, number, ranking, renamed, step, table, tiles
+from grafana.prometheus import FAILED, HOLDING, MAP, OUT, STATES, by_state, in_state, or_none, told, what_it_is
 from grafana.queries import CLUSTER, Json, now, now_table, over_time
+from history.words import FLAGS, WORKER_STATES
 
 RULES = Path(__file__).parent.parent.parent / "rules" / "alerts.yml"
 _C = f"{{{CLUSTER}}}"
+_MEMORY, _MEMORY_USED = f"bbq_worker_memory_bytes{_C}", f"bbq_worker_memory_allocated_bytes{_C}"
+_OVER = ("mean", "max", "lastNotNull")
+"""What the pictures of use tell of the time range beside its end."""
 
 
 def _alerts() -> str:
@@ -30,10 +34,12 @@ def board() -> Json:
         [variables.datasource(), variables.clusters()],
         [
             (None, 6, ((_wrong(), 12), (_unread(), 3), (_late(), 3), (_behind(), 3), (_workers_out(), 3))),
-            (None, 5, ((_clusters(), 24),)),
+            (None, 6, ((_clusters(), 24),)),
             (None, 8, ((_cpus(), 12), (_jobs(), 12))),
+            (None, 8, ((_memory(), 12), (_workers(), 12))),
             (None, 10, ((_who_has(), 8), (_who_waits(), 8), (_why(), 8))),
             (None, 9, ((_failures(), 11), (_broken(), 13))),
+            (None, 3, ((_colours(), 24),)),
             (None, 10, ((_map(), 24),)),
         ],
     )
@@ -119,6 +125,7 @@ def _clusters() -> Json:
         "CPUs in use": _in_use("cpus"),
         "GPUs": f"sum by (cluster) (bbq_worker_gpus{_C})",
         "GPUs in use": _in_use("gpus"),
+        "memory in use": f"sum by (cluster) ({_MEMORY_USED}) / sum by (cluster) {told(_MEMORY, _MEMORY_USED)}",
         **{state: f"sum by (cluster) (bbq_jobs{{{CLUSTER},{in_state(state)}}})" for state in STATES},
         "owners": f'count by (cluster) (count by (cluster, owner) (bbq_jobs{{{CLUSTER},owner!="(other)"}}))'
         f" + on (cluster) sum by (cluster) (bbq_owners_collapsed{_C})",
@@ -126,20 +133,21 @@ def _clusters() -> Json:
         "workers out": f"count by (cluster) ({OUT}) or 0 * count by (cluster) (bbq_worker_cpus{_C})",
     }
     names = {f"Value #{chr(ord('A') + place)}": name for place, name in enumerate(asked)}
-    by_state = {
+    links = {
         state: {"links": [{"title": f"Jobs that are {state}", "url": to("jobs", clusters=field("cluster"), state=states, when="any"),
                            "targetBlank": False}]}
         for state, states in STATES.items()
     }  # fmt: skip
     return table(
         "What has each cluster, and what is used of it?",
-        "As of the newest reading. What is in use is that of workers which tell it. A MIG slice counts as a GPU, as its scheduler counts "
+        "As of the newest reading, and added up below. What is in use is that of workers which tell it. A MIG slice counts as a GPU, as its scheduler counts "
         "it, shards and MPS do not. Owners are those with jobs in the queues.",
         *(now_table(expression) for expression in asked.values()),
         empty="No cluster has been read",
         columns=("cluster", *asked),
         steps=(step("merge"), renamed({"cluster": "cluster", **names})),
-        more=by_state,
+        more=links,
+        sums=("CPUs", "GPUs", *STATES, "workers", "workers out"),
     )
 
 
@@ -158,6 +166,35 @@ def _cpus() -> Json:
         stacked=True,
         lines=("capacity",),
         leads=("This cluster", to("overview", clusters=label("cluster"))),
+        calcs=_OVER,
+    )
+
+
+def _memory() -> Json:
+    return graph(
+        "Memory in use",
+        "Memory that jobs hold, and how much there is for them, of workers that are down too.",
+        over_time(f"sum by (cluster) ({_MEMORY_USED})", "{{cluster}}"),
+        over_time(f"sum({_MEMORY})", "capacity"),
+        empty="No worker has been read",
+        unit="bytes",
+        stacked=True,
+        lines=("capacity",),
+        leads=("This cluster", to("overview", clusters=label("cluster"))),
+        calcs=_OVER,
+    )
+
+
+def _workers() -> Json:
+    return graph(
+        "Workers by state",
+        "Their base states, on one another, and as lines how many are draining, reserved and so on beside that.",
+        over_time(f"sum by (state) (bbq_worker_state{_C})", "{{state}}"),
+        over_time(f"sum by (flag) (bbq_worker_flag{_C})", "{{flag}}"),
+        empty="No worker has been read",
+        stacked=True,
+        words=(*WORKER_STATES, *FLAGS),
+        lines=FLAGS,
     )
 
 
@@ -253,6 +290,16 @@ def _broken() -> Json:
             }
         },
         sort=("since", True),
+    )
+
+
+def _colours() -> Json:
+    return counts(
+        "How many workers are what?",
+        "The colours of the map below; of several words, as draining and full, the one that weighs most.",
+        now(by_state(), "{{state}}"),
+        empty="No worker has been read",
+        words=dict(MAP.values()),
     )
 
 

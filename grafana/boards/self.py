@@ -22,7 +22,7 @@ def board() -> Json:
             ("Sources", 8, ((_durations(), 12), (_calls(), 6), (_errors(), 6))),
             ("History", 4, ((_up(), 4), (_missing(), 4), (_lost(), 4), (_verified(), 3), (_spooled(), 3), (_aside(), 3), (_unknown(), 3))),
             ("History", 8, ((_lag(), 12), (_rows(), 12))),
-            ("Schedulers", 8, ((_cycles(), 8), (_busy(), 8), (_queues(), 8))),
+            ("Schedulers", 8, ((_cycles(), 6), (_busy(), 6), (_queues(), 6), (_backfilled(), 6))),
             ("This exporter", 8, ((_series(), 9), (_rpcs(), 9), (_dropped(), 6))),
         ],
     )  # fmt: skip
@@ -188,7 +188,7 @@ def _rows() -> Json:
 
 def _cycles() -> Json:
     return graph(
-        "How long do scheduling cycles take?",
+        "How long are cycles?",
         "Main and backfill of slurmctld, negotiation of HTCondor: the newest.",
         over_time(f"bbq_scheduler_cycle_seconds{_C}", "{{cluster}} {{cycle}}"),
         narrow=True,
@@ -211,9 +211,19 @@ def _busy() -> Json:
 
 def _queues() -> Json:
     return graph(
-        "Messages that slurmctld has not sent yet",
-        "To nodes (agent) and to slurmdbd (dbd_agent): when that grows, accounting is behind.",
+        "Messages not sent yet",
+        "Of slurmctld, to nodes (agent) and to slurmdbd (dbd_agent): when that grows, accounting is behind.",
         over_time(f"bbq_scheduler_queue_length{_C}", "{{cluster}} {{queue}}"),
+        narrow=True,
+        empty="No slurmctld has told",
+    )
+
+
+def _backfilled() -> Json:
+    return graph(
+        "Backfilled jobs, an hour",
+        "Jobs that slurmctld's backfill started in the hour before each moment.",
+        over_time(f"sum by (cluster) (increase(bbq_scheduler_backfilled_jobs_total{_C}[1h]))", "{{cluster}}"),
         narrow=True,
         empty="No slurmctld has told",
     )

@@ -2,7 +2,7 @@
 
 from grafana import variables
 from grafana.layout import MOMENT, board_of
-from grafana.links import LIFE, label, life, to
+from grafana.links import LIFE, VALUE, label, life, to
 from grafana.look import days, graph, number, step, table, timeline
 from grafana.prometheus import MAP, STATES, what_it_is
 from grafana.queries import CLUSTER, Json, now, now_table, over_time, rows, series
@@ -238,6 +238,7 @@ SELECT moment AS time, json_object_agg(run, owner)::text AS runs FROM (
             step("organize", excludeByName={"runs": True}, renameByName={}, indexByName={}),
         ),
         named=True,
+        leads=("Their jobs on it", to("jobs", worker="${worker:percentencode}", owner=VALUE, when="running")),
     )
 
 
