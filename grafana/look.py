@@ -167,7 +167,6 @@ def days(title: str, about: str, query: Json, *, empty: str, words: Sequence[str
         words: names of columns that have a colour of their own.
         named: the others are owners or other names, each of which has one colour everywhere.
     """
-    date: Json = {"unit": "time:YYYY-MM-DD"}
     defaults: Json = {
         "unit": "locale", "decimals": 0, "min": 0, "color": {"mode": "palette-classic"},
         "custom": {"lineWidth": 0, "fillOpacity": 90},
@@ -180,7 +179,7 @@ def days(title: str, about: str, query: Json, *, empty: str, words: Sequence[str
         empty,
         defaults=defaults,
         options={
-            "xField": "time", "orientation": "vertical", "stacking": "normal", "showValue": "never", "barWidth": 0.9,
+            "orientation": "vertical", "stacking": "normal", "showValue": "never", "barWidth": 0.9,
             "groupWidth": 0.9, "xTickLabelRotation": 0, "xTickLabelSpacing": 100,
             "legend": {"displayMode": "list", "placement": "right", "showLegend": True, "calcs": []},
             "tooltip": {"mode": "multi", "sort": "desc"},
@@ -188,7 +187,11 @@ def days(title: str, about: str, query: Json, *, empty: str, words: Sequence[str
         overrides=[
             *(colours_of_names() if named else ()),
             *(by_name(word, {"color": fixed(COLOURS[word])}) for word in words),
-            by_name("time", date),
+            # Grafana calls the column Time
+            {
+                "matcher": {"id": "byRegexp", "options": "/^time$/i"},
+                "properties": [{"id": "unit", "value": "time:YYYY-MM-DD"}],
+            },
         ],
     )  # fmt: skip
 
