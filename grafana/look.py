@@ -20,8 +20,8 @@ from grafana.columns import (
 )
 from grafana.queries import HISTORY, Json
 
-BLANK = "\u00a0"
-"""A text of which nothing is seen: of an empty one Grafana makes what it says of no value."""
+BLANK = "\u200b"
+"""A text of which nothing is seen: of an empty one Grafana makes what it says of no value, of a space 0."""
 
 
 def by_name(name: str, properties: Mapping[str, object]) -> Json:

@@ -356,6 +356,8 @@ def _one_of_them(still: Running) -> None:
     _run_by_run(still, worker, end, since, ran)
     asked = still.ask("bbq-job", cluster=job.cluster, job=job.native_id.replace("#", "~"))
     runs = still.rows("bbq-job", "Its runs", asked)
+    anywhere = still.ask("bbq-job", job=job.native_id.replace("#", "~"))  # in whichever cluster
+    assert anywhere.chosen["cluster"].is_all and runs == still.rows("bbq-job", "Its runs", anywhere)
     life = still.bbq("info", "job", job.native_id, "--cluster", job.cluster)["runs"]
     assert [(row["run"], row["started"], row["outcome"], row["worker"]) for row in runs] == [
         (row["run"], datetime.fromisoformat(row["started_at"]), row["outcome"], row["workers"].split(",")[0])
@@ -419,7 +421,7 @@ def _misread(still: Running) -> None:
         assert isinstance(answer, Table)
         try:
             parse([expression])
-            assert answer.rows == [("\u00a0",)], expression
+            assert answer.rows == [("\u200b",)], expression
         except WrongQuestion:
             assert answer.rows[0][0].startswith(f"Not understood in Resource: {expression} - "), expression
 
