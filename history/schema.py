@@ -151,7 +151,7 @@ jobs = Table(
     Column("details", _json()),
     _moment("seen_at", nullable=False),
     Column("seal", Integer),
-    Column("settled", Boolean, nullable=False, server_default=false()),
+    Column("settled", Boolean, nullable=False),
     postgresql_partition_by="RANGE (submitted_at)",
 )
 Index(None, jobs.c.owner, jobs.c.submitted_at)
