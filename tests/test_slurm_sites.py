@@ -15,6 +15,7 @@ from exporter.sources.slurm import Settings, Source
 from exporter.tally import tally
 from history import schema
 from history.audit import Audit
+from history.merge import merge
 from history.records import Gpus, Job, Outcome, State, Waiting, WorkerFlag, WorkerState
 from history.rows import no_rows, rows_of
 from history.store import History
@@ -501,6 +502,22 @@ def test_the_part_of_a_run_before_a_resize_is_a_part(tmp_path: Path) -> None:
     job, unknown = ended(accounted(State="RESIZING", NodeList="n[1-2]", NNodes="2"))
     assert unknown == [] and job.state is State.RUNNING and job.ended_at is None and job.outcome is None
     assert job.runs[0].resized and job.runs[0].ended_at is not None and job.runs[0].accounted
+
+
+def test_a_job_that_is_resized_in_the_second_it_was_submitted_in_runs(tmp_path: Path) -> None:
+    """slurmdbd has two rows with one Submit: the job held nothing any more once the first one was read."""
+    second = "1795446324"
+    first = accounted(State="RESIZING", Submit=second, Start=second, End=second, NodeList="n[1-2]", NNodes="2")
+    assert list(_slurm_accounting.jobs([first], [])) == []
+    last = accounted(State="COMPLETED", Submit=second, Start=second, End="1795446400", NodeList="n1")
+    rows = [job for row in (first, last, first) for job in _slurm_accounting.jobs([row], [])]
+    (job,) = merge(merge([], rows[:1]), rows)
+    assert (job.state, job.outcome) == (State.ENDED, Outcome.COMPLETED)
+    (run,) = job.runs
+    assert run.ended_at is not None and (run.ended_at - run.started_at).total_seconds() == 76 and not run.resized
+    # one that lasted a second is a part
+    whole = accounted(State="RESIZING", Submit=second, Start=second, End="1795446325", NodeList="n[1-2]", NNodes="2")
+    assert len(list(_slurm_accounting.jobs([whole], []))) == 1
 
 
 def test_gpu_use_that_the_site_gathers(tmp_path: Path) -> None:

@@ -76,7 +76,8 @@ def rows(
 def jobs(attempt: Sequence[Row], unknown: list[UnknownValue]) -> Iterator[Job]:
     """Yield the job (or, for cancelled array tasks that were never made, the jobs) that an attempt's rows tell of.
 
-    Nothing comes of a row that has not ended yet: a row may be COMPLETED while its End is still unknown.
+    Nothing comes of a row that has not ended yet (a row may be COMPLETED while its End is still unknown), or that a
+    resize ended before it lasted a second.
     Raises ValueError when it can't be told of which job and attempt it is; any other value that can't be read is not
     said.
     """
@@ -95,6 +96,8 @@ def jobs(attempt: Sequence[Row], unknown: list[UnknownValue]) -> Iterator[Job]:
     # a clock that was set back must not make an end before its start
     ended = max(ended, submitted, started or submitted)
     requeued, resized = native_state == REQUEUED, native_state == RESIZING
+    if resized and ended == submitted:
+        return  # resized in the second it was submitted in, which is the Submit of the row that follows too
     outcome = _outcome(row, steps, unknown)
     batch = _batch(steps) if requeued else None
     exit_code, exit_signal = _exit((batch or row)["ExitCode"], values)
