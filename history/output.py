@@ -2,10 +2,15 @@
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 
 import click
+
+
+_ODD = re.compile(r"[^\n\x20-\x7e]")
+"""What may not be printable: answers are long, and nearly all of them is."""
 
 
 def put(text: str, *, ours: bool = False) -> None:
@@ -35,9 +40,7 @@ def put_json(text: str) -> None:
 
 def _shown(text: str, escape: Callable[[str], str]) -> str:
     """Return a text with what no terminal prints escaped, line ends aside."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() or char == "\n" else escape(char) for char in text)
+    return _ODD.sub(lambda found: found[0] if found[0].isprintable() else escape(found[0]), text)
 
 
 def _escaped(char: str) -> str:
