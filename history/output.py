@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import click
 
-
 _ODD = re.compile(r"[^\n\x20-\x7e]")
 """What may not be printable: answers are long, and nearly all of them is."""
 
