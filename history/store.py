@@ -277,6 +277,14 @@ class History:
         Raises:
             SQLAlchemyError: the database is away, or will not be written for another reason that may pass.
         """
+        try:
+            return self._save(batch)
+        except Exception as error:
+            if is_away(error):  # wherever that was noticed: making a month, before anything is written
+                self.up = False
+            raise
+
+    def _save(self, batch: Batch) -> int:
         if isinstance(batch, WorkersBatch):
             self.save_workers(
                 batch.cluster,

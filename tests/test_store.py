@@ -389,6 +389,25 @@ def test_texts_that_a_driver_refuses_are_the_rows_fault(history: History) -> Non
     assert history.watermark("local", "accounting") == "9"
 
 
+def test_a_database_that_is_away_when_a_month_is_made_is_away(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`bbq_history_up` stayed 1 for a minute: only what failed while rows were written counted."""
+    save(history, pending("1"))
+    assert history.up
+
+    def away(*_: Any) -> None:
+        raise OperationalError("CREATE TABLE", {}, Exception("server closed the connection unexpectedly"))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(history, "make_months", away)
+        with pytest.raises(OperationalError):
+            save(history, pending("2"))
+    assert not history.up
+    save(history, pending("2"))
+    assert history.up
+
+
 def usage_is_exact(history: History) -> bool:
     with history._engine.connect() as connection:
         return not inexact(connection, "local")
