@@ -1,22 +1,25 @@
 """bbq-history: taking care of the history database. It writes."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import func, select, text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from history import __version__
 from history.output import run
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+_NOT_ALLOWED = "42501"
+"""PostgreSQL: insufficient_privilege."""
 READER_SECONDS = 60
 """The longest that a statement of a role that only reads may take: a dashboard must not burden the database."""
 _CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True}
@@ -196,17 +199,45 @@ def grant_read(database: str | None, role: str) -> None:
     with _open(database) as engine:
         if engine.dialect.name != "postgresql":
             raise HistoryError("an SQLite file has no roles: bbq opens it read-only, and file permissions say who may")
-        name = engine.dialect.identifier_preparer.quote_identifier(role)
+        # the driver's: it has a % twice, as its statements want
+        quoted = engine.dialect.identifier_preparer.quote_identifier
+        name = quoted(role)
         with engine.begin() as connection:
             for statement in (
-                "GRANT USAGE ON SCHEMA public TO {}",
-                "GRANT SELECT ON ALL TABLES IN SCHEMA public TO {}",
-                "ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO {}",
-                "ALTER ROLE {} SET default_transaction_read_only = on",
-                f"ALTER ROLE {{}} SET statement_timeout = '{READER_SECONDS}s'",
+                f"GRANT USAGE ON SCHEMA public TO {name}",
+                f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {name}",
+                f"ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO {name}",
             ):
-                connection.exec_driver_sql(statement.format(name).replace("%", "%%"))
+                connection.exec_driver_sql(statement)
+            owners = select(func.pg_get_userbyid(text("relowner"))).select_from(text("pg_class")).distinct()
+            of_tables = text("relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')")
+            makers = connection.scalars(owners.where(of_tables, text("relowner <> current_user::regrole"))).all()
+            rest = [
+                *(
+                    f"ALTER DEFAULT PRIVILEGES FOR ROLE {quoted(maker)} IN SCHEMA public "
+                    f"GRANT SELECT ON TABLES TO {name}"
+                    for maker in makers
+                ),
+                f"ALTER ROLE {name} SET default_transaction_read_only = on",
+                f"ALTER ROLE {name} SET statement_timeout = '{READER_SECONDS}s'",
+            ]
+            refused = list(_refused(connection, rest))
     click.echo(f"{role} may read the history, and write nothing")
+    if refused:
+        said = "".join(f"  {statement.replace('%%', '%')};\n" for statement in refused)
+        click.echo(f"this role may not do the rest; have a superuser do it:\n{said}", err=True, nl=False)
+
+
+def _refused(connection: "Connection", statements: Iterable[str]) -> Iterator[str]:
+    """Run statements, each by itself, and give those that this role may not run."""
+    for statement in statements:
+        try:
+            with connection.begin_nested():
+                connection.exec_driver_sql(statement)
+        except DBAPIError as error:
+            if getattr(error.orig, "pgcode", None) != _NOT_ALLOWED:
+                raise
+            yield statement
 
 
 def main() -> None:

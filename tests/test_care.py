@@ -270,12 +270,13 @@ def test_a_role_may_read_and_not_write(old: History, database: URL) -> None:
         done = bbq_history(database, "grant-read", "grafana")
         assert done.exit_code == 1 and "an SQLite file has no roles" in done.output
         return
-    role = f'gra"fana_{database.database}'
-    quoted = '"' + role.replace('"', '""') + '"'
+    role = f'gra"%fana%%_{database.database}'
+    quoted = '"' + role.replace('"', '""').replace("%", "%%") + '"'  # as the driver wants it
     with old._engine.begin() as connection:
         connection.exec_driver_sql(f"CREATE ROLE {quoted} LOGIN")
     try:
-        assert "may read the history" in bbq_history(database, "grant-read", role).output
+        done = bbq_history(database, "grant-read", role)
+        assert "may read the history" in done.output and "superuser" not in done.output, done.output
         old.save_jobs("local", "accounting", [month(ended("7"), NOW + timedelta(days=100))], seen_at=NOW)
         reader = create_engine(database.set(username=role))
         with reader.connect() as connection:
@@ -294,3 +295,39 @@ def test_a_role_may_read_and_not_write(old: History, database: URL) -> None:
         with old._engine.begin() as connection:
             connection.exec_driver_sql(f"DROP OWNED BY {quoted}")
             connection.exec_driver_sql(f"DROP ROLE {quoted}")
+
+
+@pytest.mark.postgres
+def test_the_owner_of_the_tables_lets_others_read_without_being_a_superuser(postgres_database: URL) -> None:
+    """Nothing was granted: the role's settings, which only a superuser may change, took the rest back with them."""
+    admin = create_engine(postgres_database, isolation_level="AUTOCOMMIT")
+    owner, reader = (f"{word}_{postgres_database.database}" for word in ("owner", "reader"))
+    with admin.connect() as connection:
+        for role in (owner, reader):
+            connection.execute(text(f"CREATE ROLE {role} LOGIN"))
+        connection.execute(text(f"ALTER DATABASE {postgres_database.database} OWNER TO {owner}"))
+        connection.execute(text(f"ALTER SCHEMA public OWNER TO {owner}"))
+    try:
+        mine = postgres_database.set(username=owner)
+        engine = open_database(mine)
+        history = History(engine)
+        history.prepare()
+        done = bbq_history(mine, "grant-read", reader)
+        assert done.exit_code == 0 and f"{reader} may read the history" in done.output, done.output
+        assert f'ALTER ROLE "{reader}" SET default_transaction_read_only = on;' in done.output
+        history.begin_cluster("local", "slurm", None, NOW)
+        history.save_jobs("local", "accounting", [month(ended("7"), NOW + timedelta(days=100))], seen_at=NOW)
+        engine.dispose()
+        theirs = create_engine(postgres_database.set(username=reader))
+        with theirs.connect() as connection:
+            assert connection.scalar(text("SELECT count(*) FROM jobs")) == 1
+        theirs.dispose()
+        # a superuser does all of it, for tables that another role makes
+        assert "superuser" not in bbq_history(postgres_database, "grant-read", reader).output
+    finally:
+        with admin.connect() as connection:
+            connection.execute(text(f"ALTER DATABASE {postgres_database.database} OWNER TO bbq"))
+            for role in (reader, owner):
+                connection.execute(text(f"DROP OWNED BY {role} CASCADE"))
+                connection.execute(text(f"DROP ROLE {role}"))
+        admin.dispose()
