@@ -50,16 +50,17 @@ def _itself(board: Board) -> Figures:
     """Return which collectors work, one a feed of each Slurm cluster, and how long they take."""
     found = Figures()
     slurm = slurm_clusters(board)
+    place: dict[str, Labels] = {name: (("cluster", name),) if len(slurm) > 1 else () for name in slurm}
     for cluster, status in board.statuses():
         if cluster in slurm and status.polls:
-            labels = (("collector", status.feed.name if len(slurm) == 1 else f"{cluster}:{status.feed.name}"),)
+            labels = (*place[cluster], ("collector", status.feed.name))
             found.add("slurm_exporter_collector_success", labels, float(status.up))
             if status.duration_seconds is not None:
                 found.add("slurm_exporter_collector_duration_seconds", labels, status.duration_seconds)
     for cluster in slurm:
         version = board.clusters()[cluster][1]
         if version is not None:
-            found.add("slurm_info", (("type", "general"), ("binary", ""), ("version", version)), 1.0)
+            found.add("slurm_info", (*place[cluster], ("type", "general"), ("binary", ""), ("version", version)), 1.0)
     return found
 
 

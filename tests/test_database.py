@@ -51,7 +51,7 @@ WRITER = {
 }  # fmt: skip
 
 
-def works(url: URL) -> None:
+def assert_works(url: URL) -> None:
     """Write and read through a URL: settings are ours in each transaction, days are those of UTC."""
     engine = open_database(url)
     history = History(engine)
@@ -96,14 +96,14 @@ def test_what_the_environment_and_the_server_say_changes_nothing(
     with admin.connect() as connection:
         connection.execute(text(f"ALTER DATABASE {name} RESET default_transaction_isolation"))
     admin.dispose()
-    works(postgres_database)
+    assert_works(postgres_database)
 
 
 def test_a_pooler_that_shares_sessions_between_transactions_changes_nothing(
     postgres_database: URL, postgres_server: URL, tmp_path: Path
 ) -> None:
     with _pooler(postgres_database, postgres_server, tmp_path) as pooled:
-        works(pooled)
+        assert_works(pooled)
 
 
 @contextmanager

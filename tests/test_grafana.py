@@ -147,8 +147,9 @@ def test_one_bar_has_its_name() -> None:
                 if panel["options"]["reduceOptions"]["values"]:
                     assert name == "${__cell_0}", (uid, panel["title"])
                 else:
-                    (label,) = re.fullmatch(r"\$\{__field\.labels\.(\w+)\}", name).groups()  # type: ignore[union-attr]
-                    assert panel["targets"][0]["legendFormat"] == f"{{{{{label}}}}}", (uid, panel["title"])
+                    label = re.fullmatch(r"\$\{__field\.labels\.(\w+)\}", name)
+                    assert label is not None, (uid, name)
+                    assert panel["targets"][0]["legendFormat"] == f"{{{{{label[1]}}}}}", (uid, panel["title"])
     assert found == 7
 
 
@@ -182,8 +183,9 @@ def _colour(panel: Mapping[str, Any], name: str) -> str | None:
         for one in config["defaults"].get("mappings", ()) if one["type"] == "regex"
     ]  # fmt: skip
     for pattern, colour in patterns:
-        body, flags = re.fullmatch(r"/(.*)/(i?)", pattern).groups()  # type: ignore[union-attr]
-        if re.search(body, name, re.IGNORECASE if flags else 0):
+        parts = re.fullmatch(r"/(.*)/(i?)", pattern)
+        assert parts is not None, pattern
+        if re.search(parts[1], name, re.IGNORECASE if parts[2] else 0):
             colours.append(colour)
     assert len(colours) < 2, (panel["title"], name, colours)
     return colours[0] if colours else None

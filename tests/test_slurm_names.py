@@ -169,3 +169,16 @@ def test_the_setting_says_whose_names_there_are() -> None:
             server.stop()
         assert line in text.splitlines()
         assert list(text_string_to_metric_families(text))
+
+
+def test_two_clusters_of_one_version_are_two() -> None:
+    board = Board(now=lambda: NOW)
+    for name in ("a", "b"):
+        board.add_cluster(name, "slurm", 1e9)
+        board.set_version(name, "24.11")
+        feed = Feed(kind=Kind.WORKERS)
+        board.add_feed(name, feed, 60)
+        board.publish(name, feed, WorkersReading(taken_at=NOW, workers=[], queues=[]), 0.1)
+    found = page(board)
+    for name in ("slurm_info", "slurm_exporter_collector_success"):
+        assert summed(found[name], "cluster") == {("a",): 1, ("b",): 1}, name
