@@ -48,7 +48,7 @@ QUEUE = {
     State.SUSPENDED: "suspended",
     State.FINISHING: "completing",
 }
-ENDED = (
+_ENDED = (
     Outcome.COMPLETED,
     Outcome.CANCELLED,
     Outcome.FAILED,
@@ -95,21 +95,37 @@ def gather(
     yield from (found[name] for name in sorted(found))
 
 
-def _figures(view: ClusterView) -> Figures:
+def figures_of(
+    view: ClusterView,
+    jobs: Callable[[ClusterView, Figures], None],
+    workers: Callable[[list[Worker], Figures], None],
+    ended: str,
+) -> Figures:
+    """Return the figures of what is fresh of a cluster.
+
+    Args:
+        jobs: adds those of a queue that was read whole.
+        workers: adds those of the workers.
+        ended: what the names of the numbers of ended jobs begin with.
+    """
     found = Figures()
     if view.jobs_complete:
-        _jobs(view, found)
+        jobs(view, found)
     if view.workers is not None:
-        _workers(view.workers.workers, found)
+        workers(view.workers.workers, found)
     if view.scheduler is not None:
-        scheduler_figures(view.scheduler, found)
+        _scheduler(view.scheduler, found)
     if view.totals is not None and view.totals.ended_lately is not None:
-        for outcome in ENDED:
-            found.add(f"slurm_queue_{outcome.value}", (), view.totals.ended_lately.get(outcome.value, 0))
+        for outcome in _ENDED:
+            found.add(f"{ended}{outcome.value}", (), view.totals.ended_lately.get(outcome.value, 0))
     return found
 
 
-def scheduler_figures(health: SchedulerReading, found: Figures) -> None:
+def _figures(view: ClusterView) -> Figures:
+    return figures_of(view, _jobs, _workers, "slurm_queue_")
+
+
+def _scheduler(health: SchedulerReading, found: Figures) -> None:
     """Add what slurmctld says of itself, under names that both exporters have."""
     for name, value in (
         ("threads", health.threads),

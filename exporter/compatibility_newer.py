@@ -17,15 +17,14 @@ from prometheus_client.core import GaugeMetricFamily
 
 from exporter.board import Board, ClusterView
 from exporter.compatibility import (
-    ENDED,
     QUEUE,
     Figures,
     Labels,
     add_utilization,
     cpus_of,
+    figures_of,
     gather,
     gpus_of,
-    scheduler_figures,
     slurm_clusters,
     state_of,
     status_of,
@@ -65,17 +64,9 @@ def _itself(board: Board) -> Figures:
 
 
 def _figures(view: ClusterView) -> Figures:
-    found = Figures()
-    if view.jobs_complete:
-        _jobs(view, found)
-    if view.workers is not None:
-        _workers(view.workers.workers, found)
+    found = figures_of(view, _jobs, _workers, "slurm_jobs_")
     if view.scheduler is not None:
-        scheduler_figures(view.scheduler, found)
         _calls(view.scheduler, found)
-    if view.totals is not None and view.totals.ended_lately is not None:
-        for outcome in ENDED:
-            found.add(f"slurm_jobs_{outcome.value}", (), view.totals.ended_lately.get(outcome.value, 0))
     return found
 
 
