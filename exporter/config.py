@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, cast
+from typing import Annotated, Any, TypeVar, cast
 
 import msgspec
 import yaml
@@ -52,10 +52,12 @@ class WebSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     listen_address: str = ":10227"
     telemetry_path: str = "/metrics"
-    slurm_names: bool | Literal["older", "newer"] = False
+    slurm_names: bool | str = False
     """Whose names there is a page with: those of the older Slurm exporter (true is the same), or of the newer one."""
 
     def __post_init__(self) -> None:
+        if self.slurm_names not in (False, True, "older", "newer"):
+            raise ValueError(f"slurm_names {self.slurm_names!r}: expected older or newer (true is older), or false")
         if not self.telemetry_path.startswith("/"):
             raise ValueError(f"telemetry_path {self.telemetry_path!r}: a path starts with /")
         if self.telemetry_path in ("/", "/-/healthy", "/-/ready") or not set("?#%").isdisjoint(self.telemetry_path):

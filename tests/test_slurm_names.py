@@ -152,6 +152,8 @@ def test_jobs_by_user_and_partition_and_gpus_of_which_not_all_is_told() -> None:
 
 def test_the_setting_says_whose_names_there_are() -> None:
     assert WebSettings(slurm_names="newer").slurm_names == "newer"
+    with pytest.raises(ValueError, match="slurm_names 'newest': expected older or newer"):
+        WebSettings(slurm_names="newest")
     board = Board(now=lambda: NOW + timedelta(seconds=1))
     board.add_cluster("slurm", "slurm", 1e9)
     feed = Feed(kind=Kind.WORKERS)
