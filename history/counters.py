@@ -6,7 +6,7 @@ value it has ever had, and stands still until the value is there again.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -41,6 +41,8 @@ COUNTERS = (
 )
 """A histogram is two: its buckets, each without those below it, and its sum."""
 LABELS = ("queue", "owner", "worker", "outcome", "at_most_seconds")
+_KEY = ("cluster", "counter", *LABELS)
+"""Of a histogram's buckets, the bound comes last."""
 
 
 class Count(NamedTuple):
@@ -58,10 +60,12 @@ class Count(NamedTuple):
     """When it first and last moved."""
 
 
+Row = dict[str, Any]
+"""A row of the table of counters."""
 _NOTHING = {"queue": "", "owner": "", "worker": "", "outcome": "", "at_most_seconds": 0}
 
 
-def counter_rows(cluster: str, moved: Rollup, now: datetime) -> Iterator[dict[str, Any]]:
+def counter_rows(cluster: str, moved: Rollup, now: datetime) -> Iterator[Row]:
     """Give by how much each counter of a cluster moves when its rollups move by this."""
     for counter in COUNTERS:
         daily = counter.daily
@@ -86,3 +90,27 @@ def counter_rows(cluster: str, moved: Rollup, now: datetime) -> Iterator[dict[st
                     "first_at": now,
                     "last_at": now,
                 }
+
+
+def never_falling(before: Iterable[Row], now: Iterable[Row]) -> list[Row]:
+    """Return counters that were added up anew as they are to be stored: none shows less than it did.
+
+    A histogram may have got bounds between those it had: up to each bound that was there, no less is counted.
+    """
+    rows: dict[tuple[Any, ...], Row] = {}
+    known: dict[tuple[Any, ...], Row] = {}
+    for found, there in ((rows, now), (known, before)):
+        found.update({tuple(row[name] for name in _KEY): dict(row) for row in there})
+    shown: dict[tuple[Any, ...], int] = defaultdict(int)
+    for key in sorted(rows.keys() | known.keys()):
+        histogram = key[:-1]
+        row, old = rows.get(key), known.get(key)
+        if row is None:
+            assert old is not None
+            row = rows[key] = {**old, "value": 0, "highest": 0}
+        if old is not None:
+            row |= {name: old[name] for name in ("first_at", "last_at")}
+            shown[histogram] += old["highest"]
+            row["highest"] = max(row["highest"], shown[histogram])
+        shown[histogram] -= row["highest"]
+    return list(rows.values())

@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 
 from history import bulk, schema
-from history.counters import counter_rows
+from history.counters import counter_rows, never_falling
 from history.records import Outcome
 from history.rollup import (
     ARRIVALS,
@@ -110,17 +110,9 @@ def fill_in(connection: Connection, rollups: Collection[str]) -> None:
     for cluster, _ in clusters:
         table = schema.counters
         query = select(table).where(table.c.cluster == cluster)
-        before = {tuple(row[name] for name in _COUNTER): dict(row) for row in connection.execute(query).mappings()}
-        rows = []
-        for row in counter_rows(cluster, totals(connection, cluster), now):
-            known = before.get(tuple(row[name] for name in _COUNTER))
-            kept_of = {} if known is None else {name: known[name] for name in ("first_at", "last_at")}
-            highest = max(row["highest"], known["highest"] if known else 0)
-            rows.append({**row, **kept_of, "highest": highest})
-        bulk.upsert(connection, table, rows)
-
-
-_COUNTER = tuple(column.name for column in schema.counters.primary_key.columns)
+        before = [dict(row) for row in connection.execute(query).mappings()]
+        rows = list(counter_rows(cluster, totals(connection, cluster), now))
+        bulk.upsert(connection, table, never_falling(before, rows))
 
 
 def _months(connection: Connection) -> Iterator[list[date]]:
@@ -240,7 +232,7 @@ def _add_ends(connection: Connection, found: dict[str, Rollup], cluster: str | N
 
 def _add_runs(connection: Connection, found: dict[str, Rollup], cluster: str | None, stretch: _Stretch) -> None:
     """Add each row in Python: how a run's time falls on its days is too much for one statement."""
-    ran: list[ColumnElement[bool]] = [runs.c.ended_at.is_not(None), *_counted(cluster)]
+    ran: list[ColumnElement[bool]] = [runs.c.ended_at.is_not(None), *_of_cluster(cluster)]
     if stretch is not None:
         since, until = stretch
         # a run that ended with the first second of a day counts there, though it was not open at it
@@ -295,7 +287,7 @@ def _add_workers(connection: Connection, found: dict[str, Rollup], cluster: str 
     query = (
         select(runs.c.cluster, *key, *measures)
         .select_from(runs.join(run_workers, same).join(jobs, and_(_same_job(runs), _same_job(run_workers))))
-        .where(runs.c.ended_at.is_not(None), *_counted(cluster), *_ended(stretch))
+        .where(runs.c.ended_at.is_not(None), *_of_cluster(cluster), *_ended(stretch))
         .group_by(runs.c.cluster, *key)
     )
     _add_sums(connection, found, WORKERS, query)
@@ -320,7 +312,7 @@ def _add_efficiency(connection: Connection, found: dict[str, Rollup], cluster: s
     query = (
         select(runs.c.cluster, *key, *measures)
         .select_from(runs.join(jobs, _same_job(runs)))
-        .where(runs.c.ended_at.is_not(None), *_counted(cluster), *_ended(stretch))
+        .where(runs.c.ended_at.is_not(None), *_of_cluster(cluster), *_ended(stretch))
         .group_by(runs.c.cluster, *key)
     )
     _add_sums(connection, found, EFFICIENCY, query)
@@ -337,7 +329,13 @@ def _add_sums(connection: Connection, found: dict[str, Rollup], daily: Daily, qu
 
 def _add_durations(connection: Connection, found: dict[str, Rollup], cluster: str | None, stretch: _Stretch) -> None:
     of_jobs = _counted(cluster)
-    of_runs = [runs.c.ended_at.is_not(None), _told(runs) != "", ~runs.c.resized, *_counted(cluster), *_ended(stretch)]
+    of_runs = [
+        runs.c.ended_at.is_not(None),
+        _told(runs) != "",
+        ~runs.c.resized,
+        *_of_cluster(cluster),
+        *_ended(stretch),
+    ]
     waited = _length(connection, jobs.c.submitted_at, jobs.c.first_started_at)
     whole = _ran(connection, func.coalesce(runs.c.run_started_at, runs.c.started_at, type_=UtcDateTime()))
     for kind, length, end, source, conditions in (
@@ -378,7 +376,12 @@ def _figures(found: dict[str, Rollup], daily: Daily, cluster: str, key: Sequence
 
 
 def _counted(cluster: str | None) -> Iterator[ColumnElement[bool]]:
+    """Give what jobs count: those that no other one took the place of."""
     yield jobs.c.routed_to.is_(None)
+    yield from _of_cluster(cluster)
+
+
+def _of_cluster(cluster: str | None) -> Iterator[ColumnElement[bool]]:
     if cluster is not None:
         yield jobs.c.cluster == cluster
 

@@ -4,7 +4,8 @@ A rollup is exact because it is only ever changed by differences of this functio
 whole numbers add up to the same in any order. Days are days of UTC. A job counts as submitted on the day of its
 submission, as started on that of its first start, and as ended on that of its end; a run counts on its workers on the
 day it ended, and its time on the days on which it ran, once it has ended. The time that a run was suspended is none of
-its time, as slurmdbd counts. A part of a run that was resized has its time, and is no run: its last part is.
+its time, as slurmdbd counts. A part of a run that was resized has its time, and is no run: its last part is. Of a job
+that another one took the place of (HTCondor's router, a federation of Slurm's), only the runs that it has had count.
 
 What is wasted (held and not used) is added up run by run and never negative: a job that used more than it held must not
 hide what others wasted.
@@ -56,11 +57,18 @@ DAILY = (USAGE, ARRIVALS, WORKERS, DURATIONS, EFFICIENCY)
 MONTHLY_USAGE = Daily("usage_monthly", USAGE.key, USAGE.measures)
 """The sums of USAGE over each month; its day is the month's first."""
 
-BOUNDS = (10, 60, 300, 900, 3600, 14_400, 43_200, 86_400, 259_200, 604_800)
-"""Lengths by which DURATIONS is kept, in seconds."""
+_HOUR = 3600
+BOUNDS = (
+    10, 60, 300, 600, 900, 1800,
+    *(int(hours * _HOUR) for hours in (1, 1.5, 2, 3, 4, 6, 8, 12, 18, 24, 36, 48, 72, 96, 120, 168)),
+)  # fmt: skip
+"""Lengths by which DURATIONS is kept, in seconds: from an hour to a week, none is more than half as long again as the
+one before. A bound is never taken out, for there are days of which the rows are gone."""
 LONGER = (1 << 31) - 1
 """The `at_most_seconds` of what is longer than every bound."""
 
+_Who = tuple[str, str, str, str]
+"""Queue, owner, account and VO."""
 Key = tuple[Any, ...]
 """The day, then the columns of a rollup's key."""
 Figures = dict[Key, list[int]]
@@ -100,13 +108,18 @@ def add_job(job: Job, rollup: Rollup, sign: int = 1, *, first_started_at: dateti
     Args:
         first_started_at: when it first started, where it is given without its first runs: those then add nothing.
     """
-    if job.routed_to is not None:
-        return  # bookkeeping for its routed copy, which counts
-    queue = job.queue or ""
-    who = (queue, job.owner, job.account or "", job.vo or "")
-    arrivals, workers, durations = rollup[ARRIVALS.name], rollup[WORKERS.name], rollup[DURATIONS.name]
+    who = (job.queue or "", job.owner, job.account or "", job.vo or "")
+    if job.routed_to is None:  # else its copy is the job
+        _add_life(job, who, rollup, sign, first_start(job, first_started_at))
+    for run in job.runs:
+        if run.ended_at is not None:
+            _add_whole_run(run, run.ended_at, who, rollup, sign)
+
+
+def _add_life(job: Job, who: _Who, rollup: Rollup, sign: int, started: datetime | None) -> None:
+    """Add that a job came, started and ended."""
+    queue, arrivals, durations = who[0], rollup[ARRIVALS.name], rollup[DURATIONS.name]
     arrivals[(job.submitted_at.date(), *who)][0] += sign
-    started = first_start(job, first_started_at)
     if started is not None:
         day = started.date()
         arrivals[(day, *who)][1] += sign
@@ -117,27 +130,29 @@ def add_job(job: Job, rollup: Rollup, sign: int = 1, *, first_started_at: dateti
     if job.ended_at is not None:
         outcome = told(job.outcome, job.accounted or job.settled)
         add_end(rollup[USAGE.name], who, outcome, job.submitted_at, started, job.ended_at, sign)
-    for run in job.runs:
-        if run.ended_at is None:
-            continue
-        add_run(rollup[USAGE.name], who, run, sign)
-        day, length, outcome = run.ended_at.date(), ran(run), told(run.outcome, run.accounted)
-        figures = rollup[EFFICIENCY.name][(day, *who)]
-        for place, value in enumerate(_whole(run, length)):
-            figures[place] += sign * value
-        if outcome and not run.resized:
-            whole = ran(run, run.run_started_at)
-            figures = durations[(day, queue, "run", _bound(whole))]
-            figures[0] += sign
-            figures[1] += sign * whole
-        for there in run.workers:
-            figures = workers[(day, there.worker, outcome)]
-            figures[0] += sign * (not run.resized)
-            figures[1] += sign * (there.cpus is None and not run.resized)
-            figures[2] += sign * length
-            figures[3] += sign * _held(there.cpus, length)
-            figures[4] += sign * _held(there.gpus, length)
-            figures[5] += sign * _held((there.memory_bytes or 0) / MIB, length)
+
+
+def _add_whole_run(run: Run, ended_at: datetime, who: _Who, rollup: Rollup, sign: int) -> None:
+    """Add what an ended run held and used, how long it took, and where it was."""
+    add_run(rollup[USAGE.name], who, run, sign)
+    day, length, outcome = ended_at.date(), ran(run), told(run.outcome, run.accounted)
+    figures = rollup[EFFICIENCY.name][(day, *who)]
+    for place, value in enumerate(_whole(run, length)):
+        figures[place] += sign * value
+    if outcome and not run.resized:
+        whole = ran(run, run.run_started_at)
+        figures = rollup[DURATIONS.name][(day, who[0], "run", _bound(whole))]
+        figures[0] += sign
+        figures[1] += sign * whole
+    workers = rollup[WORKERS.name]
+    for there in run.workers:
+        figures = workers[(day, there.worker, outcome)]
+        figures[0] += sign * (not run.resized)
+        figures[1] += sign * (there.cpus is None and not run.resized)
+        figures[2] += sign * length
+        figures[3] += sign * _held(there.cpus, length)
+        figures[4] += sign * _held(there.gpus, length)
+        figures[5] += sign * _held((there.memory_bytes or 0) / MIB, length)
 
 
 def first_start(job: Job, before: datetime | None = None) -> datetime | None:
@@ -159,7 +174,7 @@ def told(outcome: str | None, accounted: bool) -> str:
 
 def add_end(
     usage: Figures,
-    who: tuple[str, str, str, str],
+    who: _Who,
     outcome: str,
     submitted_at: datetime,
     first_started_at: datetime | None,
@@ -174,7 +189,7 @@ def add_end(
         figures[2] += sign * _length(submitted_at, first_started_at)
 
 
-def add_run(usage: Figures, who: tuple[str, str, str, str], run: Run, sign: int = 1) -> None:
+def add_run(usage: Figures, who: _Who, run: Run, sign: int = 1) -> None:
     """Add to the usage what a run (or a row of `runs`) held and used; one that has not ended adds nothing yet."""
     if run.ended_at is None:
         return

@@ -3,7 +3,7 @@
 import gzip
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,20 +12,35 @@ import pytest
 from alembic import command
 from click.testing import CliRunner, Result
 from msgspec.structs import replace
-from sqlalchemy import URL, Boolean, DateTime, Engine, MetaData, create_engine, inspect, select, text
+from sqlalchemy import (
+    URL,
+    Boolean,
+    Connection,
+    DateTime,
+    Engine,
+    MetaData,
+    Table,
+    create_engine,
+    delete,
+    insert,
+    inspect,
+    select,
+    text,
+)
 from sqlalchemy.exc import DBAPIError
 
 from exporter.keeper import Keeper
 from history import care, schema
 from history.database import open_database
 from history.prune import prune
-from history.records import Job, Outcome
+from history.records import Job, Outcome, Run, State
+from history.rollup import LONGER
 from history.rows import stored_jobs, waits_again
 from history.store import History
-from history.upgrade import _config, newest
+from history.upgrade import _config, newest, upgrade
 from tests.exact import counters, inexact
 from tests.test_merge import some_lives
-from tests.test_rollup import named, usage
+from tests.test_rollup import T, named, usage
 from tests.test_store import ended, pending, rows, running
 
 RELEASED = sorted(path.name.partition(".")[0] for path in (Path(__file__).parent / "data/history").glob("*.json.gz"))
@@ -119,6 +134,62 @@ def test_a_database_of_every_release_comes_along_with_its_rows(engine: Engine, d
         assert dict(map(tuple, connection.execute(lends))) == {"grid": False, "local": True}
     columns = {column["name"] for column in inspect(engine).get_columns("clusters")}
     assert columns == {column.name for column in schema.clusters.columns}
+
+
+COARSE = (10, 60, 300, 900, 3600, 14_400, 43_200, 86_400, 259_200, 604_800, LONGER)
+"""The bounds of lengths until schema 0010."""
+
+
+def test_finer_bounds_take_nothing_from_what_a_histogram_showed(engine: Engine) -> None:
+    """Up to each bound of before, a counter that falls would be a restart for Prometheus."""
+    waits = [1, 9, 400, 1200, 5000, 9000, 14_000, 20_000, 50_000, 100_000, 200_000, 500_000, 10**6]
+    jobs = [
+        Job(
+            native_id=str(number), submitted_at=T, owner="alice", queue="q", state=State.RUNNING,
+            runs=(Run(attempt_at=T, started_at=T + timedelta(seconds=wait)),),
+        )
+        for number, wait in enumerate(waits)
+    ]  # fmt: skip
+    upgrade(engine)
+    history = History(engine)
+    history.begin("local", "slurm")
+    history.save_jobs("local", "jobs", jobs, seen_at=T)
+    with engine.begin() as connection:
+        for table, kind in ((schema.durations_daily, "kind"), (schema.counters, "counter")):
+            _make_coarse(connection, table, kind)
+        # one was corrected since: the counter goes on showing it
+        connection.execute(text("UPDATE counters SET highest = highest + 1 WHERE at_most_seconds = 14400"))
+        connection.execute(text("UPDATE alembic_version SET version_num = '0010'"))
+        before = _up_to(connection, COARSE)
+        assert before[14_400] == 8 and before[LONGER] == len(waits) + 1
+    upgrade(engine)
+    with engine.connect() as connection:
+        assert _up_to(connection, COARSE) == before
+        assert _up_to(connection, (5400, 7200, 10_800)) == {5400: 5, 7200: 5, 10_800: 6}
+        assert inexact(connection, "local") == []
+
+
+def _make_coarse(connection: Connection, table: Table, kind: str) -> None:
+    """Put the rows of a table that are by length into the bounds of schema 0010."""
+    sums: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in connection.execute(select(table).where(table.c.at_most_seconds > 0)).mappings():
+        bound = next(each for each in COARSE if row["at_most_seconds"] <= each)
+        known = sums.setdefault((row[kind], bound), {**row, "at_most_seconds": bound, **dict.fromkeys(MEASURES, 0)})
+        for name in MEASURES:
+            known[name] += row.get(name, 0)
+    connection.execute(delete(table).where(table.c.at_most_seconds > 0))
+    columns = table.columns.keys()
+    connection.execute(insert(table), [{name: row[name] for name in columns} for row in sums.values()])
+
+
+MEASURES = ("jobs", "seconds", "value", "highest")
+
+
+def _up_to(connection: Connection, bounds: Sequence[int]) -> dict[int, int]:
+    """Return how many waits the page shows up to some bounds."""
+    query = text("SELECT at_most_seconds, highest FROM counters WHERE counter = 'job_wait_seconds'")
+    highest = dict(map(tuple, connection.execute(query)))
+    return {bound: sum(count for at_most, count in highest.items() if at_most <= bound) for bound in bounds}
 
 
 def month(job: Job, submitted: datetime, **more: Any) -> Job:

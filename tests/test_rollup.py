@@ -149,9 +149,22 @@ def test_what_is_not_said_adds_nothing(history: History) -> None:
 
 
 def test_bookkeeping_for_a_routed_copy_counts_nowhere(history: History) -> None:
-    job = replace(ended(T, T + timedelta(hours=1)), routed_to="2")
+    job = replace(ended(T, T + timedelta(hours=1)), routed_to="2", runs=())
     history.save_jobs("local", "accounting", [job], seen_at=T)
     assert rollups(history) == said(no_rollup()) == sums(history)[0]
+
+
+def test_what_a_job_had_run_before_another_took_its_place_is_use(history: History) -> None:
+    """A federated job that was requeued and has started on another cluster: slurmdbd counts its first run here."""
+    there = (RunWorker(worker="w1", cpus=3.0),)
+    job = replace(ended(T, T + timedelta(hours=1), workers=there), routed_to="(federation)")
+    history.save_jobs("local", "accounting", [job], seen_at=T)
+    day, kept = T.date(), rollups(history)
+    (used,) = kept["usage_daily"].values()
+    assert used == [0, 0, 0, 1, 3600, 3 * 3600, 1800, 1024 * 3600, 3 * 3600, 100, 3 * 3600 - 100]
+    assert kept["arrivals_daily"] == {} and kept["durations_daily"] == {(day, "q", "run", 3600): [1, 3600]}
+    assert kept["workers_daily"] == {(day, "w1", "failed"): [1, 0, 3600, 3 * 3600, 0, 0]}
+    assert kept == sums(history)[0]
 
 
 @pytest.mark.parametrize("end", [T + timedelta(hours=4), T, T + timedelta(days=9, seconds=1)])
@@ -231,7 +244,7 @@ def test_a_part_of_a_run_has_its_time_and_is_no_run(history: History) -> None:
     (figures,) = usage(history).values()
     assert figures[:1] + figures[3:6] == [1, 1, 1200, 1210] and figures[-3:] == [1210, 3, 1207]
     kept = rollups(history)
-    assert kept["durations_daily"][(T.date(), "q", "run", 3600)] == [1, 1200]
+    assert kept["durations_daily"][(T.date(), "q", "run", 1800)] == [1, 1200]
     assert [values[:2] for values in kept["efficiency_daily"].values()] == [[1, 0]]
     with history._engine.connect() as connection:
         assert inexact(connection, "local") == []

@@ -18,10 +18,16 @@ _PAST = "History: in the time range"
 _PARTS = (50, 90, 99)
 _LONG = f"{TO} - {FROM} > interval '31 days'"
 """Whether the range is so long that the rollups are asked, not the jobs."""
-_FACTOR = max(after / before for before, after in pairwise(BOUNDS) if before >= 300)
+
+
+def _factor(least: int) -> str:
+    """Give how many times longer than the one before a bound is at the most, from a length on."""
+    return f"{max(after / before for before, after in pairwise(BOUNDS) if before >= least):.3g}"
+
+
 ERROR = (
-    f"off by a factor of {_FACTOR:.0f} at the most (of 6 below five minutes), and nothing is longer than 7 days there; "
-    "the row of the history has them exactly"
+    f"off by a factor of {_factor(3600)} at the most from an hour on, of {_factor(300)} from five minutes on, of "
+    f"{_factor(0)} below, and nothing is longer than 7 days there; the row of the history has them exactly"
 )
 """What is to be said of a percentile of a histogram: it lies in the right bucket, and anywhere in it."""
 _STATES = ("running", "finishing", "suspended", "pending", "held")
@@ -167,7 +173,7 @@ def _waited() -> Json:
     return table(
         "Waits until the first start",
         "Of the jobs that started in the time range, exactly (nearest rank). Of more than 31 days: of whole days of UTC, and "
-        "each percentile as the bound below which it lies (10 s, 1 min, 5 min, 15 min, 1 h, 4 h, 12 h, 1 d, 3 d, 7 d).",
+        f"each percentile as the bound below which it lies (from an hour to 7 days at most {_factor(3600)} times as long).",
         rows(
             f"""SELECT cluster, queue, count(*) AS jobs, {percentiles}, avg(waited)::float8 AS "mean wait", max(waited) AS longest
 FROM (
