@@ -10,7 +10,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
@@ -29,6 +28,7 @@ from history.schema import OPEN_SPAN, jobs, run_workers, runs
 from history.store import History
 from history.verify import Findings
 from tests import slurmdbd
+from tests.accounted import condor_history, differences_from_condor, differences_from_sacct, query, sacct
 from tests.clusters import workloads
 from tests.clusters.chroot import wait_for
 from tests.clusters.htcondor import HTCondor
@@ -128,214 +128,6 @@ def _agree(read: Callable[[], Counter[tuple[str, str]]], cluster: str) -> bool:
     return before == shown and read() == before and bool(before)
 
 
-def _query(database: URL, statement: Any) -> list[Any]:
-    engine = open_database(database, readonly=True)
-    try:
-        with engine.connect() as connection:
-            return list(connection.execute(statement).mappings())
-    finally:
-        engine.dispose()
-
-
-def _sacct(slurm: Slurm, since: int) -> dict[str, list[dict[str, str]]]:
-    """Give each job's attempts, and parts of them, as sacct tells them, cancelled tasks of arrays written out."""
-    fields = ("JobID", "Submit", "Start", "End", "State", "ExitCode", "NodeList", "AllocCPUS")
-    states = "BF,CA,CD,DL,F,NF,OOM,PR,RQ,RS,RV,TO"
-    window = ("-S", f"uts{since}", "-E", f"uts{int(time.time()) + 60}")
-    answer = slurm.run(
-        "sacct", "-a", "-D", "-X", "-n", "-P", "-s", states, *window, "-o", ",".join(fields)
-    ).stdout.decode()
-    found: dict[str, list[dict[str, str]]] = defaultdict(list)
-    for line in answer.splitlines():
-        row = dict(zip(fields, line.split("|"), strict=True))
-        if int(row["Submit"]) < since:
-            continue
-        array, bracket, rest = row["JobID"].partition("_[")
-        if bracket:
-            for part in rest.rstrip("]").partition("%")[0].split(","):
-                first, _, last = part.partition("-")
-                for task in range(int(first), int(last or first) + 1):
-                    found[f"{array}_{task}"].append(row)
-        else:
-            found[row["JobID"]].append(row)
-    return found
-
-
-_OUTCOMES = {
-    "COMPLETED": "completed", "FAILED": "failed", "CANCELLED": "cancelled", "TIMEOUT": "timeout",
-    "NODE_FAIL": "node_fail",    "DEADLINE": "timeout", "PREEMPTED": "preempted", "OUT_OF_MEMORY": "out_of_memory",
-}  # fmt: skip
-
-
-def _differences_from_sacct(slurm: Slurm, database: URL, since: int) -> list[str]:
-    """Compare the history with sacct, job by job: what is missing, what is extra, what is different."""
-    said: list[str] = []
-    expected = _sacct(slurm, since)
-    ours: dict[str, list[Any]] = defaultdict(list)
-    for row in _query(database, select(jobs).where(jobs.c.cluster == "local", jobs.c.state == "ended")):
-        if row["submitted_at"].timestamp() >= since:
-            # slurmdbd does not learn that a job is heterogeneous when it ends before it could start
-            raw = row["het_parent"] is not None and row["raw_id"] in expected
-            ours[row["raw_id"] if raw else row["native_id"]].append(row)
-    starts: dict[str, list[Any]] = defaultdict(list)
-    for row in _query(database, select(runs).where(runs.c.cluster == "local").order_by(runs.c.number)):
-        starts[row["native_id"], row["submitted_at"]].append(row)
-    places: dict[Any, list[str]] = defaultdict(list)
-    for row in _query(database, select(run_workers).where(run_workers.c.cluster == "local")):
-        places[row["native_id"], row["submitted_at"], row["number"]].append(row["worker"])
-    said.extend(f"missing {native_id}" for native_id in expected.keys() - ours.keys())
-    said.extend(f"extra {native_id}" for native_id in ours.keys() - expected.keys())
-    for native_id in expected.keys() & ours.keys():
-        attempts = sorted(expected[native_id], key=lambda row: int(row["Submit"]))
-        if len(ours[native_id]) != 1:
-            said.append(f"{native_id} is there {len(ours[native_id])} times")
-            continue
-        job, last = ours[native_id][0], attempts[-1]
-        code, _, by = last["ExitCode"].partition(":")
-        ran = last["Start"].isdigit()
-        facts = (
-            ("outcome", job["outcome"], _OUTCOMES[last["State"].split()[0]]),
-            ("submitted", int(job["submitted_at"].timestamp()), int(attempts[0]["Submit"])),
-            ("ended", int(job["ended_at"].timestamp()), int(last["End"])),
-            ("exit code", job["exit_code"], int(code) if ran and (int(code) or not int(by)) else None),
-            ("signal", job["exit_signal"], int(by) or None),
-        )
-        said.extend(
-            f"{native_id}: {what} {ours_!r}, sacct {theirs!r}" for what, ours_, theirs in facts if ours_ != theirs
-        )
-        key = job["native_id"], job["submitted_at"]
-        ours_runs = [
-            (
-                int(run["started_at"].timestamp()),
-                int(run["ended_at"].timestamp()),
-                sorted(places[(*key, run["number"])]),
-                run["cpus"],
-            )
-            for run in starts[key]
-        ]
-        their_runs = [
-            (int(row["Start"]), int(row["End"]), _nodes(row["NodeList"]), float(row["AllocCPUS"]))
-            for row in attempts
-            if row["Start"].isdigit()
-        ]
-        if ours_runs != their_runs:
-            said.append(f"{native_id}: runs {ours_runs}, sacct {their_runs}")
-    return said
-
-
-def _nodes(text: str) -> list[str]:
-    """Write out `n[1-2,4]` (this cluster has no more than that)."""
-    if "[" not in text:
-        return [text]
-    found = []
-    for part in text[2:-1].split(","):
-        first, _, last = part.partition("-")
-        found += [f"n{number}" for number in range(int(first), int(last or first) + 1)]
-    return sorted(found)
-
-
-def _condor_history(pool: HTCondor, since: int) -> dict[str, dict[str, str]]:
-    names = (
-        "GlobalJobId", "QDate", "JobStatus", "ExitCode", "ExitBySignal", "ExitSignal", "CompletionDate",
-        "EnteredCurrentStatus", "NumShadowStarts", "NumJobReconnects", "JobUniverse", "RoutedToJobId", "JobStartDate",
-        "JobMaterializeNextProcId",
-    )  # fmt: skip
-    found = {}
-    for file in ("/var/spool/condor/history", "/var/spool/condor-b/history"):
-        answer = pool.run("condor_history", "-file", file, "-af", *names).stdout.decode()
-        for line in answer.splitlines():
-            row = dict(zip(names, line.split(), strict=True))
-            if int(row["QDate"]) >= since:
-                # condor_submit writes QDate, and the schedd GlobalJobId, a second later when it is busy; a proc that
-                # was made late has the moment of its making in GlobalJobId
-                job, _, made = row["GlobalJobId"].rpartition("#")
-                at_once = row["JobMaterializeNextProcId"] == "undefined"
-                found[f"{job}#{made if at_once else row['QDate']}"] = row
-    return found
-
-
-def _epochs(pool: HTCondor) -> dict[str, set[tuple[int, str]]]:
-    found: dict[str, set[tuple[int, str]]] = defaultdict(set)
-    names = ("GlobalJobId", "JobCurrentStartDate", "RemoteHost")
-    answer = pool.run(
-        "condor_history", "-epochs", "-file", "/var/spool/condor/epoch_history", "-af", *names
-    ).stdout.decode()
-    for line in answer.splitlines():
-        job, start, host = line.split()
-        found[job].add((int(start), host.rpartition("@")[2]))
-    return found
-
-
-def _differences_from_condor(pool: HTCondor, database: URL, since: int) -> list[str]:
-    said: list[str] = []
-    expected = _condor_history(pool, since)
-    epochs = _epochs(pool)
-    ours: dict[str, list[Any]] = defaultdict(list)
-    for row in _query(database, select(jobs).where(jobs.c.cluster == "grid", jobs.c.state == "ended")):
-        if row["submitted_at"].timestamp() >= since:
-            ours[f"{row['native_id']}#{int(row['submitted_at'].timestamp())}"].append(row)
-    starts: dict[Any, list[Any]] = defaultdict(list)
-    for row in _query(database, select(runs).where(runs.c.cluster == "grid").order_by(runs.c.number)):
-        starts[row["native_id"], row["submitted_at"]].append(row)
-    places: dict[Any, list[str]] = defaultdict(list)
-    for row in _query(database, select(run_workers).where(run_workers.c.cluster == "grid")):
-        places[row["native_id"], row["submitted_at"], row["number"]].append(row["worker"])
-    said.extend(f"missing {job}" for job in expected.keys() - ours.keys())
-    said.extend(f"extra {job}" for job in ours.keys() - expected.keys())
-    for name in expected.keys() & ours.keys():
-        row, job = expected[name], ours[name][0]
-        completed = row["CompletionDate"].isdigit() and int(row["CompletionDate"]) > 0
-        by_signal = row["ExitBySignal"] == "true"
-        outcome = (
-            "cancelled"
-            if row["JobStatus"] == "3" and not completed
-            else "failed"
-            if by_signal
-            else "completed"
-            if row["ExitCode"] == "0"
-            else "failed"
-        )
-        facts = (
-            ("times stored", len(ours[name]), 1),
-            ("outcome", job["outcome"], outcome),
-            (
-                "ended",
-                int(job["ended_at"].timestamp()),
-                int(row["CompletionDate"] if completed else row["EnteredCurrentStatus"]),
-            ),
-            (
-                "exit code",
-                job["exit_code"],
-                int(row["ExitCode"]) if row["ExitCode"].isdigit() and not by_signal else None,
-            ),
-            ("signal", job["exit_signal"], int(row["ExitSignal"]) if by_signal else None),
-        )
-        said.extend(
-            f"{name}: {what} {ours_!r}, condor_history {theirs!r}" for what, ours_, theirs in facts if ours_ != theirs
-        )
-        key = job["native_id"], job["submitted_at"]
-        if row["RoutedToJobId"] != "undefined":
-            if starts[key]:
-                said.append(f"{name}: bookkeeping for a routed copy has runs")
-            continue
-        if row["JobUniverse"] in ("7", "12"):
-            if len(starts[key]) != 1:
-                said.append(f"{name}: {len(starts[key])} runs beside the schedd")
-            continue
-        counted = int(row["NumShadowStarts"]) if row["NumShadowStarts"].isdigit() else 0
-        counted -= int(row["NumJobReconnects"]) if row["NumJobReconnects"].isdigit() else 0
-        ours_runs = {
-            (int(run["started_at"].timestamp()), place)
-            for run in starts[key]
-            for place in places[(*key, run["number"])]
-        }
-        if len(starts[key]) != counted or ours_runs != epochs[row["GlobalJobId"]]:
-            said.append(
-                f"{name}: {len(starts[key])} runs {sorted(ours_runs)}, {counted} starts {sorted(epochs[row['GlobalJobId']])}"
-            )
-    return said
-
-
 def _settled(check: Callable[[], list[str]], seconds: float = 60) -> list[str]:
     """Give the differences that are left when records that come late had their time."""
     wait_for(lambda: not check(), seconds, 1.0)
@@ -398,10 +190,10 @@ def test_every_job_that_the_schedulers_know_is_there_exactly_once(
         assert wait_for(lambda: _condor_queue_empty(pool), 120, 1.0), pool.run(
             "condor_q", "-allusers", "-nobatch"
         ).stdout.decode()
-        assert len(_condor_history(pool, since)) > 40
-        assert _settled(lambda: _differences_from_condor(pool, database, since)) == []
-    assert len(_sacct(slurm, since)) == workloads.ENDING + slurm.has_scrontab
-    assert _settled(lambda: _differences_from_sacct(slurm, database, since)) == []
+        assert len(condor_history(pool, since)) > 40
+        assert _settled(lambda: differences_from_condor(pool, database, since)) == []
+    assert len(sacct(slurm, since)) == workloads.ENDING + slurm.has_scrontab
+    assert _settled(lambda: differences_from_sacct(slurm, database, since)) == []
     assert "Traceback" not in process.text()
     assert process.stop() == 0
     _sums_are_slurmdbds(slurm, database, since)
@@ -413,7 +205,7 @@ def _sums_are_slurmdbds(slurm: Slurm, database: URL, since: int) -> None:
     ended = select(jobs.c.outcome).where(
         jobs.c.cluster == "local", jobs.c.state == "ended", jobs.c.submitted_at >= datetime.fromtimestamp(since, UTC)
     )
-    assert Counter(row["outcome"] for row in _query(database, ended)) == slurmdbd.outcomes(slurm, since)
+    assert Counter(row["outcome"] for row in query(database, ended)) == slurmdbd.outcomes(slurm, since)
     until = int(time.time())
     used = slurmdbd.used(slurm, since)
     assert slurmdbd.sreport(slurm, since, until) == used and len(used) >= 4
@@ -449,7 +241,7 @@ def _verify_damage_and_mend(configuration: Path, database: URL, since: int) -> N
         checked, wrong = found(windows.verify, cluster)
         assert wrong == {} and checked >= 30
         ended = select(jobs.c.native_id).where(jobs.c.cluster == cluster.name, jobs.c.ended_at >= begin).distinct()
-        ids = [row["native_id"] for row in _query(database, ended.order_by(jobs.c.native_id))]
+        ids = [row["native_id"] for row in query(database, ended.order_by(jobs.c.native_id))]
         expected = dict.fromkeys(ids[:4], "missing") | dict.fromkeys(ids[4:8], "different")
         with history._engine.begin() as connection:
             for table in (jobs, runs, run_workers):
@@ -539,7 +331,7 @@ def test_gauges_count_what_the_schedulers_count(
         open_jobs = select(jobs.c.owner, jobs.c.state).where(jobs.c.cluster == "local", jobs.c.ended_at.is_(None))
 
         def stored() -> Counter[tuple[str, str]]:
-            return Counter((row["owner"], row["state"]) for row in _query(database, open_jobs))
+            return Counter((row["owner"], row["state"]) for row in query(database, open_jobs))
 
         assert wait_for(lambda: stored() == _squeue(slurm), 30, 1.0), (stored(), _squeue(slurm))
         # and so does bbq, with the schedulers' reasons
@@ -611,11 +403,11 @@ def test_nothing_is_lost_while_the_exporter_is_down(
     if pool is not None:
         assert wait_for(lambda: _condor_queue_empty(pool), 120, 1.0)
     process = _start(exporter, configuration)
-    assert _settled(lambda: _differences_from_sacct(slurm, database, since)) == []
-    assert len(_sacct(slurm, since)) >= 60
+    assert _settled(lambda: differences_from_sacct(slurm, database, since)) == []
+    assert len(sacct(slurm, since)) >= 60
     if pool is not None:
-        assert _settled(lambda: _differences_from_condor(pool, database, since)) == []
-        assert len(_condor_history(pool, since)) >= 50
+        assert _settled(lambda: differences_from_condor(pool, database, since)) == []
+        assert len(condor_history(pool, since)) >= 50
     assert "Traceback" not in process.text()
 
 
@@ -666,8 +458,8 @@ def test_what_goes_and_what_stays_when_a_part_is_away(
         assert _series("bbq_jobs", "local") > 0
         slurm.start_slurmdbd()
         assert wait_for(lambda: _up("accounting", "local") == 1, 60, 0.3)
-        assert wait_for(lambda: len(_sacct(slurm, since)) == 5, 60, 0.5)  # slurmctld had kept them
-        assert _settled(lambda: _differences_from_sacct(slurm, database, since)) == []
+        assert wait_for(lambda: len(sacct(slurm, since)) == 5, 60, 0.5)  # slurmctld had kept them
+        assert _settled(lambda: differences_from_sacct(slurm, database, since)) == []
 
         if pool is not None:
             _one_schedd_hangs(pool)
