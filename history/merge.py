@@ -408,8 +408,9 @@ def _join(before: Job, after: Job) -> Job:
 
 def _kept_of_earlier(before: Job, after: Job) -> dict[str, object]:
     kept = _kept(before, after)
-    # the use of an earlier attempt is in its run, not in the job's newest figures
-    for name in ("used_cpu_seconds", "used_memory_bytes"):
+    # the use of an earlier attempt is in its run, not in the job's newest figures; and a federated job that another
+    # cluster had taken may have come here since, when it was requeued there
+    for name in ("used_cpu_seconds", "used_memory_bytes", "routed_to"):
         kept.pop(name, None)
     kept.pop("name", None)
     if after.name is None or (after.accounted and before.name is not None and not before.accounted):

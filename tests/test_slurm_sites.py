@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from exporter.tally import tally
 from history import schema
 from history.audit import Audit
 from history.merge import merge
-from history.records import Gpus, Job, Outcome, State, Waiting, WorkerFlag, WorkerState
+from history.records import Gpus, Job, Outcome, Run, State, Waiting, WorkerFlag, WorkerState
 from history.rows import no_rows, rows_of
 from history.store import History
 from tests.slurm_says import MARK, Played, accounted, commands, marked, queued, step
@@ -67,6 +68,36 @@ def test_a_revoked_copy_of_a_federated_job_is_no_job_of_this_cluster() -> None:
     """It is kept as bookkeeping for the one that runs elsewhere, which counts nowhere here."""
     job, unknown = ended(accounted(State="REVOKED", Start="None", NodeList="None assigned"))
     assert job.routed_to == "(federation)" and job.state is State.ENDED and unknown == []
+
+
+@pytest.mark.parametrize("order", list(permutations(range(2))))
+def test_a_federated_job_that_was_requeued_counts_where_it_ran_last(order: tuple[int, ...]) -> None:
+    """As slurmdbd 24.11 told of both clusters: it ran for 6 s on the first one, and for 20 s on the second one."""
+    nowhere = {"Start": "None", "NodeList": "None assigned"}
+    first = (
+        accounted(State="REQUEUED", Submit="1795787331", Start="1795787331", End="1795787337"),
+        accounted(State="REVOKED", Submit="1795787337", End="1795787459", Restarts="1", **nowhere),
+    )
+    second = (
+        accounted(State="REVOKED", Submit="1795787331", End="1795787331", **nowhere),
+        accounted(Submit="1795787337", Start="1795787459", End="1795787479", Restarts="1"),
+    )
+    stored: list[list[Job]] = []
+    for rows in (first, second):
+        known: list[Job] = []
+        for place in order:
+            known = merge(known, [ended(rows[place])[0]])
+        stored.append(known)
+    ((left,), (taken,)) = stored
+    assert left.routed_to == "(federation)" and [seconds(run) for run in left.runs] == [6]
+    assert (
+        taken.routed_to is None and taken.outcome is Outcome.COMPLETED and [seconds(run) for run in taken.runs] == [20]
+    )
+
+
+def seconds(run: Run) -> float:
+    assert run.ended_at is not None
+    return (run.ended_at - run.started_at).total_seconds()
 
 
 @pytest.mark.parametrize(
