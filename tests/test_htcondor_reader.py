@@ -15,11 +15,12 @@ import pytest
 
 from exporter.config import load
 from exporter.snapshot import Feed, Kind
-from exporter.sources import CommandFailed, NotAllowed
+from exporter.sources import CommandFailed, CommandTimeout, NotAllowed
 from exporter.sources import _htcondor_reader as reader
 from exporter.sources import htcondor as htcondor_source
-from exporter.sources.htcondor import Settings, Source
+from exporter.sources.htcondor import AnsweredInPart, Settings, Source
 from tests.htcondor_says import slot
+from tests.test_htcondor import settings
 
 WORKERS = Kind.WORKERS
 
@@ -166,3 +167,23 @@ def test_an_expression_that_wants_any_amount_of_memory_costs_its_value() -> None
     done = subprocess.run([sys.executable, "-c", BOMB], capture_output=True, text=True, check=True)
     found, mebibytes = json.loads(done.stdout)
     assert found == [["mallory", None], ["alice", 2048]] and mebibytes < 200
+
+
+@pytest.mark.parametrize(("cut", "answered"), [(0, None), (1, 1), (8, 1), (60, 0)])
+def test_an_answer_that_is_whole_counts_though_its_reader_did_not_end(
+    monkeypatch: pytest.MonkeyPatch, cut: int, answered: int | None
+) -> None:
+    """A machine that is too busy to let a process end in time; cut anywhere, each answer before the cut counts."""
+    output = b'["a", 1]\n{"end": 1, "collector": "pool"}\n["b", 2]\n["b", 3]\n{"end": 2, "collector": "pool"}\n'
+
+    def run(*_: Any, **__: Any) -> bytes:
+        raise CommandTimeout("no answer in 5 s, killed", output[: len(output) - cut])
+
+    monkeypatch.setattr(htcondor_source, "run", run)
+    questions = [{"what": what, "schedd": "s"} for what in ("history", "epochs")]
+    if answered is None:
+        assert Source(settings())._ask_reader(questions) == [[b'["a", 1]'], [b'["b", 2]', b'["b", 3]']]
+        return
+    with pytest.raises(AnsweredInPart) as told:
+        Source(settings())._ask_reader(questions)
+    assert told.value.answers == [[b'["a", 1]']][:answered]

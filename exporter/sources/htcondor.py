@@ -461,7 +461,9 @@ class Source:
             said, refused = _said(name, error)
             raise (NotAllowed(said) if refused else CommandFailed(said)) from error
         except CommandTimeout as error:
-            raise AnsweredInPart(str(error), _whole_answers(error.output)) from error
+            answer, whole = error.output, _whole_answers(error.output)
+            if len(whole) < len(questions):
+                raise AnsweredInPart(str(error), whole) from error
         lines, good = _split(name, answer, len(questions))
         self._good = good or self._good
         return lines
@@ -510,7 +512,7 @@ def _split(name: str, answer: bytes, questions: int) -> tuple[list[list[bytes]],
 def _whole_answers(output: bytes) -> list[list[bytes]]:
     """Return the lines of each question that was answered before the reader was ended."""
     found: list[list[bytes]] = [[]]
-    for line in output.splitlines():
+    for line in output[: output.rfind(b"\n") + 1].splitlines():
         if line.startswith(b'{"end"'):
             found.append([])
         else:
