@@ -26,6 +26,7 @@ from history.output import run
 
 log = logging.getLogger(__name__)
 
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _CONTEXT = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "BBQ_EXPORTER", "show_default": True}
 
 
@@ -94,6 +95,8 @@ def command(
       bbq-exporter --config.file bbq.yaml verify
     """
     logs.set_up(log_level, log_format)
+    if context.invoked_subcommand is not None or check or once:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # they say how they are gone on with
     if context.invoked_subcommand is not None:
         return
     try:
@@ -179,6 +182,8 @@ def _run(
     if demo:
         threading.Thread(target=_tell, args=(exporter, urls[0] + telemetry_path, database, stop), daemon=True).start()
     exporter.run(stop)
+    for number in _SIGNALS:  # while Python ends, which takes away every other handler
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _listen_to_signals(stop: threading.Event, secured: WebConfig | None) -> None:
@@ -202,7 +207,7 @@ def _listen_to_signals(stop: threading.Event, secured: WebConfig | None) -> None
                 elif secured is None or not secured.refresh():
                     log.info("SIGHUP: there is nothing new to read")
 
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in _SIGNALS:
         signal.signal(number, note)
     threading.Thread(target=listen, name="signals", daemon=True).start()
 

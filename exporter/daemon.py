@@ -28,7 +28,10 @@ from history.store import History
 
 log = logging.getLogger(__name__)
 
-STOP_SECONDS = 30.0
+POLLERS_SECONDS = 5.0
+"""How long polls in hand are waited for: those that wait for a scheduler are left behind."""
+STOP_SECONDS = 15.0
+"""How long the end takes at most, until the pages go: what is being stored has what the polls have left of it."""
 _KINDS = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
 
 
@@ -126,7 +129,7 @@ class Exporter:
         while not stop.wait(1.0):
             pass
         log.info("stopping")
-        deadline = time.monotonic() + STOP_SECONDS
+        began = time.monotonic()
         for verifier in self._verifiers:
             verifier.stop()
         self._keeper.stop()
@@ -134,8 +137,8 @@ class Exporter:
         for poller in self._pollers:
             poller.stop()
         for poller in self._pollers:
-            poller.join(min(5.0, max(0.0, deadline - time.monotonic())))
-        self._recorder.stop(max(0.0, deadline - time.monotonic()))
+            poller.join(max(0.0, began + POLLERS_SECONDS - time.monotonic()))
+        self._recorder.stop(max(0.0, began + STOP_SECONDS - time.monotonic()))
         if self._secured is not None:
             self._secured.stop()
         for server in self._servers:

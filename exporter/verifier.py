@@ -23,6 +23,7 @@ NOT_BEFORE = time(1, 30)
 """When (UTC) a day is over for good: what ended at midnight has reached accounting."""
 SPREAD_SECONDS = 3600
 """Clusters begin at different minutes of an hour."""
+FIRST_LOOK_SECONDS = 5.0
 LOOK_SECONDS = 300.0
 LONGEST_PAUSE = timedelta(hours=2)
 """What could not be read is tried again after LOOK_SECONDS, then after twice as long, at most so long."""
@@ -58,7 +59,7 @@ class Verifier:
         self._stop.set()
 
     def _work(self) -> None:
-        while not self._stop.wait(5.0 if not self._loaded else LOOK_SECONDS):
+        while not self._stop.wait(FIRST_LOOK_SECONDS if not self._loaded else LOOK_SECONDS):
             try:
                 self.look(datetime.now(UTC))
             except (SourceError, SQLAlchemyError, HistoryError) as error:

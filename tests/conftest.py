@@ -73,19 +73,19 @@ def postgres_server() -> Iterator[URL]:
     if named:
         yield parse_url(named)
     else:
-        with _postgres("shared") as url:
+        with running_postgres("shared") as url:
             yield url
 
 
 @pytest.fixture
 def fresh_postgres() -> Iterator[URL]:
     """Give a PostgreSQL that a test may stop and start."""
-    with _postgres("own") as url:
+    with running_postgres("own") as url:
         yield url
 
 
 @contextmanager
-def _postgres(name: str) -> Iterator[URL]:
+def running_postgres(name: str) -> Iterator[URL]:
     """Start a PostgreSQL of Debian's package, on a socket, as nobody."""
     places = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     found = shutil.which("initdb") or (str(places[-1]) if places else None)

@@ -1,0 +1,1 @@
+"""What a bad day does to a daemon, measured: `python -m tests.faults signals`."""
