@@ -40,7 +40,8 @@ class Connection(H11Protocol):
     _reading: asyncio.TimerHandle | None = None
     _began = 0.0
     """When it was opened, or its newest request was read."""
-    _paused = 0.0
+    _moved = 0.0
+    """When its client has last read a part of an answer for which it is waited, or that began."""
     _going = False
     """Whether it was closed to make room; its end comes a moment later."""
 
@@ -66,16 +67,24 @@ class Connection(H11Protocol):
             self._wait()
 
     def pause_writing(self) -> None:
-        """Begin to wait for a client that does not read as fast as it is answered."""
+        """Wait for a client that does not read as fast as it is answered: for its whole answer only so long."""
         super().pause_writing()
+        self._moved = self.loop.time()
         if self._reading is None:
-            self._paused = self.loop.time()
             self._reading = self.loop.call_later(ANSWER_SECONDS, self._close)
 
     def resume_writing(self) -> None:
         """Note that a client has read."""
         super().resume_writing()
-        self._stop_reading()
+        self._moved = self.loop.time()
+        if not self.busy:
+            self._stop_reading()
+
+    def on_response_complete(self) -> None:
+        """Note that an answer has been handed over; its end may still wait to be read."""
+        if not self.flow.write_paused:
+            self._stop_reading()
+        super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget it."""
@@ -92,7 +101,7 @@ class Connection(H11Protocol):
         """Return how much it would be missed."""
         now = self.loop.time()
         if self._reading is not None:
-            return 1 if now - self._paused > _FRESH_SECONDS else 3
+            return 1 if now - self._moved > _FRESH_SECONDS else 3
         if self.busy:
             return 3
         return 0 if now - self._began > _FRESH_SECONDS else 2

@@ -29,6 +29,8 @@ _KEPT_SECONDS = 0.25
 """How old a page may be that is given out again."""
 _LATE_SECONDS = 1.0
 """How old one may be that is given out while another thread writes it anew: so that of many clients none waits."""
+_PIECE_BYTES = 65536
+"""How much of an answer is handed over at a time: the rest waits until it is read, and many answers are one text."""
 Message = MutableMapping[str, Any]
 
 
@@ -68,7 +70,11 @@ class Application:
         admitted = self.secured is None or await self.secured.admits_from(client, asked.get(b"authorization", b""))
         status, headers, body = await asyncio.to_thread(self._respond, scope["method"], scope["path"], asked, admitted)
         await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+        if scope["method"] != "HEAD":
+            for begin in range(0, len(body), _PIECE_BYTES):
+                piece = body[begin : begin + _PIECE_BYTES]
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
 
     def _respond(
         self, method: str, path: str, asked: Mapping[bytes, bytes], admitted: bool | None

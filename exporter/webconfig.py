@@ -10,9 +10,11 @@ import binascii
 import difflib
 import hashlib
 import logging
+import math
 import re
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -38,8 +40,10 @@ _HASH = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}\Z")
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*\Z")
 _MOST_GUESSES = 8
-"""Clients whose password is looked at, or waits to be, at one time."""
-_MOST_KNOWN = 1_000
+"""Clients whose password is looked at, or waits to be, at one time; as many again that have not guessed wrong."""
+_GUESSED_SECONDS = 60.0
+"""For how long a wrong guess is remembered."""
+_MOST_REMEMBERED = 1_000
 log = logging.getLogger(__name__)
 
 
@@ -81,6 +85,8 @@ class WebConfig:
         self._path = path
         self._known: set[bytes] = set()
         self._guessing: set[str] = set()
+        self._wrong: dict[str, float] = {}
+        """When clients have last guessed wrong."""
         self._guesses = ThreadPoolExecutor(1, "password")
         self._lock = threading.Lock()
         self._settings = self._read()
@@ -111,7 +117,8 @@ class WebConfig:
         """Tell whether a client that sends this `Authorization` header may see the pages; None tells it to wait.
 
         bcrypt is slow on purpose: what was right once is known again by its digest, at once. Of the rest one guess is
-        tried at a time, each client has one, and those of a few clients wait: who guesses is in nobody's way.
+        tried at a time, each client has one, and those of a few clients wait. Who has guessed wrong lately waits only
+        where there is room for others: who guesses is in nobody's way, a new client's neither.
 
         Args:
             client: its address.
@@ -119,13 +126,23 @@ class WebConfig:
         found = self._at_once(authorization)
         if isinstance(found, bool):
             return found
-        if client in self._guessing or len(self._guessing) >= _MOST_GUESSES:
+        most = _MOST_GUESSES if self._has_guessed(client) else 2 * _MOST_GUESSES
+        if client in self._guessing or len(self._guessing) >= most:
             return None
         self._guessing.add(client)
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._guesses, self._guess, *found)
+            right = await asyncio.get_running_loop().run_in_executor(self._guesses, self._guess, *found)
         finally:
             self._guessing.discard(client)
+        if not right:
+            if len(self._wrong) >= _MOST_REMEMBERED:
+                self._wrong.clear()
+            self._wrong[client] = time.monotonic()
+        return right
+
+    def _has_guessed(self, client: str) -> bool:
+        """Tell whether a client has lately guessed wrong."""
+        return time.monotonic() - self._wrong.get(client, -math.inf) < _GUESSED_SECONDS
 
     def admits(self, authorization: bytes) -> bool:
         """Tell whether who sends this `Authorization` header may see the pages, however long that takes."""
@@ -156,7 +173,7 @@ class WebConfig:
         right = bcrypt.checkpw(password, hashed) and there
         if right:
             with self._lock:
-                if len(self._known) >= _MOST_KNOWN:
+                if len(self._known) >= _MOST_REMEMBERED:
                     self._known.clear()
                 self._known.add(digest)
         return right
@@ -176,9 +193,7 @@ class WebConfig:
         except WebConfigError as error:
             log.error("the web configuration is not used; the one before stays", extra={"error": str(error)})
             return False
-        self._settings = settings
-        with self._lock:
-            self._known.clear()
+        self._settings = settings  # what is known stays: a digest is of a password's hash, too
         log.info("the web configuration was read again")
         return True
 

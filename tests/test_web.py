@@ -5,7 +5,7 @@ import gzip
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import requests
@@ -159,6 +159,42 @@ def test_clients_that_ask_and_do_not_read_keep_nobody_out(board: Board, monkeypa
                 time.sleep(0.1)
     finally:
         server.stop()
+
+
+def test_who_reads_too_slowly_is_closed_and_keeps_only_a_piece_in_memory(
+    board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each answer was copied as a whole for each client that did not read it; a byte read began the time anew."""
+    monkeypatch.setattr("exporter.connections.ANSWER_SECONDS", 2.0)
+    page = MetricsPage(board, None, 50_000)
+    monkeypatch.setattr(page, "text", lambda: b"# " + b"x" * 30_000_000 + b"\n")
+    server = Server(("127.0.0.1", 0), Application(board, page, "/metrics", "x"))
+    server.start()
+    try:
+        with hostile(5, server.port, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n") as clients:
+            until(lambda: waiting(server) > 0)
+            assert waiting(server) < 5 * 200_000
+            deadline = time.monotonic() + 60
+            while connections(server):  # all the time, a little is read
+                assert time.monotonic() < deadline, "who reads slowly stays for ever"
+                for each in clients:
+                    with contextlib.suppress(OSError):
+                        each.recv(100_000, socket.MSG_DONTWAIT)
+                time.sleep(0.05)
+    finally:
+        server.stop()
+
+
+def waiting(server: Server) -> int:
+    """Give the bytes of answers that wait in this process to be read."""
+    return sum(each.transport.get_write_buffer_size() for each in list(server._server.server_state.connections))
+
+
+def until(done: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def test_the_limit_holds_in_a_burst_and_leaves_files_for_polls(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """`--web.config.file`: TLS, client certificates and users, over real connections; read again when it changes."""
 
+import asyncio
 import base64
 import datetime
 import os
@@ -139,6 +140,39 @@ def test_who_guesses_is_in_nobodys_way(serve: object) -> None:
         for each in threads:
             each.join()
     assert answers.keys() == {401, 429} and answers[429] > answers[401]
+
+
+def test_a_new_client_is_let_in_beside_many_that_guess(folder: Path) -> None:
+    """A Prometheus whose password had not been seen since the start found no place among eight that guessed."""
+    path = folder / "web.yml"
+    path.write_text(f"basic_auth_users: {{alice: '{hashed('secret')}'}}\n")
+    secured = WebConfig(path)
+    right, wrong = (b"Basic " + base64.b64encode(b"alice:" + each) for each in (b"secret", b"x"))
+
+    async def ask() -> list[list[bool | None]]:
+        found = []
+        for _ in range(2):
+            guesses = [secured.admits_from(f"10.0.0.{number}", wrong) for number in range(8)]
+            found.append(await asyncio.gather(*guesses, secured.admits_from("10.0.0.8", wrong)))
+        guesses = [secured.admits_from(f"10.0.0.{number}", wrong) for number in range(9)]
+        return [*found, await asyncio.gather(*guesses, secured.admits_from("10.0.1.1", right))]
+
+    first, again, beside = asyncio.run(ask())
+    assert first == [False] * 9  # nobody had guessed yet
+    assert again == [False] * 8 + [None]
+    assert beside == [False] * 8 + [None, True]
+
+
+def test_what_is_known_stays_known_when_the_file_is_read_again(folder: Path) -> None:
+    path = folder / "web.yml"
+    users = f"basic_auth_users: {{alice: '{hashed('secret')}', bob: '{hashed('other')}'}}\n"
+    path.write_text(users)
+    secured = WebConfig(path)
+    alice, bob = (b"Basic " + base64.b64encode(each) for each in (b"alice:secret", b"bob:other"))
+    assert secured.admits(alice) and secured.admits(bob)
+    path.write_text(users.partition(", bob")[0] + "}\n")
+    assert secured.refresh()
+    assert secured._at_once(alice) is True and not secured.admits(bob)
 
 
 def test_who_is_not_known_is_refused_as_slowly_as_who_is(folder: Path) -> None:

@@ -1,8 +1,10 @@
-"""`python -m tests.faults signals`: each command brings one kind of fault about, and prints what came of it."""
+"""`python -m tests.faults attack|signals`: each command brings one kind of fault about, and prints what came of it."""
 
 import argparse
 import sys
 
+from tests.faults.attack import attacks
+from tests.faults.crowd import ATTACKS
 from tests.faults.signals import signals
 
 
@@ -10,12 +12,19 @@ def main() -> None:
     """Bring one kind of fault about and print what came of it; exit 1 if anything did that must not."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
+    attacking = commands.add_parser("attack", help="attack the page of a demo of the reference site")
+    attacking.add_argument("names", nargs="*", choices=[[], *(each.__name__ for each in ATTACKS)], metavar="ATTACK")
+    attacking.add_argument("--seconds", type=float, default=60, help="for how long, each")
+    attacking.add_argument("--scale", type=float, default=1.0, help="of the demo; 1 is the reference site")
     signalling = commands.add_parser("signals", help="end a daemon by signals at random moments and in bursts")
     signalling.add_argument("--times", type=int, default=1000)
     signalling.add_argument("--lanes", type=int, default=2, help="daemons at one time; each second one on PostgreSQL")
     signalling.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
-    said, wrong = signals(asked.times, asked.lanes, asked.seed)
+    if asked.command == "attack":
+        said, wrong = attacks(asked.seconds, asked.scale, asked.names)
+    else:
+        said, wrong = signals(asked.times, asked.lanes, asked.seed)
     print(said)
     if wrong:
         sys.exit("\n".join(wrong))
