@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,13 @@ from tests.clusters.slurm import Slurm
 ON_CI = bool(os.environ.get("CI"))
 SUITE = os.environ.get("BBQ_TEST_SUITE", "trixie")
 """The Debian whose Slurm and HTCondor the live tests use."""
-ON_CLUSTERS = ("tests/test_federation.py", "tests/test_live.py", "tests/test_many.py", "tests/test_pool.py")
+ON_CLUSTERS = (
+    "tests/test_federation.py",
+    "tests/test_live.py",
+    "tests/test_many.py",
+    "tests/test_pool.py",
+    "tests/test_scheduler_faults.py",
+)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -160,11 +166,18 @@ def logs_as_they_were() -> Iterator[None]:
 class Process:
     """A bbq-exporter of its own, as a user would run it."""
 
-    def __init__(self, arguments: list[str], folder: Path, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        arguments: list[str],
+        folder: Path,
+        environment: dict[str, str] | None = None,
+        under: Sequence[str] = (),
+    ) -> None:
+        """Start it, if asked for by another command that runs it (`prlimit`)."""
         self.log = folder / "exporter.log"
         self._file = self.log.open("ab")
         self.process = subprocess.Popen(
-            [str(Path(sys.executable).parent / "bbq-exporter"), *arguments],
+            [*under, str(Path(sys.executable).parent / "bbq-exporter"), *arguments],
             stdout=self._file,
             stderr=self._file,
             env={**os.environ, **(environment or {})},

@@ -10,19 +10,18 @@ import subprocess
 import sys
 import threading
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
-from sqlalchemy import URL, inspect, select, text
+from sqlalchemy import URL, text
 
-from history import schema
 from history.database import open_database
 from tests.conftest import Process, free_port
-from tests.exact import inexact
-from tests.made_up import FIRST_ID, Plan, commands
+from tests.made_up import Plan, commands
+from tests.planned import wrong
+from tests.servers import Server
 
 KILLS = int(os.environ.get("BBQ_TEST_KILLS", "6"))
 COMMITS = int(os.environ.get("BBQ_TEST_COMMITS", "22"))
@@ -62,59 +61,6 @@ def configuration(folder: Path, plan: Plan, database: URL) -> tuple[Path, int]:
         f"- {{name: local, scheduler: slurm, commands: {commands(folder / 'bin', plan)}, interval: 0.5s}}\n"
     )
     return path, port
-
-
-def wrong(database: URL, plan: Plan) -> list[str]:
-    """Compare the history with the plan, row by row; give what is missing, doubled, invented or different."""
-    engine = open_database(database)
-    found: list[str] = []
-    try:
-        with engine.connect() as connection:
-            if not inspect(connection).has_table("jobs"):
-                return ["nothing is stored yet"]
-            jobs = connection.execute(select(schema.jobs)).all()
-            runs = connection.execute(select(schema.runs)).all()
-            places = connection.execute(select(schema.run_workers)).all()
-            found += inexact(connection, "local")
-    finally:
-        engine.dispose()
-    told = {str(FIRST_ID + number): plan.attempts(number) for number in range(plan.jobs)}
-    by_id = {}
-    for job in jobs:
-        if job.native_id in by_id:
-            found.append(f"doubled {job.native_id}")
-        by_id[job.native_id] = job
-    found += [f"missing {native_id}" for native_id in told.keys() - by_id.keys()]
-    found += [f"invented {native_id}" for native_id in by_id.keys() - told.keys()]
-    expected = {
-        (native_id, number, _utc(attempt.start), _utc(attempt.end))
-        for native_id, attempts in told.items()
-        for number, attempt in enumerate(attempts, 1)
-    }
-    there = [(run.native_id, run.number, run.started_at, run.ended_at) for run in runs]
-    if len(there) != len(set(there)) or len(places) != len(there):
-        found.append(f"{len(there)} runs with {len(places)} places")
-    found += [f"missing run {run}" for run in expected - set(there)] + [
-        f"wrong run {run}" for run in set(there) - expected
-    ]
-    for native_id, job in by_id.items():
-        if native_id in told:
-            last = told[native_id][-1]
-            was = (job.submitted_at, job.ended_at, job.native_state, job.accounted, job.run_count)
-            should = (
-                _utc(told[native_id][0].submit),
-                _utc(last.end),
-                last.state.partition(" ")[0],
-                True,
-                len(told[native_id]),
-            )
-            if was != should:
-                found.append(f"{native_id}: {was} should be {should}")
-    return found
-
-
-def _utc(seconds: int) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
 
 
 def finish(start: Any, plan: Plan, database: URL, seconds: float = 60) -> list[str]:
@@ -166,22 +112,6 @@ def test_killed_at_random_instants_under_load(database: URL, tmp_path: Path, sta
     assert finish(lambda: _start(started, path, tmp_path), plan, database) == []
 
 
-class Server:
-    """A PostgreSQL of our own that can be stopped and started."""
-
-    def __init__(self, like: URL) -> None:
-        self._url = like
-        home = Path(str(like.query["host"]))
-        self._data = home / "data"
-        self._folder = sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"))[-1].parent
-        self._home = home
-
-    def control(self, *arguments: str) -> None:
-        as_nobody = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"] if os.geteuid() == 0 else []
-        command = [*as_nobody, str(self._folder / "pg_ctl"), "-D", str(self._data), "-w", *arguments]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=self._home)
-
-
 @pytest.mark.postgres
 @pytest.mark.parametrize("killed", [False, True])
 def test_postgresql_is_stopped_under_load(
@@ -216,7 +146,7 @@ def test_postgresql_is_stopped_under_load(
     scraper = threading.Thread(target=scrape)
     if not killed:
         scraper.start()
-    server.control("-m", "immediate", "stop")
+    server.stop()
     try:
         time.sleep(OUTAGE_SECONDS / 2)
         _until(lambda: _value(url, "bbq_history_up") == 0 and _value(url, "bbq_history_spooled_rows") > 0)
@@ -226,7 +156,7 @@ def test_postgresql_is_stopped_under_load(
             process = _start(started, path, tmp_path)
         time.sleep(OUTAGE_SECONDS / 2)
     finally:
-        server.control("-o", f"-k {own_postgres.query['host']} -c listen_addresses='' -c fsync=off", "start")
+        server.start()
     _until(lambda: _value(url, "bbq_history_spooled_rows") == 0 and _value(url, "bbq_history_up") == 1)
     _until(lambda: not wrong(own_postgres, plan), plan.over() - time.time() + 60)
     over.set()

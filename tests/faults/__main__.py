@@ -1,4 +1,4 @@
-"""`python -m tests.faults attack|signals`: each command brings one kind of fault about, and prints what came of it."""
+"""`python -m tests.faults table|attack|signals`: each command brings one kind of fault about, and prints what came of it."""
 
 import argparse
 import sys
@@ -6,6 +6,7 @@ import sys
 from tests.faults.attack import attacks
 from tests.faults.crowd import ATTACKS
 from tests.faults.signals import signals
+from tests.faults.table import ON, table
 
 
 def main() -> None:
@@ -20,8 +21,13 @@ def main() -> None:
     signalling.add_argument("--times", type=int, default=1000)
     signalling.add_argument("--lanes", type=int, default=2, help="daemons at one time; each second one on PostgreSQL")
     signalling.add_argument("--seed", type=int, default=1)
+    suffering = commands.add_parser("table", help="break schedulers, databases and machines, one after the other")
+    suffering.add_argument("names", nargs="*", metavar="FAULT", help="parts of names; all without")
+    suffering.add_argument("--on", choices=ON, action="append", help="only these")
     asked = parser.parse_args()
-    if asked.command == "attack":
+    if asked.command == "table":
+        said, wrong = "", table(asked.on or ON, asked.names)
+    elif asked.command == "attack":
         said, wrong = attacks(asked.seconds, asked.scale, asked.names)
     else:
         said, wrong = signals(asked.times, asked.lanes, asked.seed)
