@@ -32,21 +32,32 @@ COLOURS: Mapping[str, str] = {
 _SIGNS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
+def _classes(count: int) -> list[str]:
+    """Give that many parts of all signs, as character classes: whatever is neither letter nor digit is in the first."""
+    parts = [_SIGNS[rest::count] for rest in range(count)]
+    return [f"[^{''.join(parts[1:])}]", *(f"[{part}]" for part in parts[1:])]
+
+
+def _sums(count: int, rest: int, *, first: str, last: str) -> str:
+    """Give the pattern of names whose two signs, numbered by their class, add up to `rest` modulo `count`."""
+    classes = _classes(count)
+    pairs = ((classes[place], classes[(rest - place) % count]) for place in range(count))
+    return "|".join(f"(?=^{first.format(one)})(?=.*{last.format(other)}$)" for one, other in pairs)
+
+
 def _names() -> Iterator[tuple[str, str]]:
     for hue in range(10):
         for light in range(3):
-            last, before = (
-                "".join(each for place, each in enumerate(_SIGNS) if place % count == rest)
-                for count, rest in ((10, hue), (3, light))
-            )
             red, green, blue = hls_to_rgb(hue / 10, (0.38, 0.53, 0.7)[light], 0.6)
             colour = f"#{round(255 * red):02x}{round(255 * green):02x}{round(255 * blue):02x}"
-            # of one character, and what ends in a sign, has the colour of its place
-            yield f"/[{before}][{last}]$/i", colour
+            # accounts of one kind end alike (atlasprd, cmsprd), numbered ones begin alike (user001): so of both ends
+            hues = _sums(10, hue, first=".{}", last="{}")
+            lights = _sums(3, light, first="{}", last="{}.")
+            yield f"/(?:{hues})(?:{lights})/i", colour
 
 
 NAMES = tuple(_names())
-"""Patterns of names and their colours, thirty: an owner has the same one in each picture."""
+"""Patterns of names and their colours, thirty: an owner has the same one in each picture. One of one sign has none."""
 
 _UNITS: Mapping[str, Sequence[str]] = {
     "bytes": ("memory", "peak memory"),
@@ -59,29 +70,34 @@ _UNITS: Mapping[str, Sequence[str]] = {
     "dateTimeFromNow": ("since", "oldest pending"),
 }  # fmt: skip
 _WORDS = ("state", "outcome", "severity")
+_MOMENTS = ("submitted", "started", "ended", "newest", "oldest", "from then", "until then")
+_TO_THE_SECOND = "time:YYYY-MM-DD HH:mm:ss"
+"""Of moments that lie within a minute Grafana shows thousandths too, which no column has room for."""
 WIDTHS: Mapping[str, int] = {
     **dict.fromkeys(("memory", "peak memory"), 120),
     **dict.fromkeys(_UNITS["s"], 110),
     **dict.fromkeys(_UNITS["locale"], 105),
+    **dict.fromkeys(("running", "pending", "held"), 93),
     **dict.fromkeys(_UNITS["dateTimeFromNow"], 150),
-    **dict.fromkeys(("submitted", "started", "ended", "newest", "oldest", "from then", "until then"), 175),
+    **dict.fromkeys(_MOMENTS, 175),
     **dict.fromkeys(("CPU hours", "GPU hours", "wall hours"), 125),
     **dict.fromkeys(("free", "unusable", "used", "of", "not told", "workers"), 90),
-    "CPUs": 95, "GPUs": 85, "owners": 75, "times": 80, "workers out": 110, "failed polls": 110,
+    "cluster": 100, "CPUs": 80, "GPUs": 80, "owners": 75, "times": 80, "workers out": 110, "failed polls": 110,
     "calls since start": 150, "runs": 80,
     "memory efficiency": 160, "CPU efficiency": 130, "failed share": 110, "CPUs in use": 110, "GPUs in use": 110,
     "memory in use": 130,
     "exit code": 110, "signal": 75, "run": 75, "and more": 90, "state": 115, "outcome": 140, "severity": 80, "is": 135,
     "read": 75,
 }  # fmt: skip
-"""Columns that are as wide as the longest value they can have: numbers, moments, and words of which all are known."""
+"""Columns that are as wide as the longest value they can have: numbers, moments, and words of which all are known; and
+clusters, whose names are short."""
 WITH_BUTTONS: Mapping[str, int] = {"CPU efficiency": 145, "peak memory": 135, "signal": 85, "and more": 110}
 """The same where the heading is the longest, and has the button of a filter beside it."""
 LEAST: Mapping[str, int] = {
-    "cluster": 80, "job": 240, "id": 240, "owner": 110, "account": 130, "vo": 80, "queue": 150, "worker": 150,
+    "job": 240, "id": 240, "owner": 110, "account": 130, "vo": 80, "queue": 150, "worker": 150,
     "name": 150, "reason": 200, "setting": 190, "before": 200,
     "model": 130, "part": 80, "what": 190, "value": 200, "alert": 175, "source": 200,
-    "family": 250, "kin": 180, "pause": 110, "flags": 150, "scheduler's word": 150,
+    "family": 250, "kin": 180, "pause": 110, "flags": 150, "scheduler's word": 140,
 }  # fmt: skip
 """Columns of texts, which share what is left: how wide they are at least. What is longer ends in dots."""
 
@@ -116,6 +132,8 @@ def column(name: str, beside: Sequence[str] = ()) -> Json:
         shown["mappings"] = [_UNKNOWN]
     if unit == "locale":
         shown["decimals"] = 1 if name.endswith("hours") else 0
+    if name in _MOMENTS:
+        shown["unit"] = _TO_THE_SECOND
     if name in _WORDS:
         shown |= {"mappings": COLOURED_WORDS, "custom.displayMode": "color-text"}
     if name in LIFE:

@@ -36,7 +36,7 @@ def _not_said(shown: str) -> Json:
 
 
 _NOT_FACTS = (
-    "not read", "been read", "not scraped", "not answer", "not told", "has told", "Not said", "Not verified",
+    "not read", "been read", "not scraped", "not answer", "not told", "has told", "not said", "not verified",
     "not loaded",
 )  # fmt: skip
 
@@ -46,7 +46,7 @@ def unread(empty: str, queries: Sequence[Json]) -> str:
 
     So what would be a fact is one of two things, and the board's first line tells which.
     """
-    if not queries or any(each in empty for each in _NOT_FACTS):
+    if not queries or any(each in empty.lower() for each in _NOT_FACTS):
         return empty
     return f"{empty}, or {'the history does not answer' if queries[0]['datasource'] == HISTORY else 'not read'}"
 
@@ -233,7 +233,7 @@ def number(
         defaults["mappings"] = mappings(words)
     if words is not None or len(levels) > 1:  # what is not known is not well
         text = unread(empty, queries)
-        unknown = {"match": "null+nan", "result": {"text": text, "color": "text", "index": 99}}
+        unknown = {"match": "null+nan", "result": {"text": text, "color": GREY, "index": 99}}
         defaults["mappings"] = [*defaults.get("mappings", []), {"type": "special", "options": unknown}]
     if leads is not None:
         defaults["links"] = [link(*leads)]
@@ -251,6 +251,8 @@ def number(
             "justifyMode": "auto",
             "orientation": "auto",
             "textMode": "auto",
+            # the names of several; by itself Grafana makes them too small to be read
+            "text": {"titleSize": 12},
         },
     )
 
@@ -409,14 +411,20 @@ def timeline(
     empty: str,
     steps: Sequence[Json] = (),
     named: bool = False,
+    remarks: Sequence[str] = (),
     leads: tuple[str, str] | None = None,
 ) -> Json:
-    """Make bars along time, a row a series; known words have their colours, or names theirs."""
+    """Make bars along time, a row a series; known words have their colours, or names theirs.
+
+    Args:
+        remarks: what may be said in place of any of them, which has no colour.
+    """
+    known = mappings_of_names() if named else COLOURED_WORDS
     defaults: Json = {
         "color": {"mode": "palette-classic"},
         "custom": {"fillOpacity": 80, "lineWidth": 0},
     }
-    defaults["mappings"] = [*mappings_of_names()] if named else COLOURED_WORDS
+    defaults["mappings"] = [*mappings({text: (text, GREY) for text in remarks}), *known]
     if leads is not None:
         defaults["links"] = [link(*leads)]
     return _panel(

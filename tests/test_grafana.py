@@ -212,7 +212,8 @@ def test_an_owner_has_one_colour() -> None:
         "bbq-gpus": {"In use by owner", "GPU hours day by day"}, "bbq-queues": {"Who has them?"},
         "bbq-tops": {"How has that changed?", "Day by day"}, "bbq-worker": {"Who was on it?", "Run by run"},
     }  # fmt: skip
-    names = [f"user{number:03}" for number in range(200)] + ["atlasprd", "cmsplt", "Anna", "b2"]
+    names = [f"user{number:03}" for number in range(200)] + ["cmsplt", "Anna", "b2", "o'neil", "x-"]
+    names += [f"{vo}prd" for vo in ("alice", "atlas", "auger", "belle", "cms", "lhcb")]
     colours = {name: set[str | None]() for name in names}
     for uid, titles in of_owners.items():
         for panel in panels(BOARDS[uid]):
@@ -221,6 +222,8 @@ def test_an_owner_has_one_colour() -> None:
                     colours[name].add(_colour(panel, name))
     assert all(len(found) == 1 and None not in found for found in colours.values())
     assert len({colour for found in colours.values() for colour in found}) == 30
+    alike = ("aliceprd", "atlasprd", "augerprd", "belleprd", "cmsprd", "lhcbprd")
+    assert len(set[str | None]().union(*(colours[name] for name in alike))) == len(alike)
 
 
 def test_what_is_not_known_is_grey() -> None:
@@ -321,8 +324,8 @@ _COUNT, _HOURS, _SPAN, _SHARE, _MOMENT = (
     "99,999,999", "999,999,999.9", "51.99 weeks", "9999%", datetime(2026, 8, 28, 20, 48, 46),
 )  # fmt: skip
 LONGEST: dict[str, tuple[object, ...]] = {
-    **dict.fromkeys(("jobs", "running", "pending", "held", "failed"), (_COUNT,)),
-    **dict.fromkeys(("CPUs", "failed polls", "calls since start"), ("9,999,999",)),
+    **dict.fromkeys(("jobs", "failed"), (_COUNT,)), "cluster": ("perlmutter",), "CPUs": ("999,999",),
+    **dict.fromkeys(("running", "pending", "held", "failed polls", "calls since start"), ("9,999,999",)),
     **dict.fromkeys(("GPUs", "owners", "workers", "workers out", "runs"), ("99,999",)),
     **dict.fromkeys(("free", "used", "unusable", "of", "not told"), ("999,999",)),
     **dict.fromkeys(("CPU hours", "GPU hours", "wall hours"), (_HOURS,)),
@@ -377,7 +380,7 @@ def _columns_shown(panel: Mapping[str, Any]) -> set[str]:
 
 
 KNOWN = {
-    "unit": {"none", "locale", "short", "s", "bytes", "percentunit", "dateTimeFromNow", "time:YYYY-MM-DD"},
+    "unit": {"none", "locale", "short", "s", "bytes", "percentunit", "dateTimeFromNow", "time:YYYY-MM-DD", "time:YYYY-MM-DD HH:mm:ss"},
     "property": {
         "unit", "min", "max", "decimals", "color", "links", "mappings", "thresholds", "noValue", "custom.width", "custom.minWidth",
         "custom.align", "custom.displayMode", "custom.hidden", "custom.hideFrom", "custom.stacking", "custom.fillOpacity",
@@ -525,6 +528,78 @@ def test_titles_fit() -> None:
                 assert pixels(variable["label"]) <= 120, (uid, variable["label"])
 
 
+LISTS = {"Which job?", "Its runs", "Which jobs?", "The newest jobs", "What ran on it?", "Who has used the most?"}
+"""Tables whose last columns are seen when one scrolls: what is needed first stands first."""
+
+
+def test_a_table_is_as_wide_as_its_columns() -> None:
+    for uid, board in BOARDS.items():
+        for panel in panels(board):
+            if panel["type"] == "table" and panel["title"] not in LISTS:
+                needed, room = sum(_widths(panel).values()), UNIT * panel["gridPos"]["w"] - 8 - 2
+                assert needed <= room, (uid, panel["title"], needed, room)
+
+
+def _widths(panel: Mapping[str, Any]) -> dict[str, int]:
+    """Give how wide the columns of a table are at least."""
+    return {
+        each["matcher"]["options"]: shown.get("custom.width", shown.get("custom.minWidth", 0))
+        for each in panel["fieldConfig"]["overrides"]
+        if not (shown := {one["id"]: one["value"] for one in each["properties"]}).get("custom.hidden")
+    }
+
+
+def test_what_a_number_says_that_is_none_can_be_read() -> None:
+    """Grafana 9 shrinks a text until it fits into one line; below 12 pixels nobody reads it."""
+    for uid, board in BOARDS.items():
+        for panel in panels(board):
+            if panel["type"] == "stat" and panel["title"] and not panel["options"]["reduceOptions"]["values"]:
+                text = panel["fieldConfig"]["defaults"]["noValue"]
+                room = UNIT * panel["gridPos"]["w"] - 8 - 2 * 8 - 2
+                assert pixels(text) * 12 / 14 <= room, (uid, panel["title"], text)
+
+
+def test_nothing_is_said_twice_of_what_was_not_read() -> None:
+    for uid, board in BOARDS.items():
+        for panel in panels(board):
+            said = panel["fieldConfig"]["defaults"]["noValue"].lower()
+            assert said.count("not read") + said.count("not told") + said.count("not said") <= 1, (
+                uid,
+                panel["title"],
+                said,
+            )
+
+
+def test_a_remark_in_a_timeline_has_no_colour() -> None:
+    """That nothing ran, or that there is no such job, is neither good nor an owner."""
+    found = {}
+    for board in BOARDS.values():
+        for panel in panels(board):
+            if panel["type"] == "state-timeline":
+                mapped = {
+                    value: shown["color"]
+                    for each in panel["fieldConfig"]["defaults"]["mappings"]
+                    if each["type"] == "value"
+                    for value, shown in each["options"].items()
+                }
+                said = re.findall(r"'([A-Z][a-z ]{15,})'", panel["targets"][0]["rawSql"])
+                found |= {remark: mapped[remark] for remark in said}
+    assert set(found.values()) == {"#808080"} and len(found) == 3
+
+
+def test_a_moment_is_told_to_the_second() -> None:
+    """Where all of a column lie within a minute, Grafana adds thousandths, and cuts them off again."""
+    found = 0
+    for uid, board in BOARDS.items():
+        for panel in panels(board):
+            for override in panel["fieldConfig"]["overrides"]:
+                if LONGEST.get(override["matcher"]["options"]) == (_MOMENT,):
+                    found += 1
+                    units = [each["value"] for each in override["properties"] if each["id"] == "unit"]
+                    assert units == ["time:YYYY-MM-DD HH:mm:ss"], (uid, panel["title"], override)
+    assert found > 15
+
+
 def test_every_bar_of_a_ranking_is_seen() -> None:
     found = 0
     for uid, board in BOARDS.items():
@@ -550,13 +625,11 @@ def test_a_searched_job_is_known_by_what_is_seen_first() -> None:
         ("bbq-jobs", "Which jobs?", {"job", "owner", "state", "outcome", "submitted", "waited", "CPUs", "memory"}),
         ("bbq-owner", "The newest jobs", {"job", "state", "outcome", "submitted", "started", "ended", "CPUs"}),
         ("bbq-worker", "What ran on it?", {"job", "run", "owner", "outcome", "started", "ended", "CPUs"}),
+        ("bbq-job", "Which job?", {"cluster", "id", "state", "outcome", "reason", "owner", "queue"}),
+        ("bbq-job", "Its runs", {"run", "started", "ended", "ran", "outcome", "worker", "exit code", "signal", "CPUs"}),
     ):
         (panel,) = [panel for panel in panels(BOARDS[uid]) if panel["title"] == title]
-        widths = {
-            each["matcher"]["options"]: shown.get("custom.width", shown.get("custom.minWidth", 0))
-            for each in panel["fieldConfig"]["overrides"]
-            if not (shown := {one["id"]: one["value"] for one in each["properties"]}).get("custom.hidden")
-        }
+        widths = _widths(panel)
         seen, left = set(), 24 * UNIT - 8 - 2 * 8
         for name in _selected(panel["targets"][0]["rawSql"]):
             left -= widths[name]

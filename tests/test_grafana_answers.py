@@ -389,7 +389,7 @@ def _run_by_run(still: Running, worker: str, end: datetime, since: timedelta, ra
     assert bars == {run: bar for run, bar in wanted.items() if len(bar) == 2 or bar[1] < bar[2]} and bars
     asked = still.ask("bbq-worker", end=end, since=since, worker="no-such-worker")
     (nothing,) = still.rows("bbq-worker", "Run by run", asked)
-    assert json.loads(nothing["runs"]) == {"no run": "Nothing ran on it in this time"}
+    assert json.loads(nothing["runs"]) == {"no run": "The history does not know this worker"}
 
 
 def _unknown_job(still: Running) -> None:

@@ -52,8 +52,9 @@ def board() -> Json:
         ],
         [
             (MOMENT, 4, ((_all(), 3), (_used(), 3), (_is_free(), 3), (_unusable(), 4), (_is_untold(), 3), (_wanted(), 4), (_idle(), 4))),
-            (MOMENT, 8, ((_models(), 12), (_workers(), 12))),
-            (MOMENT, 10, ((_has(), 8), (_waits(), 8), (_parts(), 8))),
+            (MOMENT, 7, ((_models(), 24),)),
+            (MOMENT, 8, ((_workers(), 14), (_parts(), 10))),
+            (MOMENT, 10, ((_has(), 12), (_waits(), 12))),
             ("Over time", 8, ((_over_time(), 8), (_shares(), 8), (_owners(), 8))),
             (_PAST, 2, ((of_history(), 24),)),
             (_PAST, 10, ((_ranked(), 10), (_days(), 14))),
@@ -101,7 +102,7 @@ def _is_untold() -> Json:
         "GPUs of which the worker does not tell whether jobs hold them: neither in use nor free here.",
         now(f"sum({_untold(_W)}) or 0 * sum(bbq_worker_gpus{_W})"),
         empty="No GPU",
-        levels=((None, "text"), (1, "orange")),
+        levels=((None, "green"), (1, "orange")),
     )
 
 
@@ -110,7 +111,7 @@ def _wanted() -> Json:
         "Wanted",
         "GPUs that pending jobs ask for, of whichever model.",
         now(f'sum(bbq_jobs_gpus{{{CLUSTER},state="pending"}}) or 0 * count(bbq_jobs{{{CLUSTER}}})'),
-        empty="No queue has been read",
+        empty="Not read",
         leads=("These jobs", to("jobs", state="pending", resource="gpu", when="any")),
     )
 

@@ -37,6 +37,8 @@ _PLACES = f"""places AS MATERIALIZED (
 )"""
 """Where each of its runs was. What is of several tables is put together only when each has been read."""
 
+_NONE = "There is no such job"
+
 
 def board() -> Json:
     """Give the board."""
@@ -56,7 +58,8 @@ def board() -> Json:
             (None, 7, ((_life(), 24),)),
             (None, 6, ((_runs(), 24),)),
             (None, 12, ((_facts(), 12), (_details(), 12))),
-            (None, 6, ((_pauses(), 12), (_kin(), 12))),
+            (None, 6, ((_pauses(), 24),)),
+            (None, 7, ((_kin(), 24),)),
         ],
         since="now-7d",
     )  # fmt: skip
@@ -68,10 +71,10 @@ def _words() -> Json:
         "What it is and how it is now, whatever the time range.",
         rows(
             f"""{_JOB}
-SELECT cluster, native_id AS id, state, outcome, owner, account, vo, queue, name, reason FROM job"""
+SELECT cluster, native_id AS id, state, outcome, reason, owner, queue, account, name, vo FROM job"""
         ),
         empty="There is no such job in this cluster's history",
-        columns=("cluster", "id", "state", "outcome", "owner", "account", "vo", "queue", "name", "reason"),
+        columns=("cluster", "id", "state", "outcome", "reason", "owner", "queue", "account", "name", "vo"),
     )
 
 
@@ -94,7 +97,7 @@ SELECT
   (SELECT count(*) FROM its_runs) AS runs
 FROM job"""
         ),
-        empty="There is no such job",
+        empty=_NONE,
         columns=("waited", "ran", "CPU efficiency", "memory efficiency", "runs"),
     )
 
@@ -123,10 +126,11 @@ FROM moments CROSS JOIN job
   LEFT JOIN places ON places.number = mine.number
 WHERE moment IS NOT NULL AND moment >= submitted_at
 UNION ALL
-SELECT {FROM}, 'There is no such job', NULL, NULL WHERE NOT EXISTS (SELECT FROM job)
+SELECT {FROM}, '{_NONE}', NULL, NULL WHERE NOT EXISTS (SELECT FROM job)
 ORDER BY time"""
         ),
-        empty="There is no such job",
+        empty=_NONE,
+        remarks=(_NONE,),
     )
 
 
@@ -148,17 +152,17 @@ def _runs() -> Json:
   FROM runs WHERE {_MINE}
 )
 SELECT number AS run, started_at AS started, ended_at AS ended,
-  extract(epoch FROM coalesce(ended_at, now()) - started_at)::float8 AS ran, outcome, exit_code AS "exit code",
-  exit_signal AS "signal", cpus AS "CPUs", gpus AS "GPUs", memory_bytes AS memory, used_memory_bytes AS "peak memory",
-  used_memory_bytes / nullif(memory_bytes::float8, 0) AS "memory efficiency",
-  cpu_efficiency AS "CPU efficiency", worker, "and more"
+  extract(epoch FROM coalesce(ended_at, now()) - started_at)::float8 AS ran, outcome, worker, "and more",
+  exit_code AS "exit code", exit_signal AS "signal", cpus AS "CPUs", gpus AS "GPUs", memory_bytes AS memory,
+  used_memory_bytes AS "peak memory", used_memory_bytes / nullif(memory_bytes::float8, 0) AS "memory efficiency",
+  cpu_efficiency AS "CPU efficiency"
 FROM mine LEFT JOIN places USING (number)
 ORDER BY number"""
         ),
         empty="It has not started",
         columns=(
-            "run", "started", "ended", "ran", "outcome", "exit code", "signal", "CPUs", "GPUs", "memory", "peak memory",
-            "memory efficiency", "CPU efficiency", "worker", "and more",
+            "run", "started", "ended", "ran", "outcome", "worker", "and more", "exit code", "signal", "CPUs", "GPUs",
+            "memory", "peak memory", "memory efficiency", "CPU efficiency",
         ),
         more={"worker": {"links": [link("This worker", to("worker", worker=field("worker")))]}},
     )  # fmt: skip
@@ -185,7 +189,7 @@ def _facts() -> Json:
             f"{_JOB}\nSELECT what, value FROM job CROSS JOIN LATERAL (VALUES\n  {values}\n) AS facts (place, what, value)\n"
             "WHERE value IS NOT NULL ORDER BY place"
         ),
-        empty="There is no such job",
+        empty=_NONE,
         columns=("what", "value"),
     )
 

@@ -38,7 +38,7 @@ def board() -> Json:
             (None, 8, ((_cpus(), 12), (_jobs(), 12))),
             (None, 8, ((_memory(), 12), (_workers(), 12))),
             (None, 10, ((_who_has(), 8), (_who_waits(), 8), (_why(), 8))),
-            (None, 9, ((_failures(), 11), (_broken(), 13))),
+            (None, 9, ((_failures(), 9), (_broken(), 15))),
             (None, 3, ((_colours(), 24),)),
             (None, 10, ((_map(), 24),)),
         ],
@@ -102,7 +102,7 @@ def _behind() -> Json:
         "History behind",
         "Age of the moment up to which everything that ended is stored.",
         now(f"max(bbq_history_lag_seconds{_C})"),
-        empty="Nothing is stored yet",
+        empty="Not told",
         unit="s",
         levels=((None, "green"), (900, ORANGE), (3600, RED)),
         leads=("BBQ itself", to("self")),
@@ -114,7 +114,7 @@ def _workers_out() -> Json:
         "Out of service",
         "Workers that are down, drained or do not respond; those in maintenance or powered down are not counted.",
         now(f"count({OUT}) or 0 * count(bbq_worker_cpus{_C})"),
-        empty="No worker has been read",
+        empty="Not read",
         levels=((None, "green"), (1, ORANGE)),
     )
 

@@ -17,7 +17,8 @@ _PAST = "History: in the time range"
 _NONE = f"0 * count(bbq_jobs{{{CLUSTER}}}) unless on () (sum(bbq_owners_collapsed{{{CLUSTER}}}) > 0)"
 """What an owner without series has: nothing, but where some owners are put together as (other)."""
 _NONE_HELD = f'{_NONE} unless on () bbq_family_dropped{{family=~"bbq_jobs_cpus|bbq_jobs_gpus"}}'
-_EMPTY = "None, or among (other)"
+_UNTOLD = " Not told: not read, or their jobs are among those of (other)."
+_EMPTY = "None, or not told"
 
 
 def board() -> Json:
@@ -39,8 +40,9 @@ def board() -> Json:
             (MOMENT, 4, (*((_count(state), 4) for state in STATES), (_cpus(), 4), (_gpus(), 4), (_share(), 4))),
             ("Over time", 8, ((_jobs(), 12), (_cpus_by_queue(), 12))),
             (_PAST, 4, ((_sums(), 24),)),
-            (_PAST, 8, ((_days(), 12), (_queues(), 12))),
-            (_PAST, 8, ((_failures(), 12), (_waiting(), 12))),
+            (_PAST, 8, ((_days(), 12), (_failures(), 12))),
+            (_PAST, 7, ((_queues(), 24),)),
+            (_PAST, 7, ((_waiting(), 24),)),
             (_PAST, 10, ((_last(), 24),)),
         ],
     )  # fmt: skip
@@ -49,7 +51,7 @@ def board() -> Json:
 def _count(state: str) -> Json:
     return number(
         state.capitalize(),
-        f"Jobs that are {' or '.join(STATES[state])}.",
+        f"Jobs that are {' or '.join(STATES[state])}.{_UNTOLD}",
         now(f"sum(bbq_jobs{{{CLUSTER},{_OWNER},{in_state(state)}}}) or ({_NONE})"),
         empty=_EMPTY,
         leads=("These jobs", to("jobs", owner="${owner:percentencode}", state=STATES[state], when="any")),
@@ -59,7 +61,7 @@ def _count(state: str) -> Json:
 def _cpus() -> Json:
     return number(
         "CPUs",
-        "CPUs that their jobs hold.",
+        f"CPUs that their jobs hold.{_UNTOLD}",
         now(f"sum(bbq_jobs_cpus{{{CLUSTER},{_OWNER},{HOLDING}}}) or ({_NONE_HELD})"),
         empty=_EMPTY,
     )
@@ -68,7 +70,7 @@ def _cpus() -> Json:
 def _gpus() -> Json:
     return number(
         "GPUs",
-        "GPUs that their jobs hold.",
+        f"GPUs that their jobs hold.{_UNTOLD}",
         now(f"sum(bbq_jobs_gpus{{{CLUSTER},{_OWNER},{HOLDING}}}) or ({_NONE_HELD})"),
         empty=_EMPTY,
     )
@@ -77,12 +79,12 @@ def _gpus() -> Json:
 def _share() -> Json:
     return number(
         "Part of all in use",
-        "The part that they have of all CPUs that jobs of the chosen clusters hold.",
+        f"The part that they have of all CPUs that jobs of the chosen clusters hold.{_UNTOLD}",
         now(
             f"(sum(bbq_jobs_cpus{{{CLUSTER},{_OWNER},{HOLDING}}}) or ({_NONE_HELD}))"
             f" / sum(bbq_jobs_cpus{{{CLUSTER},{HOLDING}}})"
         ),
-        empty="Nothing runs, or among (other)",
+        empty=_EMPTY,
         unit="percentunit",
     )
 
@@ -127,7 +129,7 @@ def _sums() -> Json:
   sum(cpu_seconds) / 3600 AS "CPU hours", sum(gpu_seconds) / 3600 AS "GPU hours",
   sum(used_cpu_seconds) / nullif(sum(measured_cpu_seconds), 0) AS "CPU efficiency",
   sum(wait_seconds) / nullif(sum(waits), 0) AS "mean wait"
-FROM used"""
+FROM used HAVING count(*) > 0"""
         ),
         empty="Nothing in this time",
         columns=_FACTS,

@@ -118,7 +118,7 @@ def _lost() -> Json:
         "Time with losses",
         "Of which something was lost before it was read, of all sources together; bbq status and collections.gaps tell more.",
         now(f"sum(bbq_history_gap_seconds{_C})"),
-        empty="Not looked at yet",
+        empty="Not told yet",
         unit="s",
         levels=((None, "green"), (1, ORANGE)),
     )
@@ -139,7 +139,7 @@ def _spooled() -> Json:
         "Spool",
         "Part of the spool that is full.",
         now("max(bbq_history_spool_bytes / bbq_history_spool_limit_bytes)"),
-        empty="There is no spool",
+        empty="No spool",
         unit="percentunit",
         levels=((None, "green"), (0.2, ORANGE), (0.5, RED)),
     )

@@ -13,6 +13,7 @@ _C = f"{{{CLUSTER},{_WORKER}}}"
 _PAST = "History: in the time range"
 _RUNS = 60
 """How many runs are drawn one by one."""
+_NO_RUN, _NOT_KNOWN = "Nothing ran on it in this time", "The history does not know this worker"
 
 
 def board() -> Json:
@@ -39,7 +40,8 @@ def board() -> Json:
             (_PAST, 9, ((_who(), 24),)),
             (_PAST, 16, ((_run_by_run(), 24),)),
             (_PAST, 11, ((_runs(), 24),)),
-            (_PAST, 8, ((_outcomes(), 8), (_states(), 16))),
+            (_PAST, 8, ((_outcomes(), 24),)),
+            (_PAST, 8, ((_states(), 24),)),
         ],
     )
 
@@ -229,15 +231,17 @@ SELECT moment AS time, json_object_agg(run, owner)::text AS runs FROM (
   UNION ALL
   SELECT ends, run, NULL FROM named WHERE ended_at IS NOT NULL AND ends > begins
   UNION ALL
-  SELECT {LATELY}, 'no run', 'Nothing ran on it in this time' WHERE NOT EXISTS (SELECT FROM named)
+  SELECT {LATELY}, 'no run', CASE WHEN EXISTS (SELECT FROM workers WHERE {among("cluster")} AND worker = '$worker')
+    THEN '{_NO_RUN}' ELSE '{_NOT_KNOWN}' END WHERE NOT EXISTS (SELECT FROM named)
 ) AS changes GROUP BY moment ORDER BY moment"""
         ),
-        empty="Nothing ran on it in this time",
+        empty=_NO_RUN,
         steps=(
             step("extractFields", source="runs", format="json", replace=False),
             step("organize", excludeByName={"runs": True}, renameByName={}, indexByName={}),
         ),
         named=True,
+        remarks=(_NO_RUN, _NOT_KNOWN),
         leads=("Their jobs on it", to("jobs", worker="${worker:percentencode}", owner=VALUE, when="running")),
     )
 
