@@ -439,7 +439,7 @@ def timeline(
             "showValue": "auto",
             "alignValue": "left",
             "rowHeight": 0.9,
-            "legend": {"displayMode": "list", "placement": "bottom", "showLegend": False},
+            "legend": {"displayMode": "list", "placement": "bottom", "showLegend": False, "calcs": []},
             "tooltip": {"mode": "single", "sort": "none"},
         },
         steps=steps,

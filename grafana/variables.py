@@ -84,7 +84,7 @@ def _several(name: str, label: str, about: str, asked: Json, every: str) -> Json
 def _one(name: str, label: str, about: str, asked: Json) -> Json:
     return {
         "name": name, "label": label, "description": about, **asked, "hide": 0, "multi": False, "includeAll": False,
-        "allValue": None, "options": [], "current": {},
+        "options": [], "current": {"selected": False, "text": "", "value": ""},
     }  # fmt: skip
 
 
@@ -102,11 +102,11 @@ def choice(
     query = ",".join(value if text == value else f"{text} : {value}" for text, value in options)
     variable: Json = {
         "name": name, "type": "custom", "label": label, "description": about, "query": query, "hide": 0,
-        "multi": several or bool(some), "includeAll": several, "allValue": ALL_OF_HISTORY if several else None,
-        "options": listed,
+        "multi": several or bool(some), "includeAll": several, "options": listed,
     }  # fmt: skip
     if several:
-        return {**variable, "current": {"selected": True, "text": ["All"], "value": ["$__all"]}}
+        everything = {"selected": True, "text": ["All"], "value": ["$__all"]}
+        return {**variable, "allValue": ALL_OF_HISTORY, "current": everything}
     if some:
         texts = [text for text, value in options if value in some]
         values = [value for _, value in options if value in some]

@@ -496,6 +496,20 @@ def test_every_metric_and_label_is_exported() -> None:
     assert asked > 150
 
 
+def test_nothing_that_the_schemas_of_9_and_12_ask_for_is_left_out() -> None:
+    """As the types of @grafana/schema 9.4.17 and 12.4.10 have it; what has a default may be left out."""
+    legends = 0
+    for uid, board in BOARDS.items():
+        for variable in board["templating"]["list"]:
+            assert {"text", "value"} <= set(variable["current"]), (uid, variable["name"])
+            assert variable.get("allValue", "") is not None, (uid, variable["name"])
+        for panel in panels(board):
+            if "legend" in panel["options"]:
+                legends += 1
+                assert {"displayMode", "placement", "showLegend", "calcs"} <= set(panel["options"]["legend"])
+    assert legends > 30
+
+
 def test_sql_is_of_the_documented_tables_and_only_reads() -> None:
     readme = (ROOT / "README.md").read_text()
     for uid, board in BOARDS.items():
