@@ -1,13 +1,13 @@
 """The simulated site: the same again for the same seed, however one looks, and with the life of a real one."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import func, select
 
-from exporter.snapshot import Feed, JobsReading, Kind
+from exporter.snapshot import Feed, JobsReading, Kind, SchedulerReading
 from exporter.sources._demo_plan import FILLER, plan
 from exporter.sources._demo_site import WATCH, Site
 from exporter.sources.demo import Settings, Source
@@ -71,6 +71,30 @@ def test_life() -> None:
     assert any(WorkerFlag.DRAINING in worker.flags and worker.reason for worker in workers)
     short = Counter(run.workers[0].worker for job in ended for run in job.runs if run.exit_code == 127)
     assert len(short) == 1 and short.most_common(1)[0][1] > 20  # the black hole
+
+
+def test_the_calls_of_a_day_are_somebodys() -> None:
+    clock = [START // 86400 * 86400 + 60]
+    source = _demo("local", 0.1, clock)
+    before = None
+    for _ in range(23):
+        reading = source.read_scheduler(Feed(kind=Kind.SCHEDULER))
+        assert sum(reading.call_seconds.values()) == pytest.approx(sum(reading.call_seconds_of_users.values()))
+        assert reading.calls_of_users.keys() == reading.call_seconds_of_users.keys() > {"root", "user005"}
+        for now, then in zip(_counters(reading), _counters(before or reading), strict=True):
+            assert now.keys() == then.keys() and all(now[name] >= then[name] for name in now)
+        before = reading
+        clock[0] += 3600
+
+
+def _counters(reading: SchedulerReading) -> list[Mapping[str, float]]:
+    return [
+        reading.calls_answered,
+        reading.call_seconds,
+        reading.calls_of_users,
+        reading.call_seconds_of_users,
+        reading.backfilled,
+    ]
 
 
 def test_a_demo_that_is_started_again_goes_on_where_it_was() -> None:

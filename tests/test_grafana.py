@@ -496,6 +496,19 @@ def test_every_metric_and_label_is_exported() -> None:
     assert asked > 150
 
 
+def test_calls_to_slurmctld_are_told_by_who_made_them() -> None:
+    """What time they take beside what kinds of calls take it, and how many they are on the page of who made them."""
+    there = {
+        (uid, panel["title"]): panel["targets"][0].get("expr", "")
+        for uid, board in BOARDS.items()
+        for panel in panels(board)
+    }
+    assert "bbq_scheduler_owner_rpc_seconds_total" in there["bbq-self", "Who makes slurmctld work?"]
+    assert "bbq_scheduler_rpc_seconds_total" in there["bbq-self", "What slurmctld spends its time on"]
+    asked = there["bbq-owner", "Calls to slurmctld, a minute"]
+    assert re.search(r'bbq_scheduler_owner_rpcs_total\{[^}]*owner="\$owner"\}', asked)
+
+
 def test_nothing_that_the_schemas_of_9_and_12_ask_for_is_left_out() -> None:
     """As the types of @grafana/schema 9.4.17 and 12.4.10 have it; what has a default may be left out."""
     legends = 0

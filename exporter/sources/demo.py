@@ -12,7 +12,7 @@ import msgspec
 
 from exporter.config import Cluster, Config, Duration
 from exporter.snapshot import AccountingPage, Feed, JobsReading, Kind, SchedulerReading, WorkersReading
-from exporter.sources import AnswerUnreadable, CommandFailed
+from exporter.sources import AnswerUnreadable, CommandFailed, _demo_scheduler
 from exporter.sources._demo_plan import GIB, plan
 from exporter.sources._demo_site import BY_USER, NO_INPUT, OUT_OF_RESOURCES, Site, utc
 from exporter.sources._demo_things import Factory, Share, SimJob, SimRun, SimWorker
@@ -162,25 +162,8 @@ class Source:
         """Give figures of a scheduler that has nothing to complain of."""
         with self._lock:
             self._site()
-        now = self._clock()
-        wobble = 0.1 * (1 + now // 60 % 7)
-        if self._settings.shape == "grid":
-            queues = plan("grid", self._settings.scale).queues
-            return SchedulerReading(
-                taken_at=utc(now),
-                cycle_seconds={"negotiation": 4 + wobble},
-                cycle_ended={"negotiation": now - 10},
-                duty_cycles={"negotiator": 0.2, "collector": 0.1, **dict.fromkeys(queues, 0.3 + wobble / 10)},
-                calls=3,
-            )
-        return SchedulerReading(
-            taken_at=utc(now),
-            cycle_seconds={"main": wobble / 10, "backfill": 2 + wobble},
-            cycle_mean_seconds={"main": 0.03, "backfill": 2.4},
-            cycle_ended={"backfill": now - 20},
-            queue_lengths={"agent": 0, "dbd_agent": 0},
-            threads=3,
-        )
+        told = _demo_scheduler.htcondor if self._settings.shape == "grid" else _demo_scheduler.slurmctld
+        return told(plan(self._settings.shape, self._settings.scale), self._clock())
 
     def read_workers(self, feed: Feed) -> WorkersReading:
         """Give every worker and queue."""

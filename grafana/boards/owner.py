@@ -38,7 +38,7 @@ def board() -> Json:
         ],
         [
             (MOMENT, 4, (*((_count(state), 4) for state in STATES), (_cpus(), 4), (_gpus(), 4), (_share(), 4))),
-            ("Over time", 8, ((_jobs(), 12), (_cpus_by_queue(), 12))),
+            ("Over time", 8, ((_jobs(), 9), (_cpus_by_queue(), 9), (_calls(), 6))),
             (_PAST, 4, ((_sums(), 24),)),
             (_PAST, 8, ((_days(), 12), (_failures(), 12))),
             (_PAST, 7, ((_queues(), 24),)),
@@ -112,6 +112,19 @@ def _cpus_by_queue() -> Json:
         empty="Nothing ran in this time",
         stacked=True,
         leads=("This queue", to("queues", queue=label("queue"))),
+    )
+
+
+def _calls() -> Json:
+    return graph(
+        "Calls to slurmctld, a minute",
+        "Those that they made: squeue in a loop is seen here. What they cost is told on BBQ itself.",
+        over_time(
+            f"60 * sum by (cluster) (rate(bbq_scheduler_owner_rpcs_total{{{CLUSTER},{_OWNER}}}[$__rate_interval]))",
+            "{{cluster}}",
+        ),
+        empty="No slurmctld has told of any",
+        narrow=True,
     )
 
 

@@ -1,8 +1,9 @@
 """BBQ itself, and the schedulers' own health: what is read, how long it takes, what is stored. Of Prometheus alone."""
 
 from grafana import variables
-from grafana.columns import ORANGE, RED
+from grafana.columns import ORANGE, RED, link
 from grafana.layout import board_of
+from grafana.links import label, to
 from grafana.look import graph, number, renamed, step, table
 from grafana.queries import CLUSTER, Json, now, now_table, over_time
 
@@ -20,10 +21,11 @@ def board() -> Json:
         [
             ("Sources", 12, ((_sources(), 24),)),
             ("Sources", 8, ((_durations(), 12), (_calls(), 6), (_errors(), 6))),
-            ("History", 4, ((_up(), 4), (_missing(), 4), (_lost(), 4), (_verified(), 3), (_spooled(), 3), (_aside(), 3), (_unknown(), 3))),
+            ("History", 4, ((_up(), 4), (_missing(), 4), (_lost(), 4), (_verified(), 3), (_spooled(), 3), (_not_understood(), 6))),
             ("History", 8, ((_lag(), 12), (_rows(), 12))),
             ("Schedulers", 8, ((_cycles(), 6), (_busy(), 6), (_queues(), 6), (_backfilled(), 6))),
-            ("This exporter", 8, ((_series(), 9), (_rpcs(), 9), (_dropped(), 6))),
+            ("Schedulers", 8, ((_rpcs(), 12), (_callers(), 12))),
+            ("This exporter", 8, ((_series(), 15), (_dropped(), 9))),
         ],
     )  # fmt: skip
 
@@ -145,21 +147,16 @@ def _spooled() -> Json:
     )
 
 
-def _aside() -> Json:
+def _not_understood() -> Json:
+    counters = {"rows set aside": "bbq_history_set_aside_rows_total", "odd words": "bbq_unknown_values_total"}
     return number(
-        "Rows set aside",
-        "That could not be understood or stored, in the time range; they are kept raw in set_aside.",
-        now(f"sum(increase(bbq_history_set_aside_rows_total{_C}[$__range])) or 0 * count(bbq_source_up{_C})"),
-        empty="BBQ is not scraped",
-        levels=((None, "green"), (1, ORANGE)),
-    )
-
-
-def _unknown() -> Json:
-    return number(
-        "Odd words",
-        "Words of a scheduler's that this BBQ does not know, in the time range; the log names them.",
-        now(f"sum(increase(bbq_unknown_values_total{_C}[$__range])) or 0 * count(bbq_source_up{_C})"),
+        "Not understood",
+        "In the time range: rows that could not be understood or stored, which are kept raw in set_aside; and words of a "
+        "scheduler's that this BBQ does not know, which the log names.",
+        *(
+            now(f"sum(increase({counter}{_C}[$__range])) or 0 * count(bbq_source_up{_C})", name)
+            for name, counter in counters.items()
+        ),
         empty="BBQ is not scraped",
         levels=((None, "green"), (1, ORANGE)),
     )
@@ -243,15 +240,25 @@ def _series() -> Json:
 
 
 def _rpcs() -> Json:
+    return _time_of_slurmctld(
+        "What slurmctld spends its time on", "message type", "rpc", "bbq_scheduler_rpc_seconds_total"
+    )
+
+
+def _callers() -> Json:
+    panel = _time_of_slurmctld(
+        "Who makes slurmctld work?", "who made the calls", "owner", "bbq_scheduler_owner_rpc_seconds_total"
+    )
+    panel["fieldConfig"]["defaults"]["links"] = [link("This owner", to("owner", owner=label("owner")))]
+    return panel
+
+
+def _time_of_slurmctld(title: str, by: str, name: str, counter: str) -> Json:
+    spent = f"sum by ({name}) (rate({counter}{_C}{_RATE}"
     return graph(
-        "What slurmctld spends its time on",
-        "Part of a processor, by message type: the eight that took most at the end of the time range.",
-        over_time(
-            f"sum by (rpc) (rate(bbq_scheduler_rpc_seconds_total{_C}{_RATE}))"
-            f" and on (rpc) topk(8, sum by (rpc) (rate(bbq_scheduler_rpc_seconds_total{_C}{_RATE} @ end())))",
-            "{{rpc}}",
-        ),
-        narrow=True,
+        title,
+        f"Part of a processor, by {by}: the eight that took most at the end of the time range.",
+        over_time(f"{spent})) and on ({name}) topk(8, {spent} @ end())))", f"{{{{{name}}}}}"),
         empty="No slurmctld has told",
         unit="percentunit",
         stacked=True,
