@@ -13,7 +13,7 @@ from exporter.sources._demo_site import WATCH, Site
 from exporter.sources.demo import Settings, Source
 from history import schema
 from history.batch import JobsBatch
-from history.records import HOLDING, Job, Outcome, Run, State, WorkerFlag
+from history.records import HOLDING, Job, Outcome, Run, State, WorkerFlag, WorkerState
 from history.store import History
 
 START = 1_790_000_000.0
@@ -32,7 +32,7 @@ def state(site: Site) -> list[object]:
     return [
         jobs,
         [(when, job.native_id, job.outcome) for when, job in site.ended],
-        [(worker.free, worker.drained) for worker in site.workers],
+        [(worker.free, worker.down, worker.flags) for worker in site.workers],
     ]
 
 
@@ -177,6 +177,9 @@ def test_every_situation_is_there() -> None:
             for feed in _feeds(source, Kind.ACCOUNTING):
                 _count(seen, shape, _page(source, feed))
             for worker in source.read_workers(Feed(kind=Kind.WORKERS)).workers:
+                seen[f"{shape} {worker.state}"] += worker.state is WorkerState.DOWN and not worker.cpus_allocated
+                for flag in worker.flags:
+                    seen[f"{shape} {flag}"] += 1
                 seen["two models"] += len({gpu.model for gpu in worker.gpus if "g." not in gpu.model}) > 1
                 seen["slices"] += any("g." in gpu.model and gpu.allocated for gpu in worker.gpus)
                 seen["shards"] += any(part.allocated for part in worker.gpu_parts)
@@ -186,7 +189,8 @@ def test_every_situation_is_there() -> None:
         "not made yet", "two models", "slices", "shards", "backfill slots", "grid two runs", "local two runs",
         "grid held", "local held", "grid held while it ran", "grid suspended", "local suspended", "grid was suspended",
         "local was suspended", "routed", "copy", "dag", "dagman", "procs", "array", "het", "several workers", "resized",
-        "two models in a run", "gpu time", "gpu time unknown",
+        "two models in a run", "gpu time", "gpu time unknown", "grid draining", "local draining", "local down",
+        "local not_responding", "local maintenance", "local powered_down", "a worker failed",
     }  # fmt: skip
     assert [what for what in sorted(situations) if not seen[what]] == []
 
@@ -205,6 +209,7 @@ def _count(seen: Counter[str], shape: str, jobs: list[Job]) -> None:
         seen["array"] += job.array_parent is not None
         seen["het"] += job.het_parent is not None and job.state in HOLDING
         for run in job.runs:
+            seen["a worker failed"] += run.outcome is Outcome.NODE_FAIL
             seen[f"{shape} was suspended"] += bool(run.suspended_seconds)
             seen["several workers"] += len(run.workers) > 1
             seen["resized"] += run.run_started_at is not None
@@ -248,7 +253,8 @@ def test_what_workers_hold_is_what_jobs_hold() -> None:
     for feed in source.feeds():
         if feed.kind is Kind.JOBS:
             for job in source.read_jobs(feed).jobs:
-                if job.state in HOLDING and job.runs[-1].workers and job.owner != FILLER[0]:
+                # what was routed away is told of as its copy is, and has no runs of its own
+                if job.state in HOLDING and job.runs and job.runs[-1].workers and job.owner != FILLER[0]:
                     held[job.runs[-1].workers[0].worker] += int(job.runs[-1].cpus or 0)
     workers = source.read_workers(Feed(kind=Kind.WORKERS)).workers
     assert {worker.name: worker.cpus_allocated for worker in workers} == {

@@ -1,9 +1,9 @@
 """A simulated site: discrete events in the order of their times, everything drawn from one seeded generator.
 
 The shape is that of a real centre: a grid cluster with few big owners and uniform jobs, a local one with many
-owners and very different jobs; arrays, DAGs, failures, time limits, requeues, drained workers, and one worker on which
-every job dies at once. What happens until a moment does not depend on how often one looks, nor, within a watch of three
-hours, on when the simulation was started: a demo that is started again goes on where it was.
+owners and very different jobs; arrays, DAGs, failures, time limits, requeues, workers that are drained, fail or are
+off, and one on which every job dies at once. What happens until a moment does not depend on how often one looks, nor,
+within a watch of three hours, on when the simulation was started: a demo that is started again goes on where it was.
 """
 
 import heapq
@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from exporter.sources._demo_plan import FILLER_MEMORY, Plan
 from exporter.sources._demo_things import Factory, Share, SimJob, SimRun, SimWorker
 from exporter.sources._demo_work import Work
-from history.records import Outcome
+from history.records import Outcome, WorkerFlag
 
 WATCH = 3 * 3600.0
 """The simulation begins at a multiple of this many seconds, and a past before it."""
@@ -37,6 +37,12 @@ _REASONS = (
     "no contact to storage",
     "GPU fell off the bus",
 )
+_ASIDE = (
+    (WorkerFlag.NOT_RESPONDING, True, "mainboard, RMA 4712"),
+    (WorkerFlag.MAINTENANCE, False, "firmware, until Monday"),
+    (WorkerFlag.POWERED_DOWN, False, None),
+)
+"""Workers that are out for long: with which flag, whether down, and why."""
 BY_USER, NO_INPUT, OUT_OF_RESOURCES = 1, 13, 34
 """Why a job is held, as HTCondor's HoldReasonCode."""
 
@@ -66,6 +72,7 @@ class Site:
             serving = self._serving[plan.queues[0]]
             hole = serving[-1 - len(serving) // 3]  # a small one, or nothing else would ever run
             hole.black_hole, hole.cpus, hole.free = True, 2, 2
+            self._set_aside()
         self.jobs: dict[str, SimJob] = {}
         self.factories: dict[str, Factory] = {}
         self._pending: dict[str, deque[SimJob]] = {lane: deque() for lane in self._serving}
@@ -77,7 +84,7 @@ class Site:
         self._fill()
         self._next("arrive")
         if not calm:
-            for what in ("drain", "hold", "suspend", "resize"):
+            for what in ("drain", "fail", "hold", "suspend", "resize"):
                 self._next(what)
         self.advance(now)
 
@@ -93,10 +100,13 @@ class Site:
                 self._release(whom)
             elif what == "resume":
                 self._resume(whom)
+            elif what == "repair":
+                self._repair(whom)
             else:
                 {
                     "arrive": self._arrive,
                     "drain": self._change_workers,
+                    "fail": self._fail,
                     "hold": self._hold,
                     "suspend": self._suspend,
                     "resize": self._resize,
@@ -109,6 +119,7 @@ class Site:
         a_second = {
             "arrive": self.plan.arrivals_per_second(),
             "drain": 1 / 600,
+            "fail": 1 / 3600,
             "hold": self.plan.jobs * 0.004 / 5400,  # four of a thousand jobs are held, for an hour and a half
             "suspend": max(self.plan.jobs / 120_000, 0.1) / 60,
             "resize": max(self.plan.jobs / 120_000, 0.3) / 300,
@@ -128,7 +139,7 @@ class Site:
             self._fillers.extend(self._work.filler(began - 3600) for _ in range(max(4, self.plan.workers // 8)))
             self.jobs.update((job.native_id, job) for job in self._fillers)
         for worker in self.workers:
-            if not self._calm and self._random.random() < 0.015 and not worker.black_hole:
+            if not self._calm and self._random.random() < 0.015 and not worker.black_hole and not worker.closed:
                 self._drain(worker)
         for worker in self.workers:
             self._start_on(worker, spread=True)
@@ -176,7 +187,7 @@ class Site:
 
     def _start_on(self, worker: SimWorker, *, spread: bool = False) -> None:
         """Start on a worker what fits of the first jobs that wait for one of its queues."""
-        if worker.drained:
+        if worker.closed:
             return
         lanes = worker.lanes
         first = self._random.randrange(len(lanes))
@@ -206,7 +217,7 @@ class Site:
         for other in self._serving[job.lane]:
             if len(shares) > len(parts):
                 break
-            if other is worker or other.drained or other.black_hole:
+            if other is worker or other.closed or other.black_hole:
                 continue
             share = other.share(parts[len(shares) - 1])
             if share is not None:
@@ -239,11 +250,11 @@ class Site:
 
     def _fill_up(self, worker: SimWorker) -> None:
         """Let jobs into the backfill slots while there is room, and out again when others want it."""
-        while worker.fillers and (self._left(worker) < 0 or worker.drained):
+        while worker.fillers and (self._left(worker) < 0 or worker.closed):
             job = worker.fillers.pop(next(iter(worker.fillers)))
             self._interrupt(job, Outcome.PREEMPTED)
             self._fillers.append(job)
-        while self._fillers and self._left(worker) > 0 and not worker.drained and not worker.black_hole:
+        while self._fillers and self._left(worker) > 0 and not worker.closed and not worker.black_hole:
             job = self._fillers.popleft()
             job.runs.append(SimRun(self.now, self.now, (Share(worker, job, {}),)))
             job.runs[-1].due = self.now + self._length(job)
@@ -409,25 +420,52 @@ class Site:
 
     def _change_workers(self) -> None:
         """Drain a worker, or give one back."""
-        drained = [worker for worker in self.workers if worker.drained]
+        drained = [worker for worker in self.workers if WorkerFlag.DRAINING in worker.flags]
         if self._random.random() < len(drained) / (len(drained) + max(1.0, 0.015 * len(self.workers))):
             worker = self._random.choice(drained)
-            worker.drained, worker.reason = False, None
+            worker.open()
             self._start_on(worker)
         else:
-            self._drain(self._random.choice([worker for worker in self.workers if not worker.black_hole]))
+            well = [worker for worker in self.workers if not worker.black_hole and not worker.closed]
+            if well:
+                self._drain(self._random.choice(well))
 
     def _drain(self, worker: SimWorker) -> None:
-        worker.drained, worker.reason, worker.reason_at = True, self._random.choice(_REASONS), self.now
+        worker.close(WorkerFlag.DRAINING, self._random.choice(_REASONS), self.now)
         self._fill_up(worker)
+
+    def _set_aside(self) -> None:
+        """Have workers that are out from the beginning, one of each kind, where enough others are left."""
+        well = [worker for worker in self._serving[self.plan.queues[0]] if not worker.black_hole]
+        if not self.plan.grid and len(well) > 2 * len(_ASIDE):
+            for worker, (flag, down, reason) in zip(self._random.sample(well, len(_ASIDE)), _ASIDE, strict=True):
+                worker.close(flag, reason, self.now - 86400, down=down)
+
+    def _fail(self) -> None:
+        """Let a worker fail: what ran on it begins anew elsewhere, and it is back after a while."""
+        worker = self._random.choice(self.workers)
+        failed = list(worker.running.values())
+        if self.plan.grid or worker.closed or worker.black_hole or any(job.het is not None for job in failed):
+            return
+        for job in failed:
+            self._take_off(job, Outcome.NODE_FAIL)
+            self._pending[job.lane].append(job)
+        worker.close(WorkerFlag.NOT_RESPONDING, "Not responding", self.now, down=True)
+        self._at(self._random.uniform(600, 2400), "repair", worker.name)
+
+    def _repair(self, name: str) -> None:
+        worker = next(worker for worker in self.workers if worker.name == name)
+        worker.open()
+        self._start_on(worker)
 
     def break_down(self, drained: int, black_holes: int, held: int) -> None:
         """Have so many workers drained long ago, so many that fail all they are given, and so many jobs held."""
         for number, worker in enumerate(self.workers):
             drain = number < drained
-            if drain != worker.drained:
-                worker.drained, worker.reason = drain, "set aside for a test" if drain else None
-                worker.reason_at = self.now - 3 * 86400
+            if drain and not worker.closed:
+                worker.close(WorkerFlag.DRAINING, "set aside for a test", self.now - 3 * 86400)
+            elif not drain:
+                worker.open()
             hole = drained <= number < drained + black_holes
             if hole and not worker.black_hole:
                 worker.black_hole = True

@@ -1,14 +1,14 @@
 """The workers, jobs and runs of the simulated site, and what one takes of the other."""
 
 from exporter.sources._demo_plan import GIB, Kit, Owner
-from history.records import Outcome
+from history.records import Outcome, WorkerFlag
 
 
 class SimWorker:
     """A worker and what is free on it."""
 
     __slots__ = (
-        "black_hole", "cpus", "drained", "fillers", "free", "free_gpus", "free_memory", "free_shards", "gpus",
+        "black_hole", "cpus", "down", "fillers", "flags", "free", "free_gpus", "free_memory", "free_shards", "gpus",
         "lanes", "memory", "name", "queues", "reason", "reason_at", "running", "shards",
     )  # fmt: skip
 
@@ -30,9 +30,23 @@ class SimWorker:
         self.fillers: dict[str, SimJob] = {}
         """Jobs in backfill slots: they hold nothing that others might want."""
         self.black_hole = False
-        self.drained = False
+        self.down = False
+        self.flags: tuple[WorkerFlag, ...] = ()
         self.reason: str | None = None
         self.reason_at = 0.0
+
+    @property
+    def closed(self) -> bool:
+        """Return whether it takes no jobs."""
+        return self.down or bool(self.flags)
+
+    def close(self, flag: WorkerFlag, reason: str | None, at: float, *, down: bool = False) -> None:
+        """Let it take no more jobs."""
+        self.flags, self.down, self.reason, self.reason_at = (flag,), down, reason, at
+
+    def open(self) -> None:
+        """Let it take jobs again."""
+        self.flags, self.down, self.reason = (), False, None
 
     def share(self, job: "SimJob") -> "Share | None":
         """Return what a job would have here; None where it does not fit."""

@@ -27,7 +27,6 @@ from history.records import (
     Unmade,
     Waiting,
     Worker,
-    WorkerFlag,
     WorkerState,
 )
 
@@ -415,13 +414,14 @@ def _worker(worker: SimWorker, *, lends: bool) -> Worker:
             if job.runs[-1].paused_at is not None:
                 busy -= sum(share.cpus for share in job.runs[-1].shares if share.worker is worker)
     state = WorkerState.IDLE if busy == 0 else WorkerState.FULL if busy == worker.cpus else WorkerState.PARTIAL
+    state = WorkerState.DOWN if worker.down else state
     shards = Gpus(model="shard", total=float(worker.shards), allocated=float(worker.shards - worker.free_shards))
     return Worker(
         name=worker.name,
         state=state,
-        flags=(WorkerFlag.DRAINING,) if worker.drained else (),
+        flags=worker.flags,
         native_state=state.value,
-        state_since=utc(worker.reason_at) if worker.drained else None,
+        state_since=utc(worker.reason_at) if worker.closed else None,
         reason=worker.reason,
         cpus=float(worker.cpus),
         cpus_allocated=float(busy),
