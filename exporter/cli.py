@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import click
@@ -18,6 +19,7 @@ from exporter.check import check_table
 from exporter.config import Config, ConfigError
 from exporter.configured import configuration, database_url
 from exporter.daemon import Exporter
+from exporter.watch import Watch
 from exporter.web import AddressError, parse_address
 from exporter.webconfig import WebConfig, WebConfigError
 from history import __version__
@@ -175,18 +177,19 @@ def _run(
             sys.exit(1)
         return
     stop = threading.Event()
-    _listen_to_signals(stop, secured)
+    _listen_to_signals(stop, secured, exporter.watch)
     urls = exporter.listen(addresses)
     for url in urls:
         log.info("serving", extra={"metrics": url + telemetry_path, "page": url + "/", "database": database})
     if demo:
-        threading.Thread(target=_tell, args=(exporter, urls[0] + telemetry_path, database, stop), daemon=True).start()
+        tell = partial(_tell, exporter, urls[0] + telemetry_path, database, stop)
+        exporter.watch.lasting("demo", "demo", tell, stop).start()
     exporter.run(stop)
     for number in _SIGNALS:  # while Python ends, which takes away every other handler
         signal.signal(number, signal.SIG_IGN)
 
 
-def _listen_to_signals(stop: threading.Event, secured: WebConfig | None) -> None:
+def _listen_to_signals(stop: threading.Event, secured: WebConfig | None, watch: Watch) -> None:
     """Have SIGTERM and SIGINT end the daemon, and SIGHUP read the web configuration again.
 
     A handler runs between any two steps of the main thread, which may hold the very lock that the handler wants: it
@@ -209,7 +212,7 @@ def _listen_to_signals(stop: threading.Event, secured: WebConfig | None) -> None
 
     for number in _SIGNALS:
         signal.signal(number, note)
-    threading.Thread(target=listen, name="signals", daemon=True).start()
+    watch.lasting("signals", "signals", listen, stop).start()
 
 
 def _tell(exporter: Exporter, metrics: str, database: str, stop: threading.Event) -> None:

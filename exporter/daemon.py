@@ -18,12 +18,13 @@ from exporter.page import MetricsPage
 from exporter.poller import ClusterPoller
 from exporter.recorder import Recorder
 from exporter.sources import open_source
-from exporter.spool import Spool
 from exporter.totals import TotalsReader
 from exporter.verifier import Verifier
+from exporter.watch import Watch
 from exporter.web import Application, Server
 from exporter.webconfig import WebConfig
 from history.database import explain, open_database
+from history.spool import Spool
 from history.store import History
 
 log = logging.getLogger(__name__)
@@ -47,13 +48,16 @@ class Exporter:
             HistoryError: the spool cannot be used.
         """
         self.board = Board(owners=config.limits.owners)
+        self.watch = Watch()
         self._url = database
         self._secured = secured
         engine = open_database(database)
         self.history = History(engine)
-        self._keeper = Keeper(engine, config.history.retention)
-        self._recorder = Recorder(self.history, None if spool is None else Spool(spool, config.history.spool_limit))
-        self.page = MetricsPage(self.board, self.history, config.limits.series, self._recorder)
+        self._keeper = Keeper(engine, config.history.retention, self.watch)
+        self._recorder = Recorder(
+            self.history, None if spool is None else Spool(spool, config.history.spool_limit), watch=self.watch
+        )
+        self.page = MetricsPage(self.board, self.history, config.limits.series, self._recorder, self.watch)
         self._totals = TotalsReader(
             self.history,
             [cluster.name for cluster in config.clusters],
@@ -61,6 +65,7 @@ class Exporter:
             owners=config.limits.owners,
             interval_seconds=min((float(cluster.interval) for cluster in config.clusters), default=60.0),
             lately=bool(config.web.slurm_names),
+            watch=self.watch,
         )
         self._config = config
         self._pollers = []
@@ -70,9 +75,10 @@ class Exporter:
             self.board.add_cluster(cluster.name, cluster.scheduler, cluster.stale_seconds)
             source = open_source(cluster)
             self.board.expect_unknown(cluster.name, source.unknown_fields)
-            self._pollers.append(ClusterPoller(cluster, source, self.board, self._recorder))
+            self._recorder.begin_cluster(cluster.name, cluster.scheduler, None, lends_cpus=source.lends_cpus)
+            self._pollers.append(ClusterPoller(cluster, source, self.board, self._recorder, self.watch))
             if cluster.verify:
-                self._verifiers.append(Verifier(cluster, source, self.board, self.history, self._recorder))
+                self._verifiers.append(Verifier(cluster, source, self.board, self.history, self._recorder, self.watch))
 
     def prepare(self) -> None:
         """Bring the database up to date. One that is away does not stop the gauges; a newer one does.
@@ -95,6 +101,7 @@ class Exporter:
             _KINDS[self._url.get_backend_name()],
             self._secured,
             slurm_names=self._config.web.slurm_names,
+            watch=self.watch,
         )
         for address in addresses:
             self._servers.append(Server(address, application))
@@ -123,7 +130,7 @@ class Exporter:
         self._keeper.start()
         self._totals.start()
         if self._secured is not None:
-            self._secured.start()
+            self._secured.start(self.watch)
         for server in self._servers:
             server.start()
         while not stop.wait(1.0):

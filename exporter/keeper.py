@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from exporter.watch import Watch
 from history.database import HistoryError
 from history.prune import prune
 
@@ -18,11 +19,11 @@ LOOK_SECONDS = 600.0
 class Keeper:
     """A thread; it does nothing where no retention is configured."""
 
-    def __init__(self, engine: Engine, retention_seconds: float | None) -> None:
+    def __init__(self, engine: Engine, retention_seconds: float | None, watch: Watch | None = None) -> None:
         self._engine = engine
         self._retention = None if retention_seconds is None else timedelta(seconds=retention_seconds)
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="keeper", daemon=True)
+        self._thread = (watch or Watch()).lasting("keeper", "keeper", self._work, self._stop)
         self._done: date | None = None
 
     def start(self) -> None:
@@ -40,8 +41,6 @@ class Keeper:
                 self.look(datetime.now(UTC))
             except (SQLAlchemyError, HistoryError) as error:
                 log.warning("pruning put off", extra={"error": " ".join(str(error).split())[:500]})
-            except Exception:
-                log.exception("pruning failed in BBQ itself")
 
     def look(self, now: datetime) -> int:
         """Prune if that was not done today; give the number of jobs that were taken out."""

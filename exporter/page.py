@@ -18,6 +18,7 @@ from exporter.board import Board, ClusterView, Part
 from exporter.gauges import Family, families
 from exporter.gauges.self import self_metrics
 from exporter.recorder import Recorder
+from exporter.watch import Watch
 from history.store import History
 
 DROPPED_FIRST = (
@@ -41,11 +42,17 @@ class MetricsPage:
     """Thread-safe."""
 
     def __init__(
-        self, board: Board, history: History | None, series_limit: int, recorder: Recorder | None = None
+        self,
+        board: Board,
+        history: History | None,
+        series_limit: int,
+        recorder: Recorder | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self._board = board
         self._history = history
         self._recorder = recorder
+        self._watch = watch or Watch()
         self._series_limit = series_limit
         self._written: dict[str, _Written] = {}
         self._lock = threading.Lock()
@@ -61,7 +68,7 @@ class MetricsPage:
                 self.write(cluster)
         with self._lock:
             written = [self._written[cluster] for cluster in clusters]
-        own = list(self_metrics(self._board, self._history, self._recorder))
+        own = self._own()
         fixed = sum(len(metric.samples) for metric in own) + 2
         dropped, series = self._over_limit(written, fixed)
         parts: list[bytes] = []
@@ -86,9 +93,12 @@ class MetricsPage:
     def series(self) -> int:
         """Give how many series there would be if there were no limit."""
         self.text()
-        own = sum(len(metric.samples) for metric in self_metrics(self._board, self._history, self._recorder)) + 2
+        own = sum(len(metric.samples) for metric in self._own()) + 2
         with self._lock:
             return own + sum(sum(each.series.values()) for each in self._written.values())
+
+    def _own(self) -> list[Metric]:
+        return list(self_metrics(self._board, self._history, self._watch, self._recorder))
 
     def slurm_text(self, *, newer: bool = False) -> bytes:
         """Return the page under the names of the older Slurm exporter, or of the newer one."""

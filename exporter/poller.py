@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -19,6 +20,7 @@ from exporter.recorder import Recorder
 from exporter.snapshot import AccountingPage, Feed, Kind, Reading, SchedulerReading
 from exporter.sources import Source, SourceError
 from exporter.turns import ROUND_SECONDS
+from exporter.watch import Watch
 from history.database import HistoryError
 
 log = logging.getLogger(__name__)
@@ -41,11 +43,14 @@ def pause(interval: float, failures: int, duration: float) -> float:
 class ClusterPoller:
     """Everything that runs for one cluster."""
 
-    def __init__(self, cluster: Cluster, source: Source, board: Board, recorder: Recorder | None) -> None:
+    def __init__(
+        self, cluster: Cluster, source: Source, board: Board, recorder: Recorder | None, watch: Watch | None = None
+    ) -> None:
         self._cluster = cluster
         self._source = source
         self._board = board
         self._recorder = recorder
+        self._watch = watch or Watch()
         self._stop = threading.Event()
         self._threads: dict[str, threading.Thread] = {}
         self._feeds: dict[str, tuple[Feed, threading.Event]] = {}
@@ -56,7 +61,8 @@ class ClusterPoller:
 
     def start(self) -> None:
         """Begin to poll."""
-        thread = threading.Thread(target=self._discover, name=f"{self._cluster.name} discovery", daemon=True)
+        name = self._cluster.name
+        thread = self._watch.lasting("discovery", f"{name} discovery", self._discover, self._stop, cluster=name)
         self._threads[""] = thread
         thread.start()
 
@@ -86,25 +92,23 @@ class ClusterPoller:
         failures = 0
         while not self._stop.is_set():
             began = time.monotonic()
-            try:
-                feeds = self._find_feeds()
-            except Exception:
-                log.exception("discovery failed in BBQ itself", extra={"cluster": self._cluster.name})
-                feeds = []
+            feeds = self._find_feeds()
             failures = failures + 1 if not feeds else 0
             for feed in feeds:
                 if feed.name not in self._threads:
-                    ended = self._feeds[feed.name][1]
-                    thread = threading.Thread(
-                        target=self._loop, args=(feed, ended), name=f"{self._cluster.name} {feed.name}", daemon=True
-                    )
-                    self._threads[feed.name] = thread
-                    thread.start()
+                    self._threads[feed.name] = self._thread(feed, self._feeds[feed.name][1])
+                    self._threads[feed.name].start()
             if self._remarks_due:
                 # every schedd is asked, also one that hangs: nobody waits for that
-                threading.Thread(target=self._log_remarks, name=f"{self._cluster.name} remarks", daemon=True).start()
                 self._remarks_due = False
+                name = self._cluster.name
+                self._watch.once("settings", f"{name} settings", self._log_remarks, cluster=name)
             self._stop.wait(pause(self._cluster.interval, failures, time.monotonic() - began))
+
+    def _thread(self, feed: Feed, ended: threading.Event) -> threading.Thread:
+        name = self._cluster.name
+        work = partial(self._loop, feed, ended)
+        return self._watch.lasting("poller", f"{name} {feed.name}", work, ended, cluster=name, source=feed.name)
 
     def _find_feeds(self) -> Sequence[Feed]:
         past: Sequence[str] | None = ()
@@ -182,9 +186,9 @@ class ClusterPoller:
         except SourceError as error:
             log.debug("settings cannot be read", extra={"cluster": self._cluster.name, "error": str(error)})
             return
-        except Exception:
-            log.exception("reading settings failed in BBQ itself", extra={"cluster": self._cluster.name})
-            return
+        except BaseException:
+            self._remarks_due = True  # it is tried again with the next look for feeds
+            raise
         if self._recorder is not None:
             self._begin(self._recorder, self._board.clusters()[self._cluster.name][1], remarks)
         for said in remarks:
@@ -195,11 +199,7 @@ class ClusterPoller:
         failures = 0
         while not ended.is_set():
             began = time.monotonic()
-            try:
-                failures = 0 if self._poll(feed) else failures + 1
-            except Exception:  # while telling of another failure; the thread must go on
-                failures += 1
-                log.exception("poll failed in BBQ itself", extra={"cluster": self._cluster.name, "source": feed.name})
+            failures = 0 if self._poll(feed) else failures + 1
             taken = time.monotonic() - began
             ended.wait(max(0.0, pause(self._interval(feed), failures, taken) - taken))
 
@@ -232,7 +232,7 @@ class ClusterPoller:
             self._board.failed(name, feed, "history", f"read, but not stored: {said}", time.monotonic() - began)
             return False
         except Exception as error:
-            log.exception("poll failed in BBQ itself", extra=extra)
+            self._watch.failed("poller", "poll failed in BBQ itself", **extra)
             self._failed(feed, "internal", f"{type(error).__name__}: {error}", time.monotonic() - began)
             return False
         return True
@@ -246,8 +246,9 @@ class ClusterPoller:
         calls = 0
         while True:
             now = datetime.now(UTC).replace(microsecond=0)
-            page = self._source.read_accounting(feed, recorder.watermark(name, feed), now)
-            recorder.save_ended(name, feed, page, now, self._interval(feed))
+            reached = recorder.watermark(name, feed)
+            page = self._source.read_accounting(feed, reached, now)
+            recorder.save_ended(name, feed, page, now, self._interval(feed), reached)
             calls += page.calls
             self._log_lost(feed, page)
             self._log_unknown(page.unknown)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 from sqlalchemy.exc import SQLAlchemyError
 
+from exporter.watch import Watch
 from history.counters import COUNTERS, Count
 from history.database import HistoryError
 from history.store import History
@@ -78,6 +79,7 @@ class TotalsReader:
         owners: int,
         interval_seconds: float,
         lately: bool = False,
+        watch: Watch | None = None,
     ) -> None:
         self._history = history
         self._clusters = clusters
@@ -86,7 +88,7 @@ class TotalsReader:
         self._interval_seconds = interval_seconds
         self._lately = lately
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="totals", daemon=True)
+        self._thread = (watch or Watch()).lasting("totals", "totals", self._work, self._stop)
 
     def start(self) -> None:
         """Begin to read."""
@@ -115,6 +117,4 @@ class TotalsReader:
             except (SQLAlchemyError, HistoryError) as error:
                 # what was shown last goes when it is stale; bbq_history_up tells of the database
                 log.debug("counters cannot be read", extra={"error": " ".join(str(error).split())[:500]})
-            except Exception:
-                log.exception("counters cannot be read, for a fault of BBQ itself")
             self._stop.wait(self._interval_seconds)

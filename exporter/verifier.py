@@ -11,6 +11,7 @@ from exporter.board import Board
 from exporter.config import Cluster
 from exporter.recorder import Recorder
 from exporter.sources import Source, SourceError
+from exporter.watch import Watch
 from exporter.windows import accounting_feeds, nightly
 from history.audit import Audit
 from history.database import HistoryError
@@ -32,14 +33,24 @@ LONGEST_PAUSE = timedelta(hours=2)
 class Verifier:
     """A thread for one cluster."""
 
-    def __init__(self, cluster: Cluster, source: Source, board: Board, history: History, recorder: Recorder) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        source: Source,
+        board: Board,
+        history: History,
+        recorder: Recorder,
+        watch: Watch | None = None,
+    ) -> None:
         self._cluster = cluster
         self._source = source
         self._board = board
         self._history = history
         self._recorder = recorder
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._work, name=f"{cluster.name} verifier", daemon=True)
+        self._thread = (watch or Watch()).lasting(
+            "verifier", f"{cluster.name} verifier", self._work, self._stop, cluster=cluster.name
+        )
         self._done: date | None = None
         self._partly: tuple[date, Findings, set[str]] | None = None
         """A day of which some feeds could not be read: what was found, and the feeds that are left."""
@@ -64,8 +75,6 @@ class Verifier:
                 self.look(datetime.now(UTC))
             except (SourceError, SQLAlchemyError, HistoryError) as error:
                 self._say_put_off("verification put off", str(error))
-            except Exception:
-                log.exception("verification failed in BBQ itself", extra={"cluster": self._cluster.name})
 
     def look(self, now: datetime) -> Findings | None:
         """Verify yesterday if that is due; give the findings then."""

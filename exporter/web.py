@@ -20,6 +20,7 @@ import uvicorn
 from exporter.board import Board
 from exporter.connections import BACKLOG, Connection
 from exporter.page import MetricsPage
+from exporter.watch import Watch
 from exporter.webconfig import WebConfig
 from history import __version__
 
@@ -46,6 +47,7 @@ class Application:
         secured: WebConfig | None = None,
         *,
         slurm_names: bool | str = False,
+        watch: Watch | None = None,
     ) -> None:
         self._board = board
         self._page = page
@@ -53,6 +55,7 @@ class Application:
         self._database = database
         self.secured = secured
         self._slurm_names = slurm_names
+        self.watch = watch or Watch()
         self._gzipped: tuple[bytes, bytes] | None = None
         self._text: tuple[float, bytes] | None = None
         self._lock = threading.Lock()
@@ -103,7 +106,7 @@ class Application:
             age = math.inf if self._text is None else time.monotonic() - self._text[0]
             if self._text is not None and age <= _LATE_SECONDS:
                 if age > _KEPT_SECONDS and not self._renewing:
-                    threading.Thread(target=self._renew, name="page", daemon=True).start()
+                    self.watch.once("page", "page", self._renew)
                     self._renewing = True
                 return self._text[1]
         return self._write()
@@ -254,8 +257,10 @@ class Server:
         self._context = application.secured.context if application.secured is not None else None
         config.load()
         config.ssl = self._context
+        self._config = config
         self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._run, name="web", daemon=True)
+        self._stop = threading.Event()
+        self._thread = application.watch.lasting("web", "web", self._run, self._stop)
 
     @property
     def scheme(self) -> str:
@@ -282,10 +287,14 @@ class Server:
 
     def stop(self) -> None:
         """Finish the answers in hand and end."""
+        self._stop.set()
         self._server.should_exit = True
         if self._thread.is_alive():
             self._thread.join(5)
         self._socket.close()
 
     def _run(self) -> None:
-        self._server.run(sockets=[self._socket])
+        # one that has failed cannot begin again, and its copy of the socket is closed
+        self._server = uvicorn.Server(self._config)
+        if not self._stop.is_set():
+            self._server.run(sockets=[self._socket.dup()])

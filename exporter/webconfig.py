@@ -25,6 +25,7 @@ import msgspec
 import yaml
 
 from exporter import plain_yaml
+from exporter.watch import Watch
 
 CHECK_SECONDS = 2.0
 _AUTH = {
@@ -97,11 +98,10 @@ class WebConfig:
             self._load(self.context, self._settings.tls_server_config)
         self._stamps = self._stamp()
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="web config", daemon=True)
 
-    def start(self) -> None:
+    def start(self, watch: Watch) -> None:
         """Begin to look for changes."""
-        self._thread.start()
+        watch.lasting("web_config", "web config", self._look, self._stop).start()
 
     def stop(self) -> None:
         """Look no more."""
@@ -197,12 +197,9 @@ class WebConfig:
         log.info("the web configuration was read again")
         return True
 
-    def _watch(self) -> None:
+    def _look(self) -> None:
         while not self._stop.wait(CHECK_SECONDS):
-            try:
-                self.refresh()
-            except Exception:
-                log.exception("the web configuration cannot be read, for a fault of BBQ itself")
+            self.refresh()
 
     def _files(self) -> Iterator[Path]:
         yield self._path

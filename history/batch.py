@@ -29,6 +29,9 @@ class JobsBatch(msgspec.Struct, frozen=True, kw_only=True, tag="jobs"):
     """All submissions (of `queue`) of which jobs are not made yet; None says nothing of them."""
     watermark: str | None = None
     """Moves with the rows; None leaves it where it is."""
+    follows: str | msgspec.UnsetType | None = msgspec.UNSET
+    """The watermark that this was read from. Where another is stored (a batch between the two was lost, or this is an
+    older copy of the database), the watermark stays, so that what is missing is read again."""
     reached_at: datetime | None = None
     """Up to when everything that ended is known once this is stored."""
     interval_seconds: float | None = None

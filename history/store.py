@@ -22,7 +22,7 @@ from history.aside import as_text, set_aside
 from history.batch import Batch, Gap, JobsBatch, WorkersBatch
 from history.counters import Count
 from history.database import is_away, refuses_row
-from history.gaps import gap_seconds
+from history.gaps import gap_seconds, with_gaps
 from history.late import note_made, save_unmade
 from history.merge import left
 from history.pages import save_page
@@ -34,9 +34,8 @@ from history.upgrade import upgrade
 from history.writer import Writer
 
 PAGE = 2_000
-MOST_SETTLED = 5_000
 """Jobs that are merged and written together."""
-MOST_GAPS = 100
+MOST_SETTLED = 5_000
 FORGET_AFTER = timedelta(days=30)
 """A source that has not been read for so long is no longer expected to come back."""
 log = logging.getLogger(__name__)
@@ -117,6 +116,7 @@ class History:
         """Note that a cluster exists; needed before anything of it can be saved.
 
         Args:
+            version: None leaves what is known.
             lends_cpus: whether it gives the CPUs of suspended jobs to others.
             remarks: what its settings keep from us; None leaves what is known.
         """
@@ -126,7 +126,7 @@ class History:
             row = {
                 "cluster": cluster,
                 "scheduler": scheduler,
-                "version": version,
+                "version": version or (known["version"] if known else None),
                 "first_seen_at": known["first_seen_at"] if known else now,
                 "last_seen_at": now,
                 "pruned_before": known["pruned_before"] if known else None,
@@ -295,6 +295,8 @@ class History:
                 interval_seconds=batch.interval_seconds,
             )
             return 0
+        if batch.follows not in (msgspec.UNSET, self.watermark(batch.cluster, batch.source)):
+            batch = replace(batch, watermark=None, reached_at=None)
         jobs = batch.jobs
         if batch.whole_queue:
             jobs = [*jobs, *(left(job, batch.seen_at) for job in self._gone(batch))]
@@ -495,9 +497,7 @@ class History:
         if interval_seconds is not None:
             values["interval_seconds"] = interval_seconds
         if gaps:
-            known = connection.scalar(select(table.c.gaps).where(mine)) or []
-            more = [msgspec.to_builtins(gap) for gap in gaps]
-            values["gaps"] = [*known, *(gap for gap in more if gap not in known)][-MOST_GAPS:]
+            values["gaps"] = with_gaps(connection.scalar(select(table.c.gaps).where(mine)), gaps)
         if not connection.execute(update(table).where(mine).values(values)).rowcount:
             connection.execute(table.insert().values(cluster=cluster, source=source, **values))
 

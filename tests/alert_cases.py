@@ -69,6 +69,9 @@ CASES: dict[str, Case] = {
         {f'bbq_unknown_values_total{{{_C},field="slurm_job_state"}}': "0x5 2x60"}, 15, ({"cluster": "c", "field": "slurm_job_state"},),
         {f'bbq_unknown_values_total{{{_C},field="slurm_job_state"}}': "2x60"},
     ),
+    "BBQInternalError": Case(
+        {'bbq_internal_errors_total{part="spool"}': "0x5 2x60"}, 15, ({"part": "spool"},), {'bbq_internal_errors_total{part="spool"}': "2x60"}
+    ),
     "BBQManySeries": Case(
         {"bbq_series": "900x30", "bbq_series_limit": "1000x30"}, 15, ({},), {"bbq_series": "500x30", "bbq_series_limit": "1000x30"}
     ),

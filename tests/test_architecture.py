@@ -92,6 +92,11 @@ def test_only_one_file_starts_processes() -> None:
     assert using("subprocess") == {"exporter/sources/_command.py"}
 
 
+def test_every_thread_is_watched() -> None:
+    made = {where(path) for path in MODULES if re.search(r"\bThread\(", path.read_text())}
+    assert made == {"exporter/watch.py"}
+
+
 def test_a_sources_own_words_stay_in_its_files() -> None:
     for scheduler in ("slurm", "htcondor", "demo"):
         mine = (f"exporter/sources/{scheduler}", f"exporter/sources/_{scheduler}")

@@ -30,7 +30,7 @@ OUTAGE_SECONDS = float(os.environ.get("BBQ_TEST_OUTAGE_SECONDS", "8"))
 _ARMED = """
 import os, signal, sys
 from sqlalchemy.engine.default import DefaultDialect
-from exporter.spool import Spool
+from history.spool import Spool
 left = [int(sys.argv.pop(1))]
 def armed(method):
     def before_and_after(*arguments):

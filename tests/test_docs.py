@@ -12,8 +12,8 @@ from exporter.gauges import families
 from exporter.mending import backfill, recollect, verify
 from exporter.page import MetricsPage
 from exporter.recorder import Recorder
-from exporter.spool import Spool
 from history import care, cli, schema
+from history.spool import Spool
 from history.store import History
 from tests.test_metrics import board_of, job, samples
 

@@ -10,13 +10,16 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 
 from exporter.board import Board
 from exporter.recorder import Recorder
+from exporter.watch import Watch
 from history import __version__
 from history.store import History
 
 _SOURCE = ("cluster", "source")
 
 
-def self_metrics(board: Board, history: History | None, recorder: Recorder | None = None) -> Iterator[Metric]:
+def self_metrics(
+    board: Board, history: History | None, watch: Watch, recorder: Recorder | None = None
+) -> Iterator[Metric]:
     """Give the metrics that are not about the clusters' jobs and workers, as of now."""
     yield from _sources(board)
     if history is not None:
@@ -31,6 +34,14 @@ def self_metrics(board: Board, history: History | None, recorder: Recorder | Non
     for (cluster, field), count in sorted(board.unknown.items()):
         unknown.add_metric((cluster, field), count)
     yield unknown
+    internal = CounterMetricFamily(
+        "bbq_internal_errors",
+        "Errors of BBQ itself, by the part that failed and began again; the log has each.",
+        labels=("part",),
+    )
+    for part, count in watch.errors.items():
+        internal.add_metric((part,), count)
+    yield internal
     build = InfoMetricFamily("bbq_build", "The BBQ that serves this page.")
     build.add_metric((), {"version": __version__, "python": platform.python_version()})
     yield build
@@ -130,9 +141,18 @@ def _gaps(history: History, board: Board) -> Iterator[Metric]:
 def _spool(recorder: Recorder) -> Iterator[Metric]:
     waiting = recorder.waiting()
     if waiting is not None:
-        rows, size, most = waiting
+        rows, size, most, aside = waiting
         yield GaugeMetricFamily(
             "bbq_history_spooled_rows", "Rows that wait on disk for the history database.", value=rows
         )
         yield GaugeMetricFamily("bbq_history_spool_bytes", "Bytes that wait on disk.", value=size)
-        yield GaugeMetricFamily("bbq_history_spool_limit_bytes", "Bytes that may wait on disk.", value=most)
+        yield GaugeMetricFamily(
+            "bbq_history_spool_limit_bytes",
+            "Bytes that may wait on disk: as configured, or less where there is not so much room.",
+            value=most,
+        )
+        yield GaugeMetricFamily(
+            "bbq_history_spool_aside_pieces",
+            "Pieces of the spool that could not be stored and are kept; a person may put them back.",
+            value=aside,
+        )
