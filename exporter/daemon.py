@@ -89,7 +89,6 @@ class Exporter:
         try:
             self.history.prepare()
         except SQLAlchemyError as error:
-            self.history.up = False
             log.warning("history cannot be opened yet", extra={"error": explain(error, self._url)})
 
     def listen(self, addresses: Sequence[tuple[str, int]]) -> list[str]:
@@ -133,8 +132,12 @@ class Exporter:
             self._secured.start(self.watch)
         for server in self._servers:
             server.start()
+        silent = False
         while not stop.wait(1.0):
-            pass
+            if self.history.silent != silent:
+                silent = not silent
+                said = "does not answer; what is read waits until it does" if silent else "answers again"
+                log.log(logging.WARNING if silent else logging.INFO, "the history database %s", said)
         log.info("stopping")
         began = time.monotonic()
         for verifier in self._verifiers:

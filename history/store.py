@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Engine, Table, func, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from history import months, schema
+from history.answers import UNANSWERED_SECONDS, Answers
 from history.aside import as_text, set_aside
 from history.batch import Batch, Gap, JobsBatch, WorkersBatch
 from history.counters import Count
@@ -59,8 +60,9 @@ class History:
         self.rows_written: dict[str, int] = defaultdict(int)
         """Rows inserted, replaced or deleted so far, by table."""
         self._prepared = False
-        self.up = True
-        """Whether the newest write succeeded."""
+        self._answers = Answers(engine)
+        self._succeeded = True
+        """Whether the newest write did."""
         self.reached_at: dict[tuple[str, str], datetime] = {}
         """Up to when everything that ended is stored, by cluster and source."""
         self.rows_set_aside: dict[tuple[str, str], int] = defaultdict(int)
@@ -70,18 +72,32 @@ class History:
         self.verified: dict[str, tuple[datetime, int]] = {}
         """When a day of a cluster was last verified, and how many jobs of it were missing."""
 
+    @property
+    def up(self) -> bool:
+        """Whether the newest write succeeded, and the database answers those that wait for it."""
+        return self._succeeded and not self.silent
+
+    @property
+    def silent(self) -> bool:
+        """Whether the database does not answer those that wait for it."""
+        return self._answers.missing_seconds() > UNANSWERED_SECONDS
+
     def prepare(self) -> None:
         """Bring the database to this release's schema, if that was not done yet. Raises HistoryError."""
         if not self._prepared:
-            with self._lock:
-                upgrade(self._engine)
+            try:
+                with self._lock:
+                    upgrade(self._engine)
+            except SQLAlchemyError:
+                self._succeeded = False
+                raise
             self._prepared = True
 
     @contextmanager
     def writing(self, cluster: str, seen_at: datetime) -> Iterator[Writer]:
         """Write alone: other threads wait here, other daemons at the cluster's row. Raises SQLAlchemyError."""
         try:
-            with self._lock, self._engine.begin() as connection:
+            with self._lock, self._answers.awaited(), self._engine.begin() as connection:
                 if connection.dialect.name == "postgresql":
                     connection.execute(
                         select(schema.clusters.c.cluster).where(schema.clusters.c.cluster == cluster).with_for_update()
@@ -89,9 +105,9 @@ class History:
                 writer = Writer(connection, cluster, seen_at)
                 yield writer
         except SQLAlchemyError:
-            self.up = False
+            self._succeeded = False
             raise
-        self.up = True
+        self._succeeded = True
         for table, count in writer.written.items():
             self.rows_written[table] += count
 
@@ -278,10 +294,11 @@ class History:
             SQLAlchemyError: the database is away, or will not be written for another reason that may pass.
         """
         try:
-            return self._save(batch)
+            with self._answers.awaited():
+                return self._save(batch)
         except Exception as error:
             if is_away(error):  # wherever that was noticed: making a month, before anything is written
-                self.up = False
+                self._succeeded = False
             raise
 
     def _save(self, batch: Batch) -> int:

@@ -1,4 +1,4 @@
-"""`python -m tests.faults table|attack|signals`: each command brings one kind of fault about, and prints what came of it."""
+"""`python -m tests.faults table|attack|signals|soak`: each command brings one kind of fault about, and prints what came of it."""
 
 import argparse
 import sys
@@ -6,6 +6,7 @@ import sys
 from tests.faults.attack import attacks
 from tests.faults.crowd import ATTACKS
 from tests.faults.signals import signals
+from tests.faults.soak import soak
 from tests.faults.table import ON, table
 
 
@@ -24,11 +25,17 @@ def main() -> None:
     suffering = commands.add_parser("table", help="break schedulers, databases and machines, one after the other")
     suffering.add_argument("names", nargs="*", metavar="FAULT", help="parts of names; all without")
     suffering.add_argument("--on", choices=ON, action="append", help="only these")
+    soaking = commands.add_parser("soak", help="break a whole simulated site at random for long")
+    soaking.add_argument("--minutes", type=float, default=120)
+    soaking.add_argument("--scale", type=float, default=1.0, help="of the demo; 1 is the reference site")
+    soaking.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
     if asked.command == "table":
         said, wrong = "", table(asked.on or ON, asked.names)
     elif asked.command == "attack":
         said, wrong = attacks(asked.seconds, asked.scale, asked.names)
+    elif asked.command == "soak":
+        said, wrong = soak(asked.minutes, asked.scale, asked.seed)
     else:
         said, wrong = signals(asked.times, asked.lanes, asked.seed)
     print(said)

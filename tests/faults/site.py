@@ -27,7 +27,7 @@ class Site:
         self.database = database
         self._port = free_port()
         self._clusters = clusters
-        self._config = self._configuration(folder, database, spool or folder / "spool", self._port)
+        self.config = self._configuration(folder, database, spool or folder / "spool", self._port)
         self._others: list[Process] = []
         (folder / "alerts.yml").write_text(_quick_alerts())
         self.prometheus = Prometheus(folder, f"127.0.0.1:{self._port}", folder / "alerts.yml")
@@ -35,7 +35,7 @@ class Site:
 
     def start(self, *under: str) -> None:
         """Start the exporter, if asked for under another command, and wait until it is ready."""
-        self._process = Process(["--config.file", str(self._config)], self.folder, under=under)
+        self._process = Process(["--config.file", str(self.config)], self.folder, under=under)
         assert wait_for(self._ready, 60, 0.2), self.log()
 
     def start_another(self, name: str, database: URL, spool: Path) -> Process:
@@ -61,6 +61,12 @@ class Site:
             f"web: {{listen_address: '127.0.0.1:{port}'}}\nclusters:\n{self._clusters}"
         )
         return path
+
+    @property
+    def pid(self) -> int:
+        """The exporter's process."""
+        assert self._process is not None
+        return self._process.process.pid
 
     def stop(self) -> int:
         """End the exporter, and give its exit code."""

@@ -1,0 +1,36 @@
+"""A database that does not answer."""
+
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from history import answers
+from history.store import History
+from tests.test_store import T, pending
+
+
+def test_a_database_that_is_silent_is_away_until_it_answers(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A frozen server neither answers nor ends the connection: who waits for it waits, and the page says so."""
+    clock = [0.0]
+    monkeypatch.setattr(answers, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    asked, frozen = threading.Event(), threading.Event()
+
+    def freeze(*_: Any) -> None:
+        asked.set()
+        frozen.wait(60)
+
+    history.save_jobs("local", "jobs", [pending("1")], seen_at=T)
+    clock[0] += 1000.0
+    assert history.up  # nobody asks it
+    event.listen(history._engine, "before_cursor_execute", freeze)
+    writer = threading.Thread(target=lambda: history.save_jobs("local", "jobs", [pending("2")], seen_at=T))
+    writer.start()
+    assert asked.wait(60) and history.up
+    clock[0] += answers.UNANSWERED_SECONDS + 1
+    assert history.silent and not history.up
+    frozen.set()
+    writer.join(60)
+    assert history.up
