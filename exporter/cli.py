@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 
 import click
-from sqlalchemy import URL
 from sqlalchemy.exc import SQLAlchemyError
 
 from exporter import logs, mending
@@ -25,6 +24,7 @@ from exporter.webconfig import WebConfig, WebConfigError
 from history import __version__
 from history.database import HistoryError, default_url, shown
 from history.output import run
+from history.spool import default_folder
 
 log = logging.getLogger(__name__)
 
@@ -109,12 +109,12 @@ def command(
         addresses = [parse_address(text) for text in listen_address or (config.web.listen_address,)]
         secured = None if web_config_file is None else WebConfig(web_config_file)
         if check:
-            sys.exit(check_table(config, url, config.history.spool or _default_spool(url)))
+            sys.exit(check_table(config, url, config.history.spool or default_folder(url)))
         _run(
             Exporter(
                 config,
                 url,
-                None if once else config.history.spool or _default_spool(url),
+                None if once else config.history.spool or default_folder(url),
                 secured,
             ),
             once=once,
@@ -132,14 +132,6 @@ def command(
 
 for _each in (mending.verify, mending.recollect, mending.backfill):
     command.add_command(_each)
-
-
-def _default_spool(url: URL) -> Path:
-    """Return the folder of what waits for the database: beside SQLite's file, else where the default one would be."""
-    file = Path(url.database or "") if url.get_backend_name() == "sqlite" else None
-    if file is None:
-        return Path(default_url().removeprefix("sqlite:///")).with_name("spool")
-    return file.with_name("spool" if file.stem == "history" else f"{file.stem}-spool")
 
 
 def _configuration(config_file: Path | None, demo: bool, scale: float, seed: int) -> Config:

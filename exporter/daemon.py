@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from sqlalchemy import URL
+from sqlalchemy import URL, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from exporter.board import Board
@@ -24,6 +24,7 @@ from exporter.watch import Watch
 from exporter.web import Application, Server
 from exporter.webconfig import WebConfig
 from history.database import explain, open_database
+from history.identity import Identity
 from history.spool import Spool
 from history.store import History
 
@@ -52,11 +53,10 @@ class Exporter:
         self._url = database
         self._secured = secured
         engine = open_database(database)
-        self.history = History(engine)
+        waiting = None if spool is None else Spool(spool, config.history.spool_limit)
+        self.history = History(engine, _identity(engine, waiting))
         self._keeper = Keeper(engine, config.history.retention, self.watch)
-        self._recorder = Recorder(
-            self.history, None if spool is None else Spool(spool, config.history.spool_limit), watch=self.watch
-        )
+        self._recorder = Recorder(self.history, waiting, watch=self.watch)
         self.page = MetricsPage(self.board, self.history, config.limits.series, self._recorder, self.watch)
         self._totals = TotalsReader(
             self.history,
@@ -84,7 +84,7 @@ class Exporter:
         """Bring the database up to date. One that is away does not stop the gauges; a newer one does.
 
         Raises:
-            HistoryError: the database is of a newer BBQ.
+            HistoryError: the database is of a newer BBQ, or what waits in the spool is for another one.
         """
         try:
             self.history.prepare()
@@ -153,3 +153,15 @@ class Exporter:
             self._secured.stop()
         for server in self._servers:
             server.stop()
+
+
+def _identity(engine: Engine, spool: Spool | None) -> Identity:
+    """Return which database is wanted: the one that what waits in the spool is for, else the one that is there."""
+    if spool is None or spool.database is None:
+        return Identity(engine)
+    return Identity(
+        engine,
+        spool.database,
+        f"{spool.rows:,} rows wait for that one in {spool.folder}: name it with --database, or give this one a spool "
+        "of its own (history.spool)",
+    )

@@ -75,6 +75,9 @@ class Delivery:
         """
         if cluster not in self._begun:
             self._history.prepare()
+            there = self._history.identity.wanted
+            if self._spool is not None and there is not None and self._spool.bind(there):
+                self._watermarks.clear()
             scheduler, version, remarks, lends_cpus = self._clusters.get(cluster, ("", None, None, False))
             self._history.begin_cluster(cluster, scheduler, version, _now(), remarks, lends_cpus=lends_cpus)
             self._begun.add(cluster)
@@ -132,7 +135,8 @@ class Delivery:
                     if self._spool is None or not is_away(error):
                         raise
                     self._away = True
-                    self._begun.clear()  # it may come back as another one, or as an older copy
+                    self._begun.clear()
+                    self._history.prepare_anew()
                     log.warning("history is away; what is read waits in the spool", extra={"error": line(error)})
                 else:
                     self._remember(batch)
@@ -167,7 +171,7 @@ class Delivery:
             self._store_first(self._spool)
         except Exception as error:
             if is_away(error):
-                log.debug("history is still away", extra={"error": line(error)})
+                log.warning("history is away; what is read waits in the spool", extra={"error": line(error)})
                 return False
             with self._door:
                 path = self._spool.set_aside()

@@ -91,7 +91,7 @@ class Recorder:
         """Give the queues that had feeds of their own in the past; None while the database is away."""
         try:
             return self._history.known_queues(cluster)
-        except SQLAlchemyError:
+        except (SQLAlchemyError, HistoryError):
             return None
 
     def forget(self, cluster: str, feed: Feed) -> None:

@@ -1,15 +1,12 @@
 """Opening the history database: which URL, which driver, and what each kind needs on every connection."""
 
 import os
-import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.pool import ConnectionPoolEntry
 
 READ_TIMEOUT_SECONDS = 60
 """Longest statement of a tool that only reads."""
@@ -72,7 +69,9 @@ def open_database(url: URL, *, readonly: bool = False) -> Engine:
         readonly: whether statements that write are refused by the database itself.
     """
     if url.get_backend_name() == "sqlite":
-        return _open_sqlite(url, readonly=readonly)
+        from history.sqlite import open_sqlite
+
+        return open_sqlite(url, readonly=readonly)
     engine = create_engine(
         url,
         pool_pre_ping=True,
@@ -113,64 +112,6 @@ def refuse_encoding(connection: Connection) -> None:
             f"history database {shown(connection.engine.url)}: its encoding is {encoding}, which cannot store every "
             "name; make another: CREATE DATABASE bbq ENCODING 'UTF8' LOCALE 'C' TEMPLATE template0"
         )
-
-
-def _refuse_unreadable(path: Path) -> None:
-    try:
-        if path.is_dir():
-            raise HistoryError(f"history database {path}: this is a folder; name the file in it")
-        if not path.exists():
-            raise HistoryError(
-                f"history database {path}: no such file; start bbq-exporter first, or name the database with --database"
-            )
-        with path.open("rb"):
-            pass
-    except PermissionError as error:
-        raise HistoryError(
-            f"history database {path}: {error.strerror}; ask as a user who may read it: bbq-exporter's own, "
-            "or one of its group"
-        ) from error
-    except OSError as error:
-        raise HistoryError(f"history database {path}: {error.strerror}; name the database with --database") from error
-
-
-def _open_sqlite(url: URL, *, readonly: bool) -> Engine:
-    path = Path(url.database or "")
-    if readonly:
-        _refuse_unreadable(path)
-        engine = create_engine(
-            "sqlite://", creator=lambda: sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
-        )
-    else:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
-        except OSError as error:
-            raise HistoryError(f"history database {path}: {error}; choose another place with --database") from error
-        engine = create_engine(url)
-
-    @event.listens_for(engine, "connect")
-    def _prepare(connection: Any, _record: ConnectionPoolEntry) -> None:
-        # The driver must not open transactions by itself: it would do so too late for a reader and a writer
-        # to see one state.
-        connection.isolation_level = None
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA busy_timeout = 30000")
-        cursor.execute("PRAGMA cache_size = -65536")
-        cursor.execute("PRAGMA temp_store = MEMORY")
-        if readonly:
-            cursor.execute("PRAGMA case_sensitive_like = ON")  # as on PostgreSQL
-        else:
-            cursor.execute("PRAGMA journal_mode = WAL")
-            # WAL with NORMAL survives a kill of the process at any instant; a power cut can lose the newest
-            # transactions as a whole, and the watermark with them, so they are read again.
-            cursor.execute("PRAGMA synchronous = NORMAL")
-        cursor.close()
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Any) -> None:
-        connection.exec_driver_sql("BEGIN" if readonly else "BEGIN IMMEDIATE")
-
-    return engine
 
 
 _REFUSED = ("21", "22", "23", "54")

@@ -464,6 +464,14 @@ verifications = Table(
     Column("not_confirmed", Integer, nullable=False, server_default="0"),
 )
 
+identity = Table(
+    "identity",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _moment("made_at", nullable=False),
+)
+"""One row with a random id, which tells this database from all others."""
+
 tasks = Table(
     "tasks",
     metadata,

@@ -17,7 +17,9 @@ import re
 import zlib
 from pathlib import Path
 
-from history.database import HistoryError
+from sqlalchemy import URL
+
+from history.database import HistoryError, default_url
 from history.frames import Damaged, Frame, Mark, frames, packed, read, set_aside
 
 log = logging.getLogger(__name__)
@@ -25,6 +27,14 @@ log = logging.getLogger(__name__)
 FILE_BYTES = 16 << 20
 _PLACE_BYTES = 128
 _FILE = re.compile(r"\d{10}\.spool")
+
+
+def default_folder(url: URL) -> Path:
+    """Return the folder of what waits for a database: beside SQLite's file, else where the default one would be."""
+    file = Path(url.database or "") if url.get_backend_name() == "sqlite" else None
+    if file is None:
+        return Path(default_url().removeprefix("sqlite:///")).with_name("spool")
+    return file.with_name("spool" if file.stem == "history" else f"{file.stem}-spool")
 
 
 class SpoolFull(HistoryError):
@@ -60,6 +70,7 @@ class Spool:
         self._number = 0
         self._aside: dict[Path, int] = {}
         """Frames that are set aside, by file."""
+        self._bound = self._read_database()
         self.rows = 0
         """Rows that wait."""
         self.bytes = 0
@@ -142,6 +153,26 @@ class Spool:
         self.take_off()
         return frame.file if frame.file.exists() else frame.file.with_suffix(".aside")
 
+    @property
+    def database(self) -> str | None:
+        """The id of the only database that may get what waits; None where nothing waits, or nobody knows."""
+        return self._bound if self else None
+
+    def bind(self, database: str) -> bool:
+        """Note for which database what waits from now on is; tell whether it is another one than before, of which
+        nothing is remembered."""
+        if database == self._bound:
+            return False
+        another = self._bound is not None
+        if another:
+            self.remember({})
+        self._bound = database
+        try:
+            _write(self.folder / "database", database.encode())
+        except OSError as error:
+            log.warning("the spool's database cannot be noted", extra={"error": str(error)})
+        return another
+
     def remember(self, watermarks: dict[str, str]) -> None:
         """Keep how far each source has been read, for a start while the database is away; what is older reads more."""
         try:
@@ -212,6 +243,12 @@ class Spool:
             self._aside[kept] = self._aside.pop(path)
         else:
             path.unlink(missing_ok=True)
+
+    def _read_database(self) -> str | None:
+        try:
+            return (self.folder / "database").read_text().strip() or None
+        except (OSError, ValueError):
+            return None
 
     def _read_place(self) -> tuple[str, int]:
         """Read the place of the first frame that has not been taken off; what is damaged is the beginning."""

@@ -22,8 +22,9 @@ from history.answers import UNANSWERED_SECONDS, Answers
 from history.aside import as_text, set_aside
 from history.batch import Batch, Gap, JobsBatch, WorkersBatch
 from history.counters import Count
-from history.database import is_away, refuses_row
+from history.database import HistoryError, is_away, refuses_row
 from history.gaps import gap_seconds, with_gaps
+from history.identity import Identity
 from history.late import note_made, save_unmade
 from history.merge import left
 from history.pages import save_page
@@ -52,8 +53,9 @@ class _NoMonth(Exception):
 class History:
     """The history database, for writing. Thread-safe: one write at a time."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, identity: Identity | None = None) -> None:
         self._engine = engine
+        self.identity = identity or Identity(engine)
         self._lock = threading.Lock()
         self._months: set[tuple[int, int]] = set()
         self._seen: dict[tuple[str, str], tuple[datetime, frozenset[str]]] = {}
@@ -88,10 +90,15 @@ class History:
             try:
                 with self._lock:
                     upgrade(self._engine)
+                    self.identity.learn()
             except SQLAlchemyError:
                 self._succeeded = False
                 raise
             self._prepared = True
+
+    def prepare_anew(self) -> None:
+        """Have the next `prepare` look at the schema again: a database that was away may come back as an older copy."""
+        self._prepared = False
 
     @contextmanager
     def writing(self, cluster: str, seen_at: datetime) -> Iterator[Writer]:
@@ -104,7 +111,7 @@ class History:
                     )
                 writer = Writer(connection, cluster, seen_at)
                 yield writer
-        except SQLAlchemyError:
+        except (SQLAlchemyError, HistoryError):
             self._succeeded = False
             raise
         self._succeeded = True
