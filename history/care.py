@@ -1,7 +1,7 @@
 """bbq-history: taking care of the history database. It writes."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +16,9 @@ from history.output import run
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
+
+    from history.pieces import Piece
+    from history.store import History
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _NOT_ALLOWED = "42501"
@@ -160,6 +163,70 @@ def put_back(database: str | None, clusters: tuple[str, ...], dry_run: bool) -> 
         if not dry_run:
             Audit(History(engine)).put_back(found)
     click.echo(f"{len(found):,} jobs {'would be ' if dry_run else ''}put back")
+
+
+@command.command()
+@_database
+@click.option(
+    "--folder", type=click.Path(path_type=Path), help="The spool; else where it is when history.spool does not say."
+)
+@click.option("--put-back", is_flag=True, help="Store the pieces that were set aside, and remove them from the spool.")
+def spool(database: str | None, folder: Path | None, put_back: bool) -> None:
+    """Show the pieces of the spool that could not be stored and were set aside, and put them back.
+
+    What waits for the database, bbq-exporter stores by itself. A piece is set aside when storing it fails for a fault
+    of BBQ itself, so that it keeps nothing else waiting: put it back with a release in which that is mended.
+
+    \b
+    Examples:
+      bbq-history spool
+      bbq-history spool --folder /var/lib/bbq/spool --put-back
+    """
+    from history.database import default_url, parse_url
+    from history.pieces import pieces, refuse_another
+    from history.spool import default_folder
+    from history.store import History
+
+    with _open(database) as engine:
+        folder = folder or default_folder(parse_url(database or default_url()))
+        if not folder.is_dir():
+            raise click.ClickException(f"there is no spool at {folder}; name it with --folder")
+        found = list(pieces(folder))
+        for piece in found:
+            click.echo(_about(piece))
+        if put_back:
+            refuse_another(engine, folder)
+            _put_pieces_back(History(engine), found)
+        else:
+            click.echo(f"{len(found):,} pieces are set aside in {folder}")
+
+
+def _about(piece: "Piece") -> str:
+    where = f"{piece.file.name}: "
+    if piece.batch is None:
+        return f"{where}{piece.bytes:,} bytes that this BBQ does not understand"
+    read_at = f"{piece.batch.seen_at:%Y-%m-%dT%H:%M:%SZ}"
+    return f"{where}{piece.batch.cluster} {piece.batch.source}  read {read_at}  {piece.rows:,} rows"
+
+
+def _put_pieces_back(history: "History", found: "Sequence[Piece]") -> None:
+    """Store pieces, and remove the files of which every piece is dealt with."""
+    from history.pieces import put_back
+
+    stays = {piece.file for piece in found if piece.in_use or piece.batch is None}
+    stored = 0
+    for piece in found:
+        try:
+            stored += put_back(history, piece)
+        except Exception as error:  # what refused it the first time may do so again; the others are tried
+            stays.add(piece.file)
+            said = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+            click.echo(f"{piece.file.name}: cannot be stored: {said}", err=True)
+    for path in {piece.file for piece in found} - stays:
+        path.unlink()
+    click.echo(f"{stored:,} pieces put back; {sum(piece.file in stays for piece in found):,} stay in the spool")
+    if stays:
+        sys.exit(1)
 
 
 @command.command()

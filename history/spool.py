@@ -37,6 +37,14 @@ def default_folder(url: URL) -> Path:
     return file.with_name("spool" if file.stem == "history" else f"{file.stem}-spool")
 
 
+def bound_to(folder: Path) -> str | None:
+    """Read the id of the database that a spool was last of; None where nobody knows."""
+    try:
+        return (folder / "database").read_text().strip() or None
+    except (OSError, ValueError):
+        return None
+
+
 class SpoolFull(HistoryError):
     """There is no more room: what was offered has not been kept."""
 
@@ -70,7 +78,7 @@ class Spool:
         self._number = 0
         self._aside: dict[Path, int] = {}
         """Frames that are set aside, by file."""
-        self._bound = self._read_database()
+        self._bound = bound_to(folder)
         self.rows = 0
         """Rows that wait."""
         self.bytes = 0
@@ -243,12 +251,6 @@ class Spool:
             self._aside[kept] = self._aside.pop(path)
         else:
             path.unlink(missing_ok=True)
-
-    def _read_database(self) -> str | None:
-        try:
-            return (self.folder / "database").read_text().strip() or None
-        except (OSError, ValueError):
-            return None
 
     def _read_place(self) -> tuple[str, int]:
         """Read the place of the first frame that has not been taken off; what is damaged is the beginning."""

@@ -319,7 +319,7 @@ class History:
                 interval_seconds=batch.interval_seconds,
             )
             return 0
-        if batch.follows not in (msgspec.UNSET, self.watermark(batch.cluster, batch.source)):
+        if batch.follows is not msgspec.UNSET and batch.follows != self.watermark(batch.cluster, batch.source):
             batch = replace(batch, watermark=None, reached_at=None)
         jobs = batch.jobs
         if batch.whole_queue:

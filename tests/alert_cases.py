@@ -64,6 +64,7 @@ CASES: dict[str, Case] = {
         {"bbq_history_spool_bytes": "600x30", "bbq_history_spool_limit_bytes": "1000x30"}, 10, ({},),
         {"bbq_history_spool_bytes": "100x30", "bbq_history_spool_limit_bytes": "1000x30"},
     ),
+    "BBQSpoolPiecesAside": Case({"bbq_history_spool_aside_pieces": "0x5 2x30"}, 10, ({},), {"bbq_history_spool_aside_pieces": "0x30"}),
     "BBQRowsSetAside": Case({f"bbq_history_set_aside_rows_total{{{_S}}}": "0x5 2x60"}, 15, _S_LABELS, {f"bbq_history_set_aside_rows_total{{{_S}}}": "2x60"}),
     "BBQUnknownValue": Case(
         {f'bbq_unknown_values_total{{{_C},field="slurm_job_state"}}': "0x5 2x60"}, 15, ({"cluster": "c", "field": "slurm_job_state"},),

@@ -153,6 +153,6 @@ def _spool(recorder: Recorder) -> Iterator[Metric]:
         )
         yield GaugeMetricFamily(
             "bbq_history_spool_aside_pieces",
-            "Pieces of the spool that could not be stored and are kept; a person may put them back.",
+            "Pieces of the spool that could not be stored and are kept; bbq-history spool shows them.",
             value=aside,
         )
