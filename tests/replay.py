@@ -32,8 +32,8 @@ def commands(folder: Path, version: str) -> Path:
     return folder
 
 
-def _rows(version: str, name: str, wanted: list[str], mark: bytes) -> bytes:
-    """Give a captured table with other fields and another mark. One name forges the mark it was captured with."""
+def captured_rows(version: str, name: str) -> list[dict[str, bytes]]:
+    """Give a captured table's rows by field. One name forges the mark it was captured with."""
     fields = (DATA / "slurm" / f"{name}.fields").read_text().split()
     rows: list[list[bytes]] = []
     for line in captured("slurm", version, name).split(CAPTURED_MARK + b"\n")[:-1]:
@@ -42,11 +42,14 @@ def _rows(version: str, name: str, wanted: list[str], mark: bytes) -> bytes:
             rows.append(values)
         else:  # the rest of a name that forges the mark: it is the last field
             rows[-1][-1] += CAPTURED_MARK + b"\n" + line
-    answer = b""
-    for values in rows:
-        found = dict(zip(fields, values, strict=True))
-        answer += b"".join(found.get(field, b"N/A") + mark for field in wanted) + b"\n"
-    return answer
+    return [dict(zip(fields, values, strict=True)) for values in rows]
+
+
+def _rows(version: str, name: str, wanted: list[str], mark: bytes) -> bytes:
+    """Give a captured table with other fields and another mark."""
+    return b"".join(
+        b"".join(row.get(field, b"N/A") + mark for field in wanted) + b"\n" for row in captured_rows(version, name)
+    )
 
 
 def _answer(version: str, command: str, arguments: list[str]) -> bytes:

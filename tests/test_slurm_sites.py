@@ -10,8 +10,17 @@ from sqlalchemy import select
 
 from exporter import windows
 from exporter.snapshot import Feed, JobsReading, Kind, UnknownValue
-from exporter.sources import AnswerUnreadable, NotAllowed, TooMany, _slurm_accounting, _slurm_nodes
-from exporter.sources._slurm_jobs import JobsParser
+from exporter.sources import (
+    AnswerUnreadable,
+    NotAllowed,
+    TooMany,
+    _slurm_accounting,
+    _slurm_allocation,
+    _slurm_diag,
+    _slurm_nodes,
+    _slurm_shares,
+)
+from exporter.sources._slurm_jobs import Allocation, JobsParser
 from exporter.sources.slurm import Settings, Source
 from exporter.tally import tally
 from history import schema
@@ -20,6 +29,8 @@ from history.merge import merge
 from history.records import Gpus, Job, Outcome, Run, State, Waiting, WorkerFlag, WorkerState
 from history.rows import no_rows, rows_of
 from history.store import History
+from tests.fuzz.promises import bounded
+from tests.replay import captured
 from tests.slurm_says import MARK, Played, accounted, commands, marked, queued, step
 from tests.test_corpus import node
 from tests.test_slurm import NOW
@@ -200,6 +211,9 @@ TOO_LARGE = "18446744073709551614"
         ({"RestartCnt": "many"}, ("requeued", False), ("requested_cpus", 2)),
         ({"NodeList": "n[1-99999999]"}, ("raw_id", None), ("requested_cpus", 2)),
         ({"NumNodes": "(unlimited)"}, ("raw_id", None), ("requested_cpus", 2)),
+        ({"NumNodes": "K"}, ("raw_id", None), ("requested_cpus", 2)),
+        ({"NodeList": "n[1-999][1-999][1-999]"}, ("raw_id", None), ("requested_cpus", 2)),
+        ({"NodeList": "n[1-99999999999999999999]"}, ("raw_id", None), ("requested_cpus", 2)),
     ],
 )
 def test_a_value_of_the_queue_that_cannot_be_read_costs_itself(
@@ -216,13 +230,71 @@ def test_a_value_of_the_queue_that_cannot_be_read_costs_itself(
     "changed",
     [
         {"AllocTRES": f"cpu=2,mem={TOO_LARGE}"}, {"ReqTRES": "cpu=2,mem=16?"}, {"Eligible": TOO_LARGE},
-        {"Start": "x"}, {"Suspended": "never"}, {"NodeList": "n[1-99999999]"}, {"ExitCode": "x:y"},
+        {"Start": "x"}, {"Suspended": "never"}, {"Suspended": "99999-00:00:00"}, {"NodeList": "n[1-99999999]"}, {"ExitCode": "x:y"},
     ],
 )  # fmt: skip
 def test_a_value_of_accounting_that_cannot_be_read_costs_itself(changed: dict[str, str]) -> None:
     job, unknown = ended(accounted(**changed))
     assert job.outcome is Outcome.COMPLETED and job.ended_at is not None and job.owner == "alice"
     assert unknown and {value.field for value in unknown} == {"slurm_value"}
+
+
+@pytest.mark.parametrize("text", ["\u00b2", "\u0661", "9" * 5000])
+def test_what_only_looks_like_a_number_costs_no_row(text: str) -> None:
+    """`\u00b2` is a digit to Python, and no number: one in an End, an id or a count of sockets ended the whole reading."""
+    odd = queued(JobID="9", Sockets=text, tres_per_socket="gpu:1", tres_per_node=f"gpu:{text}")
+    jobs, _ = parse(queued(), queued(JobID=text), odd)
+    assert [job.native_id for job in jobs if job.native_id != text] == ["7", "9"]
+    job, _ = ended(accounted(TimelimitRaw=text, NNodes=text, State=f"CANCELLED by {text}"))
+    assert (job.requested_wall_seconds, job.details) == (None, {"qos": "normal"})
+    rows = [[accounted()], [accounted(End=text)]]
+    newest = _slurm_accounting.last_end(rows, NOW)
+    assert newest is not None and newest.timestamp() == 1795446430
+    partition = "PartitionName={} State=UP TotalCPUs={} MaxTime=UNLIMITED\n"
+    told: list[UnknownValue] = []
+    queues = _slurm_nodes.queues((partition.format("a", text) + partition.format("b", 8)).encode(), told)
+    assert [queue.settings.get("cpus") for queue in queues] == [None, 8] and told == []
+    figures = captured("slurm", "26.05", "diag").replace(
+        b"Agent queue size:     0", f"Agent queue size: {text}".encode()
+    )
+    reading = _slurm_diag.reading(figures, NOW)
+    assert "agent" not in reading.queue_lengths and reading.threads == 1
+    assert _slurm_diag.jobs_of(figures.replace(b"Jobs pending:   0", f"Jobs pending: {text}".encode())) is None
+
+
+def test_a_name_that_begins_with_a_line_break_is_a_name() -> None:
+    """The mark and a line break end a row: such a name took the queue away, and its own row from accounting."""
+    names = ("\nx", "\n", "\n\n7", "x\n")
+    jobs, unknown = parse(*(queued(JobID=str(10 + place), Name=name) for place, name in enumerate(names)), queued())
+    assert [job.name for job in jobs] == [*names, "job"] and unknown == []
+    rows = [list(accounted(JobIDRaw=str(10 + place), JobName=name).values()) for place, name in enumerate(names)]
+    attempts, unreadable = _slurm_accounting.rows(marked(rows), MARK, unknown)
+    assert [attempt["JobName"] for (attempt,) in attempts] == list(names) and unreadable == [] and unknown == []
+
+
+def test_a_time_of_a_resize_that_somebody_wrote_is_none() -> None:
+    """A job's name can look like its record's times: 30 digits of a user's ended the reading of everybody's jobs."""
+    allocation = Allocation("7", "1795446330", "n[1-2]", "", resized=True)
+    record = f"JobId=7 JobName=x ResizeTime={'9' * 30} StartTime=1795446330 \n".encode()
+    assert _slurm_allocation.shares(record, allocation) == _slurm_allocation.Shares()
+    shares = b"JobId=7 Nodes=n[1-99999999999999999999] CPU_IDs=0 Mem=1 GRES= \n"
+    assert _slurm_allocation.shares(shares, allocation) == _slurm_allocation.Shares()
+
+
+@pytest.mark.parametrize("long", [" " * 200_000, " [x@" + "@" * 200_000, " A" * 100_000])
+def test_long_texts_take_no_longer_than_they_are_long(long: str) -> None:
+    with bounded():
+        answer = node().replace(b"OS=Linux", b"OS=" + long.encode()).replace(b"\n", f" Reason=x{long}y\n".encode())
+        assert [worker.name for worker in _slurm_nodes.workers(answer + node("n2"))[0]] == ["n1", "n2"]
+        _slurm_nodes.queues(f"PartitionName=a{long}State=UP{long}x\n".encode(), [])
+        _slurm_diag.reading(captured("slurm", "26.05", "diag") + long.encode() + b"x\n", NOW)
+
+
+def test_a_nul_of_slurmctlds_is_visible() -> None:
+    """No database keeps one."""
+    assert list(_slurm_shares.fair_shares(b" ph\0ysics|0.5|\n")) == ["ph\\x00ysics"]
+    answer = captured("slurm", "26.05", "diag").replace(b"REQUEST_PING", b"REQUEST\0PING")
+    assert not any("\0" in name for name in _slurm_diag.reading(answer, NOW).calls_answered)
 
 
 def test_a_step_that_cannot_be_read_costs_its_values(tmp_path: Path) -> None:

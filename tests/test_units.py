@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.sources._hostlist import hosts, tasks
-from exporter.sources._slurm_tres import tres
-from exporter.sources._units import count, duration, moment, size
+from exporter.sources._slurm_tres import gres, tres
+from exporter.sources._units import count, duration, moment, size, whole
 from history.when import WhenError, parse_when
+from tests.fuzz.promises import bounded
 
 NOW = datetime(2026, 11, 23, 15, 30, tzinfo=UTC)
 
@@ -55,6 +56,25 @@ def test_moments_and_counts() -> None:
     assert (count("12"), count("1.5K"), count("N/A")) == (12, 1500, None)
 
 
+@pytest.mark.parametrize("text", ["K", "M", "N/AK", "1KM", "\u00b2", "9" * 18 + "M", "9" * 5000])
+def test_counts_that_are_none(text: str) -> None:
+    with pytest.raises(ValueError, match="not a count"):
+        count(text)
+
+
+def test_whole_numbers_are_digits_that_a_database_can_hold() -> None:
+    assert (whole("007"), whole("0"), whole("9" * 18)) == (7, 0, int("9" * 18))
+    for text in ("", "-1", "1.0", "\u00b2", "\u0661", "1_0", " 1", "1\n", "9" * 19, "9" * 5000):
+        assert whole(text) is None, text
+    assert whole("10", 10) is None
+
+
+def test_generic_resources_of_any_text() -> None:
+    assert gres("gpu:\u00b2,gpu:a100:4(S:0-1)") == {"gpu": {"\u00b2": 1, "a100": 4}}
+    with bounded():
+        gres("(" * 200_000)
+
+
 def test_tres() -> None:
     both = tres("billing=1,cpu=1,gres/gpu:a100=2,gres/gpu=2,mem=100M,node=1")
     assert (both.gpus, both.cpus, both.memory_bytes, both.gpu_models) == (2, 1, 100 << 20, (("a100", 2.0),))
@@ -82,11 +102,30 @@ def test_host_lists_write_out_what_was_put_in(numbers: set[int]) -> None:
     assert sorted(int(name[1:]) for name in hosts(f"n[{','.join(map(str, sorted(numbers)))}]")) == sorted(numbers)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "n[1-3", "n1-3]", "n[]", "n[3-1]", "n[a]", "n[1,,2]", "n[1-9:0]", "n[[1-2]-3]", "n[1-99999999999999999999]",
+        "a[1-999][1-999][1-999]", f"n[{'1-999999,' * 50}1]", f"n[{'0' * 3000}1-99999]", f"{'n' * 9999}[1-99999]",
+        "[" * 200_000, "[1" * 200_000,
+    ],
+)  # fmt: skip
+def test_host_lists_that_are_none(text: str) -> None:
+    """Nothing is written out that was not meant, is endless, or takes as long."""
+    with bounded(), pytest.raises(ValueError, match=r"host list|range"):
+        hosts(text)
+
+
+def test_a_host_list_of_many_brackets_is_one_host() -> None:
+    assert hosts("a" + "[1]" * 2000) == ("a" + "1" * 2000,)
+
+
 def test_array_tasks() -> None:
     assert tasks("[4-9%2]") == [4, 5, 6, 7, 8, 9]
     assert tasks("[1-21:4,100]") == [1, 5, 9, 13, 17, 21, 100]
-    with pytest.raises(ValueError, match="more than"):
-        tasks("[0-99999999]")
+    for text in ("[0-99999999]", "[0-99999999999999999999]", f"[{'1-999999,' * 50}1]", "[\u00b2]", "[]"):
+        with bounded(), pytest.raises(ValueError, match=r"more than|neither"):
+            tasks(text)
 
 
 @pytest.mark.parametrize(

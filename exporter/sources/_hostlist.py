@@ -1,49 +1,68 @@
 """Slurm's bracket notation: `n[01-03,7],gpu4` for hosts, `[1-9:2,12%4]` for array tasks."""
 
 import re
-from collections.abc import Iterator
-from functools import lru_cache
+from collections.abc import Iterator, Sequence
+from itertools import product
+from math import prod
 
 MOST = 1_000_000
 """Longest list that is written out; a longer one is a mistake, or an attack on our memory."""
+MOST_CHARACTERS = 1 << 26
+"""How long all of a list's names may be together, for the same reason."""
 
-_PART = re.compile(r"(?:[^,\[\]]|\[[^\]]*\])+")
-_BRACKET = re.compile(r"\[([^\]]*)\]")
+_TOKEN = re.compile(r"(?P<text>[^,\[\]]+)|\[(?P<numbers>[^,\[\]][^\[\]]*)\]|(?P<comma>,)")
+_ITEM = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18})(?::([0-9]{1,9}))?)?\Z")
+_DIGITS = 18
+"""The most that a number in brackets has."""
 
 
-@lru_cache(maxsize=16384)
 def hosts(text: str) -> tuple[str, ...]:
-    """Write out a host list. Raises ValueError when a bracket cannot be read."""
+    """Write out a host list. Raises ValueError when a bracket cannot be read, or there are too many."""
     found: list[str] = []
-    for part in _PART.findall(text):
-        found.extend(_expand(part))
-        if len(found) > MOST:
+    for pieces in _parts(text):
+        count = prod(len(piece) for piece in pieces)
+        length = sum(len(piece[0]) if len(piece) == 1 else _DIGITS for piece in pieces)
+        if len(found) + count > MOST or count * length > MOST_CHARACTERS:
             raise ValueError(f"a host list of more than {MOST} hosts: {text[:100]!r}")
+        found.extend("".join(each) for each in product(*pieces))
     return tuple(found)
 
 
-def _expand(part: str) -> Iterator[str]:
-    match = _BRACKET.search(part)
-    if match is None:
-        yield part
-        return
-    for number in _numbers(match[1]):
-        yield from _expand(part[: match.start()] + number + part[match.end() :])
+def _parts(text: str) -> Iterator[list[Sequence[str]]]:
+    """Yield what each part between commas is made of: texts, and the numbers of its brackets."""
+    pieces: list[Sequence[str]] = []
+    place = 0
+    while place < len(text):
+        token = _TOKEN.match(text, place)
+        if token is None:
+            raise ValueError(f"a host list that cannot be read from its character {place}: {text[:100]!r}")
+        place = token.end()
+        if token["comma"]:
+            if pieces:
+                yield pieces
+            pieces = []
+        else:
+            pieces.append([token["text"]] if token["text"] else _numbers(token["numbers"]))
+    if pieces:
+        yield pieces
 
 
-def _numbers(inside: str) -> Iterator[str]:
+def _numbers(inside: str) -> list[str]:
+    """Write out what stands in brackets. Raises ValueError."""
+    found: list[str] = []
     for item in inside.split(","):
-        first, dash, rest = item.partition("-")
-        if not dash:
-            yield first
-            continue
-        last, _, step = rest.partition(":")
-        width = len(first) if first.startswith("0") else 0
-        steps = range(int(first), int(last) + 1, int(step or 1))
-        if len(steps) > MOST:
+        match = _ITEM.match(item)
+        if match is None:
+            raise ValueError(f"neither a number nor a range: {item[:100]!r}")
+        first, last, step = match.groups()
+        steps = range(int(first), int(last or first) + 1, int(step or 1))
+        if not steps:
+            raise ValueError(f"a range that ends before it begins: {item!r}")
+        if len(found) + len(steps) > MOST:
             raise ValueError(f"a range of more than {MOST}: {item!r}")
-        for number in steps:
-            yield f"{number:0{width}}"
+        width = len(first) if first.startswith("0") else 0
+        found.extend(f"{number:0{width}}" for number in steps)
+    return found
 
 
 def tasks(text: str) -> list[int]:

@@ -15,7 +15,7 @@ from exporter.sources._hostlist import hosts, tasks
 from exporter.sources._slurm_jobs import split
 from exporter.sources._slurm_tres import Tres, tres, usage
 from exporter.sources._slurm_words import ENDED_CODES, NOT_ENDED, OUTCOMES, REQUEUED, RESIZING, REVOKED
-from exporter.sources._units import NOTHING, Values, duration, moment, real, size, words
+from exporter.sources._units import NOTHING, Values, decoded, duration, moment, real, size, whole, words
 from history.records import Job, Outcome, Run, RunWorker, State, Waiting
 
 FIELDS = (
@@ -29,6 +29,10 @@ Row = dict[str, str]
 RESTARTS = "Restarts"
 """How often a job had been requeued before an attempt: a field since 23.11."""
 _ID = re.compile(r"[0-9]+(?:\+[0-9]+)?(?:\.\S+)?\Z")
+LONGEST_SECONDS = 1 << 31
+"""What lasts longer is of no job: 68 years."""
+_MOST_MINUTES = 1 << 40
+"""A time limit beyond is none."""
 _ELSEWHERE = "(federation)"
 """What a federated job's copy on a cluster where it does not run is bookkeeping for; where it ran, no row tells."""
 
@@ -53,12 +57,12 @@ def rows(
     Raises:
         AnswerUnreadable: the answer is cut off.
     """
-    parts, odd = split(answer, mark, "sacct")
+    parts, odd = split(answer, mark, len(fields), "sacct")
     unknown += odd
     found: list[list[Row]] = []
     unreadable: list[str] = []
     for raw in parts:
-        part = raw.decode("utf-8", "backslashreplace").replace("\0", "\\x00")
+        part = decoded(raw)
         values = part.split(mark)
         if len(values) != len(fields) or _ID.match(values[0]) is None:
             unreadable.append(part.replace(mark, "|"))
@@ -107,7 +111,7 @@ def jobs(attempt: Sequence[Row], unknown: list[UnknownValue]) -> Iterator[Job]:
     used_gpu, used_gpu_memory = _gpu_use(steps, values)
     runs: tuple[Run, ...] = ()
     if started is not None:
-        suspended = values.read(duration, "Suspended", row["Suspended"])
+        suspended = values.read(_lasting, "Suspended", row["Suspended"])
         runs = (
             Run(
                 attempt_at=submitted,
@@ -132,7 +136,7 @@ def jobs(attempt: Sequence[Row], unknown: list[UnknownValue]) -> Iterator[Job]:
     else:
         exit_code = exit_signal = None  # it never ran: the code is that of an attempt before, or none
     details = _details(row, held if held.gpu_models or held.gpu_parts else asked, values)
-    limit = row["TimelimitRaw"]
+    limit = whole(row["TimelimitRaw"], _MOST_MINUTES)
     partition = row["Partition"].partition(",")[0]
     goes_on = requeued or resized
     for native_id, array_parent, het_parent in _ids(row["JobID"]):
@@ -157,7 +161,7 @@ def jobs(attempt: Sequence[Row], unknown: list[UnknownValue]) -> Iterator[Job]:
             requested_cpus=asked.cpus,
             requested_memory_bytes=asked.memory_bytes,
             requested_gpus=asked.gpus,
-            requested_wall_seconds=int(limit) * 60 if limit.isdigit() and len(limit) < 12 else None,
+            requested_wall_seconds=None if limit is None else limit * 60,
             used_cpu_seconds=used_cpu,
             used_memory_bytes=used_memory,
             exit_code=None if goes_on else exit_code,
@@ -258,6 +262,14 @@ def _lasted(step: Row, values: Values) -> float | None:
     return max(0.0, (end - begin).total_seconds() - (values.read(duration, "Suspended", step["Suspended"]) or 0))
 
 
+def _lasting(text: str) -> float | None:
+    """Read for how long something of one job lasted. Raises ValueError."""
+    seconds = duration(text)
+    if seconds is not None and seconds >= LONGEST_SECONDS:
+        raise ValueError("longer than any job")
+    return seconds
+
+
 def _workers(nodes: str, held: Tres, values: Values) -> tuple[RunWorker, ...]:
     names = () if nodes in NOTHING else values.read(hosts, "NodeList", nodes) or ()
     if len(names) == 1:
@@ -276,7 +288,7 @@ def _workers(nodes: str, held: Tres, values: Values) -> tuple[RunWorker, ...]:
 
 def _details(row: Row, devices: Tres, values: Values) -> dict[str, Any]:
     derived = row["DerivedExitCode"]
-    nodes = row["NNodes"]
+    nodes = whole(row["NNodes"])
     _, _, by = row["State"].partition(" by ")
     found: dict[str, Any] = {
         "qos": words(row["QOS"]),
@@ -285,16 +297,16 @@ def _details(row: Row, devices: Tres, values: Values) -> dict[str, Any]:
         "wckey": words(row["WCKey"]),
         "derived_exit_code": derived if derived not in ("0:0", "") else None,
         "suspended_seconds": values.read(duration, "Suspended", row["Suspended"]) or None,
-        "workers_requested": int(nodes) if nodes.isdigit() and nodes not in ("0", "1") and len(nodes) < 10 else None,
+        "workers_requested": nodes if nodes is not None and nodes > 1 else None,
         "gpu_models": dict(devices.gpu_models) or None,
         "gpu_parts": dict(devices.gpu_parts) or None,
-        "cancelled_by_uid": int(by) if by.isdigit() and len(by) < 12 else None,
+        "cancelled_by_uid": whole(by),
     }
     return {key: value for key, value in found.items() if value is not None}
 
 
 def last_end(attempts: Sequence[Sequence[Row]], until: datetime) -> datetime | None:
     """Return the newest end that rows tell of, none of after `until`."""
-    ends = (int(attempt[0]["End"]) for attempt in attempts if attempt[0]["End"].isdigit())
-    newest = max((end for end in ends if end <= until.timestamp()), default=None)
+    ends = (whole(attempt[0]["End"]) for attempt in attempts)
+    newest = max((end for end in ends if end is not None and end <= until.timestamp()), default=None)
     return None if newest is None else datetime.fromtimestamp(newest, until.tzinfo)

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from exporter.sources._hostlist import hosts
 from exporter.sources._slurm_jobs import Allocation
 from exporter.sources._slurm_tres import PARTS, gres
-from exporter.sources._units import moment, size
+from exporter.sources._units import decoded, moment, size
 from history.records import Job, Run, RunWorker
 
 _RESIZED = re.compile(r"\sResizeTime=([0-9]+)\s+StartTime=([0-9]+)\s")
@@ -37,15 +37,21 @@ def arguments(allocation: Allocation) -> list[str]:
 
 def shares(answer: bytes, allocation: Allocation) -> Shares:
     """Read the record of a job. What contradicts the job's row in squeue (people write into it) is not said."""
-    text = answer.decode("utf-8", "backslashreplace").replace("\0", "\\x00")
-    resized_at = None
-    if allocation.resized:
-        times = [resized for resized, started in _RESIZED.findall(text) if started == allocation.started]
-        resized_at = moment(times[0]) if times else None
+    text = decoded(answer)
+    resized_at = _resized_at(text, allocation.started) if allocation.resized else None
     try:
         return Shares(resized_at=resized_at, workers=_workers(text))
     except ValueError:
         return Shares(resized_at=resized_at)
+
+
+def _resized_at(text: str, started: str) -> datetime | None:
+    """Return when a job that started then was resized, where its record tells it."""
+    times = [resized for resized, begun in _RESIZED.findall(text) if begun == started]
+    try:
+        return moment(times[0]) if times else None
+    except ValueError:
+        return None
 
 
 def _workers(text: str) -> dict[str, RunWorker]:

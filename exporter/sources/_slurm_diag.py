@@ -9,8 +9,12 @@ from datetime import datetime
 
 from exporter.snapshot import SchedulerReading
 from exporter.sources import AnswerUnreadable
+from exporter.sources._units import decoded, whole
 
-_CALL = re.compile(r"\s+(\S+)\s+\(\s*\d+\)\s+count:(\d+)\s+ave_time:\d+\s+total_time:(\d+)")
+_CALL = re.compile(
+    r"\s+(\S+)\s+\(\s*[0-9]+\)\s+count:([0-9]{1,18})\s+ave_time:[0-9]+\s+total_time:([0-9]{1,18})(?![0-9])"
+)
+_EPOCH = re.compile(r"\(([0-9]{1,11})\)")
 _SECTIONS = {"Main schedule statistics": "main", "Backfilling stats": "backfill"}
 _QUEUES = {"Agent queue size": "agent", "DBD Agent queue size": "dbd_agent"}
 _DEPTHS = {"main": "Mean depth cycle", "backfill": "Depth Mean"}
@@ -55,7 +59,7 @@ class RowsQueue:
 
 def reading(answer: bytes, taken_at: datetime) -> SchedulerReading:
     """Read sdiag's answer. Raises AnswerUnreadable where it is not sdiag's."""
-    text = answer.decode("utf-8", "replace")
+    text = decoded(answer)
     facts = dict(_facts(text))
     if ("", "Server thread count") not in facts:
         raise AnswerUnreadable(f"sdiag: no thread count in its answer, which begins {text[:80]!r}")
@@ -70,13 +74,11 @@ def reading(answer: bytes, taken_at: datetime) -> SchedulerReading:
             kind: float(match[1])
             for kind in _SECTIONS.values()
             if _has_run(facts, kind)
-            and (match := re.search(r"\((\d+)\)", facts.get((kind, "Last cycle when"), "")))
+            and (match := _EPOCH.search(facts.get((kind, "Last cycle when"), "")))
             and int(match[1]) > 0
         },
-        queue_lengths={
-            name: float(facts["", label]) for label, name in _QUEUES.items() if facts.get(("", label), "").isdigit()
-        },
-        threads=float(facts["", "Server thread count"]),
+        queue_lengths=_numbers(facts, {name: ("", label) for label, name in _QUEUES.items()}),
+        threads=_numbers(facts, {"threads": ("", "Server thread count")}).get("threads"),
         calls_answered=calls,
         call_seconds=seconds,
         calls_of_users=of_users,
@@ -90,14 +92,15 @@ def reading(answer: bytes, taken_at: datetime) -> SchedulerReading:
 
 def jobs_of(answer: bytes) -> int | None:
     """Return how many jobs slurmctld has pending and running, which it tells whoever may see them."""
-    facts = dict(_facts(answer.decode("utf-8", "replace")))
-    counts = [facts.get(("", f"Jobs {state}"), "") for state in ("pending", "running")]
-    return sum(int(count) for count in counts) if all(count.isdigit() for count in counts) else None
+    facts = dict(_facts(decoded(answer)))
+    pending, running = (whole(facts.get(("", f"Jobs {state}"), "")) for state in ("pending", "running"))
+    return None if pending is None or running is None else pending + running
 
 
 def _numbers(facts: dict[tuple[str, str], str], wanted: dict[str, tuple[str, str]]) -> dict[str, float]:
     """Give those figures that are there."""
-    return {name: float(facts[key]) for name, key in wanted.items() if facts.get(key, "").isdigit()}
+    found = {name: whole(facts.get(key, "")) for name, key in wanted.items()}
+    return {name: float(number) for name, number in found.items() if number is not None}
 
 
 def _facts(text: str) -> Iterator[tuple[tuple[str, str], str]]:
@@ -120,8 +123,8 @@ def _has_run(facts: dict[tuple[str, str], str], kind: str) -> bool:
 
 
 def _times(facts: dict[tuple[str, str], str], name: str) -> dict[str, float]:
-    found = {kind: facts.get((kind, name), "") for kind in _SECTIONS.values() if _has_run(facts, kind)}
-    return {kind: round(float(value) * _MICRO, 6) for kind, value in found.items() if value.isdigit()}
+    found = _numbers(facts, {kind: (kind, name) for kind in _SECTIONS.values() if _has_run(facts, kind)})
+    return {kind: round(value * _MICRO, 6) for kind, value in found.items()}
 
 
 def _tables(text: str) -> tuple[str, str]:
@@ -133,7 +136,7 @@ def _tables(text: str) -> tuple[str, str]:
 
 def _calls(table: str) -> tuple[dict[str, float], dict[str, float]]:
     """Return how many calls there were, and how long they took together, by what the table is by."""
-    rows = _CALL.findall(table)
+    rows = [match.groups() for line in table.splitlines() if (match := _CALL.match(line))]
     return {name: float(count) for name, count, _ in rows}, {
         name: round(float(total) * _MICRO, 6) for name, _, total in rows
     }

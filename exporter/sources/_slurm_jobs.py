@@ -18,7 +18,7 @@ from exporter.sources._hostlist import hosts
 from exporter.sources._slurm_tres import Wanted, tres, wanted
 from exporter.sources._slurm_vo import with_vo
 from exporter.sources._slurm_words import OUTCOMES, STATES, is_held, waiting
-from exporter.sources._units import NOTHING, Values, count, duration, moment, words
+from exporter.sources._units import NOTHING, Values, count, decoded, duration, moment, whole, words
 from exporter.vo import Vos
 from history.records import HOLDING, Job, Run, RunWorker, State, Waiting
 
@@ -38,6 +38,7 @@ FEDERATED = ("Cluster", "Origin", "SiblingsViable")
 """Asked for only where a job of a federation is seen."""
 USUAL_SOCKETS = 2
 """Sockets of a worker, where a job asks for GPUs by socket and squeue does not say how many sockets it wants."""
+_MOST_SOCKETS = 100_000
 _ID = re.compile(rb"[0-9]+\Z")
 _FEDERATED_ID = 1 << 26
 """Ids from here on are of a federation: the number of the cluster that a job was submitted to stands in these bits."""
@@ -110,7 +111,7 @@ class JobsParser:
     def rows(self, answer: bytes, mark: str) -> tuple[list[Row], list[UnknownValue]]:
         """Read a whole answer into its rows, as `parse` does."""
         between = mark.encode()
-        rows, unknown = split(answer, mark, "squeue")
+        rows, unknown = split(answer, mark, len(self.fields), "squeue")
         if unknown and not rows and not self._banner.issuperset(unknown):
             raise AnswerUnreadable(f"squeue: no jobs, and a text instead: {unknown[0].value.removeprefix('squeue: ')}")
         if rows:
@@ -128,20 +129,20 @@ class JobsParser:
 
     def _read(self, values: Sequence[str]) -> Row:
         row = _row(values, self.fields)
-        if FEDERATED[0] not in self.fields and values[0].isdigit() and int(values[0][:12]) >= _FEDERATED_ID:
+        if FEDERATED[0] not in self.fields and (whole(values[0]) or 0) >= _FEDERATED_ID:
             self.lacks_origins = True
         if self._vos is None or row.job is None:
             return row
         return msgspec.structs.replace(row, job=with_vo(row.job, self._vos))
 
 
-def split(answer: bytes, mark: str, command: str) -> tuple[list[bytes], list[UnknownValue]]:
+def split(answer: bytes, mark: str, fields: int, command: str) -> tuple[list[bytes], list[UnknownValue]]:
     """Return the rows of a marked answer, and the lines before, between and after them that are none (a banner).
 
     A row begins with a job's id. Raises AnswerUnreadable where the answer is cut off.
     """
-    rows = answer.split(mark.encode() + b"\n")
-    rest = rows.pop()
+    *rows, rest = answer.split(mark.encode() + b"\n")
+    rows = _joined(rows, mark.encode(), fields)
     said = []
     if rest:
         if mark.encode() in rest or not rest.endswith(b"\n"):
@@ -158,10 +159,26 @@ def split(answer: bytes, mark: str, command: str) -> tuple[list[bytes], list[Unk
     return rows, [UnknownValue("slurm_line", f"{command}: {_text(each).strip()}"[:300]) for each in said]
 
 
+def _joined(rows: Sequence[bytes], mark: bytes, fields: int) -> list[bytes]:
+    """Put together again what was split where a field begins with a line break, as a job's name may."""
+    found: list[bytes] = []
+    lacking = 0
+    """Fields that the last row has too few."""
+    for row in rows:
+        there = row.count(mark) + 1
+        if 0 < there <= lacking:
+            found[-1] += mark + b"\n" + row
+            lacking -= there
+        else:
+            found.append(row)
+            lacking = fields - there
+    return found
+
+
 def _text(value: bytes) -> str:
     """Decode one field; bytes that are no UTF-8 stay visible as \\xNN. Field by field, for one emoji in a decoded
     text of all rows would make every character of it take four bytes."""
-    return value.decode("utf-8", "backslashreplace").replace("\0", "\\x00")
+    return decoded(value)
 
 
 def _row(values: Sequence[str], fields: Sequence[str]) -> Row:
@@ -314,7 +331,8 @@ def _wanted(row: dict[str, str], values: Values, cpus: float | None, nodes: int 
     if not tasks or tasks >= _NO_VALUE:
         each = values.read(count, "cpus-per-task", row["cpus-per-task"]) or 1
         tasks = int((cpus or 1) // each) or 1
-    sockets = int(row["Sockets"]) if row["Sockets"].isdigit() and len(row["Sockets"]) < 6 else USUAL_SOCKETS
+    sockets = whole(row["Sockets"], _MOST_SOCKETS)
+    sockets = USUAL_SOCKETS if sockets is None else sockets
     return wanted(
         ((per["job"], 1), (per["node"], nodes or 1), (per["socket"], sockets * (nodes or 1)), (per["task"], tasks))
     )

@@ -13,21 +13,22 @@ from exporter.snapshot import UnknownValue
 from exporter.sources import AnswerUnreadable, refuse_rubbish
 from exporter.sources._slurm_tres import PARTS, gres, tres
 from exporter.sources._slurm_words import BASE_STATES, FLAGS, OTHER_FLAGS
-from exporter.sources._units import Values, count, duration, moment, size, words
+from exporter.sources._units import Values, count, decoded, duration, moment, size, whole, words
 from history.records import Gpus, Queue, Worker, WorkerFlag, WorkerState
 
-_PAIR = re.compile(r"(?:^|\s)([A-Za-z_]+(?:/[a-z]+)?)=(.*?)(?=\s+[A-Z][A-Za-z_]*=|\s*$)", re.DOTALL)
+# (?<!\s): what may follow white space is looked for once, where it begins, not again at each character of a long run
+_PAIR = re.compile(r"(?:^|\s)([A-Za-z_]+(?:/[a-z]+)?)=(.*?)(?<!\s)(?=\s+[A-Z][A-Za-z_]*=|\s*\Z)", re.DOTALL)
 _FIRST = re.compile(r"NodeName=\S+\s+(?:Arch|CoresPerSocket)=")
 """How a node's record begins: a line of somebody's Comment is none, whatever it says."""
 _FREE = "Reason|Comment|Extra|InstanceId|InstanceType|ReservationName|TopologyStr|Topology"
 """What stands behind the figures of a node's record, texts that people write among them: any may be missing."""
-_FIGURES = re.compile(rf"\A.*?\sState=.*?(?=\s+(?:{_FREE})=|\Z)", re.DOTALL)
+_FIGURES = re.compile(rf"\A.*?\sState=.*?(?:(?<!\s)(?=\s+(?:{_FREE})=)|\Z)", re.DOTALL)
 """A node's record up to the first of those texts. Nothing before State is free, but the kernel's name in OS."""
 _STAMPED = re.compile(
-    rf"\sReason=((?:(?!\sReason=).)*?) \[([^\s\[\]]*)@([^\s\[\]]*)\](?=\s+(?:{_FREE})=|\s*\Z)", re.DOTALL
+    rf"\sReason=((?:(?!\sReason=).)*?) \[([^\s\[\]]*)@([^\s\[\]@]*)\](?=\s+(?:{_FREE})=|\s*\Z)", re.DOTALL
 )
 """A reason with who gave it and when, which slurmctld adds; whatever its text holds, the stamp ends it."""
-_PLAIN = re.compile(rf"\sReason=(.*?)(?=\s+(?:{_FREE})=|\s*\Z)", re.DOTALL)
+_PLAIN = re.compile(rf"\sReason=(.*?)(?<!\s)(?=\s+(?:{_FREE})=|\s*\Z)", re.DOTALL)
 
 
 def workers(answer: bytes) -> tuple[list[Worker], list[UnknownValue]]:
@@ -62,7 +63,7 @@ def _records(answer: bytes, start: str, unknown: list[UnknownValue]) -> Iterator
     What stands before the first one is left out and told: a site's banner. Raises AnswerUnreadable where there is
     nothing else.
     """
-    text = answer.decode("utf-8", "backslashreplace").replace("\0", "\\x00")
+    text = decoded(answer)
     record = ""
     before: list[str] = []
     for line in text.splitlines(keepends=True):
@@ -215,7 +216,7 @@ def _queue(record: str, unknown: list[UnknownValue]) -> Queue:
 
 
 def _number(text: str) -> int | None:
-    return None if text in ("UNLIMITED", "INFINITE") or not text.isdigit() else int(text)
+    return whole(text)  # UNLIMITED and INFINITE are none
 
 
 def _whole(seconds: float | None) -> int | None:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from math import isfinite
 
 from exporter.sources import AnswerUnreadable
+from exporter.sources._units import decoded
 
 ARGUMENTS = ("--noheader", "--parsable2", "--format=Account,FairShare,User")
 
@@ -17,7 +18,7 @@ def fair_shares(answer: bytes) -> dict[str, float]:
     Accounts are indented by their depth, rows of users name one. Raises AnswerUnreadable where it is not sshare's.
     """
     found: dict[str, float] = {}
-    for line in answer.decode("utf-8", "replace").splitlines():
+    for line in decoded(answer).splitlines():
         account, *rest = line.split("|")
         if len(rest) != 2:
             raise AnswerUnreadable(f"sshare: not account, fair share and user: {line[:80]!r}")

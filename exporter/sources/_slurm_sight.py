@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from exporter.sources import NotAllowed, SourceError
 from exporter.sources._slurm_diag import jobs_of
+from exporter.sources._units import decoded
 
 Run = Callable[..., bytes]
 EVERY_SECONDS = 3600.0
@@ -118,5 +119,5 @@ class Sight:
 
 
 def _pairs(answer: bytes) -> dict[str, str]:
-    pairs = (line.partition("=") for line in answer.decode("utf-8", "backslashreplace").splitlines() if "=" in line)
+    pairs = (line.partition("=") for line in decoded(answer).splitlines() if "=" in line)
     return {key.strip(): value.strip() for key, _, value in pairs}

@@ -11,11 +11,13 @@ from functools import lru_cache
 
 import msgspec
 
-from exporter.sources._units import NOTHING, real, size
+from exporter.sources._units import NOTHING, real, size, whole
 
 PARTS = ("shard", "mps")
 """Generic resources that are parts of GPUs."""
-_ITEM = re.compile(r"(?:[^,(]|\([^)]*\))+")
+_ITEM = re.compile(r"(?:[^,(]|\([^()]*\))+")
+_MOST = 1_000_000_000
+"""Larger numbers are no counts of devices."""
 _SPACE = re.compile(r"\s")
 
 
@@ -112,12 +114,12 @@ def _items(text: str) -> Iterator[tuple[str, str, float]]:
         plain = item.partition("(")[0] if "(null)" not in item else item.replace("(null)", "").partition("(")[0]
         words = re.sub(r"^gres[/:]", "", plain.strip()).replace("=", ":").split(":")
         kind, *rest = words
-        number = 1.0
-        if rest and rest[-1].isdigit() and len(rest[-1]) < 10:
-            number = float(rest.pop())
+        number = whole(rest[-1], _MOST) if rest else None
+        if number is not None:
+            rest.pop()
         model = rest[0] if rest and rest[0] else kind if kind in PARTS else "gpu"
         if not _SPACE.search(kind):
-            yield kind, model, number
+            yield kind, model, 1.0 if number is None else float(number)
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,9 +14,11 @@ from exporter.snapshot import UnknownValue
 
 _T = TypeVar("_T")
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "P": 1 << 50, "E": 1 << 60}
+_THOUSANDS = {"": 1, "K": 1000, "M": 1_000_000}
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)([KMGTPE]?)(?:i?B)?[cn]?\Z")
 _WHOLE = re.compile(r"[0-9]{1,18}\Z")
 _REAL = re.compile(r"[0-9]{1,18}(?:\.[0-9]+)?\Z")
+_COUNT = re.compile(r"([0-9]{1,18}(?:\.[0-9]+)?)([KM]?)\Z")
 _DURATION = re.compile(r"(?:[0-9]{1,7}-)?[0-9]{1,9}(?::[0-9]{1,2}){0,2}(?:\.[0-9]+)?\Z")
 NOTHING = frozenset({"", "N/A", "n/a", "(null)", "None", "Unknown", "NONE", "none", "None assigned"})
 LARGEST = 1 << 62
@@ -51,6 +53,17 @@ class Values:
     def odd(self, said: str) -> None:
         """Tell that something of this row is not understood, and left out."""
         self._unknown.append(UnknownValue(self._field, f"{self._where}: {said}"[:300]))
+
+
+def decoded(said: bytes) -> str:
+    """Return an answer, or a field, as text; bytes that are no UTF-8, and NUL, stay visible as \\xNN."""
+    return said.decode("utf-8", "backslashreplace").replace("\0", "\\x00")
+
+
+def whole(text: str, below: int = LARGEST) -> int | None:
+    """Return a number that is written in digits only; None for anything else, and where it is too large."""
+    number = int(text) if _WHOLE.match(text) is not None else below
+    return number if number < below else None
 
 
 def words(text: str) -> str | None:
@@ -103,9 +116,11 @@ def count(text: str) -> int | None:
     """Read a whole number, with Slurm's K and M for thousands of cores. Raises ValueError."""
     if text in NOTHING:
         return None
-    number = real(text.removesuffix("K").removesuffix("M"))
-    assert number is not None
-    return round(number * {"K": 1000, "M": 1000000}.get(text[-1], 1))
+    match = _COUNT.match(text)
+    number = round(float(match[1]) * _THOUSANDS[match[2]]) if match is not None else LARGEST
+    if number >= LARGEST:
+        raise ValueError("not a count")
+    return number
 
 
 def real(text: str) -> float | None:

@@ -37,6 +37,7 @@ from exporter.sources import (
 from exporter.sources._command import find, run
 from exporter.sources._slurm_sight import Sight
 from exporter.sources._slurm_vo import Vo, with_vo
+from exporter.sources._units import whole
 from history.records import Job
 
 log = logging.getLogger(__name__)
@@ -317,9 +318,10 @@ class Source:
         for native_id in native_ids:
             leader, _, offset = native_id.partition("+")
             asked.add(leader)
-            if leader.isdigit() and offset.isdigit():
+            raw, number = whole(leader), whole(offset)
+            if raw is not None and number is not None:
                 # what ended before it could start, accounting has by its own id alone: ids of parts are in a row
-                asked.add(str(int(leader) + int(offset)))
+                asked.add(str(raw + number))
         ids = sorted(each for each in asked if _ID.match(each))
         if len(ids) < len(asked):
             log.warning(
@@ -439,7 +441,7 @@ def _now() -> datetime:
 
 def _seconds(text: str) -> int:
     """Read an epoch of sacct's; 0 for a time that is not known yet."""
-    return int(text) if text.isdigit() else 0
+    return whole(text) or 0
 
 
 __all__ = ["AnswerUnreadable", "Settings", "Source"]
