@@ -17,6 +17,7 @@ from exporter.board import Board
 from exporter.poller import ClusterPoller
 from exporter.recorder import Recorder
 from exporter.snapshot import Kind
+from exporter.sources import AnswerUnreadable, htcondor
 from exporter.sources import _htcondor_reader as reader
 from history import schema
 from history.cli import command
@@ -254,6 +255,36 @@ def test_a_slot_of_no_machine_is_named_and_left_out(site: Site, pool: Pool, t: i
     site.poll(t)
     assert [each["worker"] for each in site.bbq("workers")] == ["wn1"]
     assert site.gauge("bbq_unknown_values_total", field="htcondor_machine") == 1
+
+
+def test_values_that_no_database_holds_are_not_said(site: Site, pool: Pool, t: int) -> None:
+    """Of a machine and of jobs; the others are stored as they are."""
+    most = (1 << 62) - 1
+    pool.slots = [
+        slot("wn1", 8, 7), slot("wn2", 8, 7, TotalSlotMemory=most, NumDynamicSlots=most, ChildCpus="9" * 400),
+        slot("w\0n3", 8, 7), slot("wn4", 8, 7, GPUModels='["A100"]', FreeGPUModels="none", TotalSlotGPUs=2, GPUs=1),
+    ]  # fmt: skip
+    site.poll(t)
+    assert {each["worker"]: each["memory_bytes"] for each in site.bbq("workers")} == {
+        "wn1": 8 * GIB, "wn2": None, "w\\x00n3": 8 * GIB, "wn4": 8 * GIB,
+    }  # fmt: skip
+    assert site.gauge("bbq_worker_gpus", worker="wn4") == 2
+    pool.queue[SCHEDD] = [
+        running(1, t, t), running(2, t, t, JobUniverse=11, MaxHosts=most, RequestMemory=1 << 41),
+        job(3, t, JobStatus=7, LastSuspensionTime=t, CumulativeSuspensionTime=most), running(4, t, t),
+    ]  # fmt: skip
+    site.poll(t, Kind.JOBS)
+    pool.queue[SCHEDD][2] |= {"JobStatus": 2, "CumulativeSuspensionTime": 7}
+    site.poll(t + 60, Kind.JOBS)
+    assert {each["job_id"]: each["memory_bytes"] for each in site.bbq("search", "--limit", "9")} == {
+        "s#1.0": GIB, "s#2.0": None, "s#3.0": GIB, "s#4.0": GIB,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("end", [b'{"end', b'{"end"', b'{"end": 1', b'{"end": "x"}', b'{"end": \xff}', b'{"end": 2}'])
+def test_an_answer_that_is_cut_is_none(end: bytes) -> None:
+    with pytest.raises(AnswerUnreadable):
+        htcondor._split("jobs of s", b"[1]\n" + end, 1)
 
 
 def test_one_machine_in_two_spellings_is_one(site: Site, pool: Pool, t: int) -> None:

@@ -15,6 +15,7 @@ from exporter.snapshot import UnknownValue
 from exporter.sources import _htcondor_ends as ends
 from exporter.sources import _htcondor_who as who
 from exporter.sources._htcondor_values import (
+    LARGEST,
     Ad,
     as_bytes,
     as_code,
@@ -206,7 +207,7 @@ def _job(ad: Ad, schedd: str | None, vos: Vos, **fields: Any) -> Job:
         "hold_code": code,
         "hold_reason": None if code is None else ends.HOLD_CODES.get(code, str(code)),
         "hold_subcode": as_code(ad.get("HoldReasonSubCode")) if code is not None else None,
-        "suspended_seconds": as_whole(ad.get("CumulativeSuspensionTime")) or None,
+        "suspended_seconds": as_code(ad.get("CumulativeSuspensionTime")) or None,
         "token_issuer": as_key(who.issuer(ad)),
         "token_groups": as_key(who.groups(ad)),
     }
@@ -297,7 +298,8 @@ def _hosts_wanted(ad: Ad) -> float:
 def _times(value: _N | None, times: float) -> _N | None:
     if value is None:
         return None
-    return type(value)(value * times)
+    product = value * times
+    return type(value)(product) if abs(product) < LARGEST else None
 
 
 def machine(slot: str) -> str:

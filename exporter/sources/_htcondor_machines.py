@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from exporter.snapshot import UnknownValue
-from exporter.sources._htcondor_values import MIB, Ad, as_real, as_text, as_whole, version
+from exporter.sources._htcondor_values import Ad, as_bytes, as_code, as_real, as_text, as_whole, version
 from history.records import Gpus, Queue, Worker, WorkerFlag, WorkerState
 
 MACHINES = (
@@ -45,7 +45,7 @@ def _worker(name: str, slots: Sequence[Ad], unknown: list[UnknownValue]) -> Work
         if slot["State"] not in _SLOT_STATES:
             unknown.append(UnknownValue("htcondor_slot_state", str(slot["State"])))
         claimed = slot["State"] in ("Claimed", "Preempting")
-        jobs += (as_whole(slot["NumDynamicSlots"]) or 0) if slot["PartitionableSlot"] else int(claimed)
+        jobs += (as_code(slot["NumDynamicSlots"]) or 0) if slot["PartitionableSlot"] else int(claimed)
         if slot.get("BackfillSlot"):
             # it offers once more what the other slots have
             backfill += _child_cpus(slot) if slot["PartitionableSlot"] else (as_real(slot["Cpus"]) or 0.0) * claimed
@@ -86,8 +86,8 @@ def _worker(name: str, slots: Sequence[Ad], unknown: list[UnknownValue]) -> Work
         reason=next((str(slot["DrainReason"]) for slot in slots if slot["DrainReason"]), None) if draining else None,
         cpus=total["Cpus"],
         cpus_allocated=used["Cpus"],
-        memory_bytes=round(total["Memory"]) * MIB,
-        memory_allocated_bytes=round(used["Memory"]) * MIB,
+        memory_bytes=as_bytes(total["Memory"]),
+        memory_allocated_bytes=as_bytes(used["Memory"]),
         gpus=_gpus(own),
         jobs=jobs,
         details={key: value for key, value in details.items() if value} or None,
@@ -97,7 +97,7 @@ def _worker(name: str, slots: Sequence[Ad], unknown: list[UnknownValue]) -> Work
 def _child_cpus(slot: Ad) -> float:
     """Return the CPUs of a partitionable slot's children: of a backfill slot's, what is left says nothing."""
     text = str(slot.get("ChildCpus") or "")
-    return sum(float(number) for number in re.findall(r"[0-9]+(?:\.[0-9]+)?", text))
+    return sum(float(number) for number in re.findall(r"[0-9]{1,18}(?:\.[0-9]+)?", text))
 
 
 def _gpus(slots: Sequence[Ad]) -> tuple[Gpus, ...]:

@@ -1,13 +1,22 @@
 """The values of HTCondor's ads, as the reader gives them, in base units; whatever cannot be one is None."""
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 Ad = Mapping[str, Any]
 MIB = 1 << 20
-_LARGEST = 1 << 62
+LARGEST = 1 << 62
 """Numbers beyond this are somebody's joke: no database keeps them."""
+
+
+def row_of(line: bytes) -> list[Any]:
+    """Return the values of one answer line; a NUL in a text, which no database keeps, stays visible as \\x00."""
+    row: list[Any] = json.loads(line)
+    if b"\\u0000" not in line:
+        return row
+    return [value.replace("\0", "\\x00") if isinstance(value, str) else value for value in row]
 
 
 def as_moment(value: Any) -> datetime | None:
@@ -18,7 +27,7 @@ def as_moment(value: Any) -> datetime | None:
 
 def as_whole(value: Any) -> int | None:
     """Read a whole number."""
-    return None if value is None or isinstance(value, str) or abs(value) >= _LARGEST else int(value)
+    return None if value is None or isinstance(value, str) or abs(value) >= LARGEST else int(value)
 
 
 def as_whole_text(text: str) -> int | None:
@@ -34,13 +43,13 @@ def as_code(value: Any) -> int | None:
 
 def as_real(value: Any) -> float | None:
     """Read a number."""
-    return None if value is None or isinstance(value, str) or abs(value) >= _LARGEST else float(value)
+    return None if value is None or isinstance(value, str) or abs(value) >= LARGEST else float(value)
 
 
 def as_bytes(value: Any) -> int | None:
     """Read HTCondor's memory, which is in MiB, into bytes."""
     number = as_real(value)
-    return None if number is None or number * MIB >= _LARGEST else round(number * MIB)
+    return None if number is None or abs(number * MIB) >= LARGEST else round(number * MIB)
 
 
 def as_total(*values: Any) -> float | None:
@@ -51,7 +60,7 @@ def as_total(*values: Any) -> float | None:
 
 def as_text(value: Any) -> str | None:
     """Read a text."""
-    return str(value).replace("\0", "\\x00").strip() or None if value is not None else None
+    return str(value).strip() or None if value is not None else None
 
 
 def as_key(value: Any) -> str | None:

@@ -102,5 +102,5 @@ def _group(group: str) -> Spellings:
 def _issuer(url: str) -> Sequence[Spellings]:
     """Return how an issuer may be called: by its address, with or without the scheme, and by its host."""
     rest = _SCHEME.sub("", url)
-    host = re.sub(r"[/:].*$", "", rest)
+    host = re.split("[/:]", rest, maxsplit=1)[0]
     return [(url, rest, host)] if host else []

@@ -44,7 +44,7 @@ from exporter.sources import _htcondor_daemons as daemons
 from exporter.sources import _htcondor_machines as machines
 from exporter.sources._command import run
 from exporter.sources._htcondor_tail import MOST_PARTS, MOST_PATIENCE, Step, Tail, TailReader, part_of
-from exporter.sources._htcondor_values import Ad, ad_of, version
+from exporter.sources._htcondor_values import Ad, ad_of, as_moment, row_of, version
 from exporter.sources._htcondor_who import Vo
 from exporter.vo import Vos
 from history.records import Job, Unmade
@@ -191,7 +191,7 @@ class Source:
         """Read one ad of the queue; one that cannot be understood is left out, and told as an unknown value."""
         unknown: list[UnknownValue] = []
         try:
-            ad = ad_of(ads.QUEUE, json.loads(line))
+            ad = ad_of(ads.QUEUE, row_of(line))
             if ad["ProcId"] is None:
                 return ads.unmade(ad, schedd, self._vos), unknown
             return ads.live(ad, unknown, schedd, self._vos), unknown
@@ -426,7 +426,7 @@ class Source:
             return list(self._schedds)
 
     def _ask(self, questions: list[dict[str, Any]]) -> list[list[list[Any]]]:
-        return [[json.loads(line) for line in lines] for lines in self._ask_lines(questions)]
+        return [[row_of(line) for line in lines] for lines in self._ask_lines(questions)]
 
     def _ask_reader(self, questions: list[dict[str, Any]]) -> list[list[bytes]]:
         """Ask a reader process; give the ads of each question as lines.
@@ -476,10 +476,15 @@ def _is_number(text: str) -> bool:
 
 def _with_models(ad: Ad) -> Ad:
     """Return a slot's ad with its GPUs by model, which the reader has worked out, as mappings."""
-    return {
-        **ad,
-        **{name: json.loads(ad[name]) for name in ("GPUModels", "FreeGPUModels") if isinstance(ad.get(name), str)},
-    }
+    return {**ad, **{name: _models(ad.get(name)) for name in ("GPUModels", "FreeGPUModels")}}
+
+
+def _models(said: Any) -> dict[str, int] | None:
+    """Read how many GPUs there are of each model; a machine may have an attribute of that name which is none."""
+    try:
+        return msgspec.json.decode(said, type=dict[str, int]) if isinstance(said, str) else None
+    except (ValueError, msgspec.DecodeError):
+        return None
 
 
 def _said(name: str, error: CommandFailed) -> tuple[str, bool]:
@@ -497,9 +502,12 @@ def _split(name: str, answer: bytes, questions: int) -> tuple[list[list[bytes]],
     good = None
     for line in answer.splitlines():
         if line.startswith(b'{"end"'):
-            end = json.loads(line)
-            good = end.get("collector") or good
-            if end["end"] != len(found[-1]):
+            try:
+                end = msgspec.json.decode(line, type=_End)
+            except (ValueError, msgspec.DecodeError):
+                raise AnswerUnreadable(f"{name}: the answer ends in the middle, with {line[:80]!r}") from None
+            good = end.collector or good
+            if end.end != len(found[-1]):
                 raise AnswerUnreadable(f"{name}: {len(found[-1])} ads where {line!r} was said")
             found.append([])
         else:
@@ -507,6 +515,13 @@ def _split(name: str, answer: bytes, questions: int) -> tuple[list[list[bytes]],
     if len(found) != questions + 1 or found.pop():
         raise AnswerUnreadable(f"{name}: the answer ends in the middle")
     return found, good
+
+
+class _End(msgspec.Struct):
+    """The line behind the ads of a question: how many they are, and the collector that was asked."""
+
+    end: int
+    collector: str | None = None
 
 
 def _whole_answers(output: bytes) -> list[list[bytes]]:
@@ -535,7 +550,7 @@ def _read(
         _keep(partial(ads.ended, schedd=schedd, vos=vos), ads.HISTORY, line, jobs, unreadable)
     told: set[tuple[Any, Any]] = set()
     for line in epoch_lines:
-        ad = ad_of(ads.EPOCHS, json.loads(line))
+        ad = ad_of(ads.EPOCHS, row_of(line))
         run_of = ad["GlobalJobId"], ad["JobCurrentStartDate"]
         if run_of in told:
             continue  # on_exit_hold writes a run's record twice, the second time some seconds later
@@ -548,20 +563,20 @@ def _keep(
     read: Callable[[Ad], Job], attributes: Sequence[str], line: bytes, jobs: list[Job], unreadable: list[str]
 ) -> None:
     try:
-        jobs.append(read(ad_of(attributes, json.loads(line))))
+        jobs.append(read(ad_of(attributes, row_of(line))))
     except (KeyError, ValueError, TypeError, OverflowError, OSError) as error:
         unreadable.append(f"{error!r}: {line.decode()}")
 
 
 def _job_record(line: bytes) -> tuple[str, int]:
     """Give the expression that is true of one record of the history alone, and its time."""
-    ad = ad_of(ads.HISTORY, json.loads(line))
+    ad = ad_of(ads.HISTORY, row_of(line))
     # the whole id: cluster and proc alone repeat after a spool is lost
     return f"GlobalJobId == {_literal(ad['GlobalJobId'])}", _seconds(ad["EnteredCurrentStatus"])
 
 
 def _run_record(line: bytes) -> tuple[str, int]:
-    ad = ad_of(ads.EPOCHS, json.loads(line))
+    ad = ad_of(ads.EPOCHS, row_of(line))
     written = _seconds(ad["EpochWriteDate"])
     return f"GlobalJobId == {_literal(ad['GlobalJobId'])} && EpochWriteDate == {written}", written
 
@@ -573,7 +588,8 @@ def _literal(value: Any) -> str:
 
 
 def _seconds(value: Any) -> int:
-    return int(value) if isinstance(value, int | float) else 0
+    moment = as_moment(value)
+    return 0 if moment is None else int(moment.timestamp())
 
 
 def _ends(job: Job) -> list[datetime]:
