@@ -21,6 +21,7 @@ _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d|w|y)?\Z")
 _SIZE = re.compile(r"([0-9]+)\s*([KMGT]iB)?\Z")
 _SHIFT = {"": 0, "KiB": 10, "MiB": 20, "GiB": 30, "TiB": 40}
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "y": 365 * 86400}
+_LONGEST = 1000 * _SECONDS["y"]
 
 
 class ConfigError(Exception):
@@ -125,7 +126,8 @@ def parse(text: str, name: str = "configuration") -> Config:
     except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{name}:{mark.line + 1}" if mark else name
-        raise ConfigError(f"{where}: not YAML: {getattr(error, 'problem', None) or error}") from error
+        said = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise ConfigError(f"{where}: not YAML: {said}") from error
     if not isinstance(data, dict):
         raise ConfigError(f"{name}: expected keys such as `clusters:`, read {_kind(data)}")
     return _Reader(name, _lines(tree)).config(data)
@@ -205,7 +207,8 @@ class _Reader:
         while known not in self._lines and known != "$":
             known = known[: max(known.rfind("."), known.rfind("["))] or "$"
         key = path.removeprefix("$").removeprefix(".")
-        return ConfigError(f"{self._name}:{self._lines.get(known, 1)}: {key + ': ' if key else ''}{said}")
+        said = " ".join(f"{key + ': ' if key else ''}{said}".split())
+        return ConfigError(f"{self._name}:{self._lines.get(known, 1)}: {said}")
 
 
 def _decode(kind: type, value: Any) -> Any:
@@ -215,8 +218,8 @@ def _decode(kind: type, value: Any) -> Any:
         if match is None or isinstance(value, bool):
             raise ValueError(f"Expected a duration such as 60s, 2h or 3y, read {value!r}")
         seconds = float(match[1]) * _SECONDS[match[2] or "s"]
-        if seconds <= 0:
-            raise ValueError(f"Expected a duration of more than nothing, read {value!r}")
+        if not 0 < seconds <= _LONGEST:
+            raise ValueError(f"Expected a duration of more than nothing and at most 1000y, read {value!r}")
         return Duration(seconds)
     if kind is Size:
         match = _SIZE.match(str(value)) if isinstance(value, str | int) and not isinstance(value, bool) else None

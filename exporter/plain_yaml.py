@@ -4,18 +4,43 @@ from typing import Any
 
 import yaml
 
+MOST_NODES = 100_000
+"""What a file may have, counting what an alias stands for each time: a few lines of aliases can stand for millions."""
+
 
 def load(text: str) -> tuple[Any, yaml.Node | None]:
     """Return a document's data, and its nodes, which know their lines.
 
     Raises:
-        yaml.YAMLError: it is not YAML, or a key stands in a mapping twice.
+        yaml.YAMLError: it is not YAML, or a key stands in a mapping twice, or its aliases have no end.
         ValueError: a value is none, such as a date in a thirteenth month.
     """
-    tree = yaml.compose(text, Loader=yaml.SafeLoader)
-    data = yaml.safe_load(text)
+    try:
+        tree = yaml.compose(text, Loader=yaml.SafeLoader)
+        _size(tree, {})
+        data = yaml.safe_load(text)
+    except RecursionError:
+        raise yaml.YAMLError("nested too deeply") from None
+    except (AttributeError, LookupError) as error:  # PyYAML's, of a value that its own `!!tag` does not fit
+        raise ValueError(f"a value is not what its tag says: {error!r}") from error
     _refuse_twice(tree, set())
     return data, tree
+
+
+def _size(node: yaml.Node | None, known: dict[int, int]) -> int:
+    """Return how many nodes there are, written out. Raises yaml.MarkedYAMLError where that is too many or endless."""
+    if node is None or isinstance(node, yaml.ScalarNode):
+        return 1
+    size = known.get(id(node))
+    if size is None:
+        known[id(node)] = MOST_NODES  # for as long as it is not known: an alias within its own anchor has no end
+        inner = [each for pair in node.value for each in (pair if isinstance(pair, tuple) else (pair,))]
+        size = known[id(node)] = 1 + sum(_size(each, known) for each in inner)
+    if size >= MOST_NODES:
+        raise yaml.MarkedYAMLError(
+            problem=f"an alias stands in itself, or for more than {MOST_NODES} values", problem_mark=node.start_mark
+        )
+    return size
 
 
 def _refuse_twice(node: yaml.Node | None, seen: set[int]) -> None:

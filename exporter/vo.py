@@ -56,8 +56,8 @@ class Names(dict[str, str]):
                     raise ValueError(said)
             if "*" in vo and (vo.count("*") > 1 or name.count("*") != 1):
                 raise ValueError(f"{said}; a VO may have one * where its name has one")
-            if len(vo) > LONGEST:
-                raise ValueError(f"{said}; a VO has {LONGEST} characters at most")
+            if max(len(name), len(vo)) > LONGEST:
+                raise ValueError(f"{said}; a name and a VO have {LONGEST} characters at most")
         return cls(value)
 
 
@@ -112,4 +112,6 @@ def _plain(name: str) -> str:
 
 
 def _pattern(name: str) -> re.Pattern[str]:
-    return re.compile("(.*)".join(re.escape(part) for part in re.split(r"\*+", name)) + r"\Z", re.DOTALL)
+    first, *middle, last = (re.escape(part) for part in re.split(r"\*+", name))
+    # of several `*`, the first stand for as little as they can, once and for all: no name is tried in every way
+    return re.compile(f"{first}{''.join(f'(?>.*?{part})' for part in middle)}(.*){last}\\Z", re.DOTALL)

@@ -37,7 +37,7 @@ _AUTH = {
 _VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
 _NOBODY = "$2b${}$7EqJtq98hPqEX7fNZaFWoOa5dLiRFFXyMgFYQfVCCYx8ZUqRu0O7e"
 """A hash that no password has: who is not known takes as long to refuse as who is."""
-_HASH = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}\Z")
+_HASH = re.compile(r"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}\Z")
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*\Z")
 _MOST_GUESSES = 8
@@ -281,7 +281,7 @@ class WebConfig:
             context.load_cert_chain(tls.cert_file, tls.key_file)
             if tls.client_ca_file is not None:
                 context.load_verify_locations(tls.client_ca_file)
-        except (OSError, ssl.SSLError) as error:
+        except (OSError, ValueError) as error:  # a NUL in a path is a ValueError
             raise WebConfigError(f"{self._path}: {tls.cert_file}, {tls.key_file}: {error}") from error
         context.verify_mode = _AUTH[tls.client_auth_type]
         context.minimum_version, context.maximum_version = _VERSIONS[tls.min_version], _VERSIONS[tls.max_version]

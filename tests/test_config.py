@@ -7,6 +7,7 @@ import pytest
 from exporter.config import ConfigError, load, parse
 from exporter.sources.htcondor import Settings as HTCondor
 from exporter.sources.slurm import Settings as Slurm
+from tests.fuzz.promises import bounded
 
 GOOD = """\
 history:
@@ -76,6 +77,10 @@ def test_mistakes(change: tuple[str, str], error: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+LAUGHS = "\n".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" if n else "a0: &a0 [x]" for n in range(30))
+"""A few lines that stand for more values than there are atoms in a room."""
+
+
 @pytest.mark.parametrize(
     ("text", "error"),
     [
@@ -85,11 +90,22 @@ def test_mistakes(change: tuple[str, str], error: str) -> None:
         ("clusters: 7", "read 7"),
         ("clusters: [7]", "expected a cluster with `name:` and `scheduler:`, read 7"),
         ("\0", "not YAML"),
+        ("[" * 5000, "nested too deeply"),
+        ("clusters: &a [*a]", "configuration:1: not YAML: an alias stands in itself"),
+        ("clusters: &a {<<: *a}", "configuration:1: not YAML: an alias stands in itself"),
+        (LAUGHS, "more than 100000 values"),
+        (LAUGHS.replace("[", "{<<: [").replace("]", "]}").replace("{<<: [x]}", "{x: y}"), "more than 100000 values"),
+        ("clusters: !!int ''", "not YAML: a value is not what its tag says"),
+        ("clusters: !!bool maybe", "not YAML: a value is not what its tag says"),
+        ("clusters: !!timestamp soon", "not YAML: a value is not what its tag says"),
+        (f"clusters: [{{name: a, scheduler: slurm, interval: {'9' * 400}s}}]", "at most 1000y"),
+        ('"a\\nb": 1', "unknown key `a b`"),
     ],
 )
 def test_no_configuration_at_all(text: str, error: str) -> None:
-    with pytest.raises(ConfigError, match=error):
+    with bounded(), pytest.raises(ConfigError, match=error) as caught:
         parse(text)
+    assert "\n" not in str(caught.value)
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:

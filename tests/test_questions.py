@@ -15,11 +15,12 @@ from msgspec.structs import replace
 from sqlalchemy import URL
 
 from history.cli import QUESTIONS, command
-from history.questions import AskError
+from history.questions import AskError, WrongQuestion
 from history.questions.resources import parse
 from history.questions.waits import percentiles
 from history.records import Gpus, Job, Outcome, Queue, Run, RunWorker, State, Waiting, Worker, WorkerFlag, WorkerState
 from history.store import History
+from tests.fuzz.promises import bounded
 from tests.reference import pages
 from tests.test_bbq import answer
 
@@ -149,6 +150,14 @@ def test_running_between(ask: Ask) -> None:
     assert len(answer(ask("search", *between, "--worker", "n2", "--format", "json"))) == 9
     wrong = ask("search", "--running-between", moment(3), moment(1))
     assert wrong.exit_code == 2 and "is before the first moment" in wrong.stderr
+
+
+def test_a_long_resource_takes_no_longer_than_it_is_long() -> None:
+    with bounded():
+        (found,) = parse([f"licence={' ' * 200_000}x{' ' * 200_000}"])
+        assert found.value == "x"
+        with pytest.raises(WrongQuestion):
+            parse([f"cpus>{' ' * 200_000}x\n"])
 
 
 def test_resources_in_a_search(ask: Ask) -> None:

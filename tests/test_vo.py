@@ -14,6 +14,8 @@ from exporter.config import ConfigError, parse
 from exporter.snapshot import Feed, Kind
 from exporter.sources.htcondor import Source as HTCondor
 from exporter.sources.slurm import Source as Slurm
+from exporter.vo import Vos
+from tests.fuzz.promises import bounded
 from tests.slurm_says import accounted, commands, marked, queued
 
 JOBS, ACCOUNTING = Feed(kind=Kind.JOBS), Feed(kind=Kind.ACCOUNTING)
@@ -175,6 +177,14 @@ def test_slurm_has_no_vos_where_nothing_is_configured_and_is_asked_for_no_more_t
     assert asked == [0, 1]
 
 
+def test_a_name_of_many_stars_takes_no_longer_than_others() -> None:
+    vos = Vos(("account",), {"*a*a*a*a*a*a*b": "x", "x*y*z": "y", "p*": "*"})
+    with bounded():
+        assert vos.of(lambda _: [("a" * 250,)]) is None
+    names = ("aaaaaab", "xyz", "x1yy2z", "xzy", "prod", "yz")
+    assert [vos.of(lambda _, name=name: [(name,)]) for name in names] == ["x", "y", "y", None, "rod", None]  # type: ignore[misc]
+
+
 HTCONDORS = "proxy, token_groups, token_issuer, account, owner"
 SLURMS = "account, partition, qos, owner, wckey"
 
@@ -198,6 +208,7 @@ SLURMS = "account, partition, qos, owner, wckey"
         ("htcondor", "map: {atlas: no}", "read 'atlas': False; what YAML takes for a number or for yes or no needs quotes"),
         ("htcondor", "map: {007: atlas}", "read 7: 'atlas'; what YAML takes for a number or for yes or no needs quotes"),
         ("htcondor", "map: {atlas: '*'}", "read 'atlas': '*'; a VO may have one * where its name has one"),
+        ("slurm", f"map: {{{'a' * 251}: x}}", "a name and a VO have 250 characters at most"),
         ("htcondor", "map: {'*_*': '*'}", "a VO may have one * where its name has one"),
     ],
 )  # fmt: skip

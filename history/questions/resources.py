@@ -13,7 +13,7 @@ from history.schema import jobs
 
 _SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "P": 1 << 50}
 _TIMES = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
-_EXPRESSION = re.compile(r"\s*(?P<name>[a-z-]+)\s*(?:(?P<sign><=|>=|!=|=|<|>|:)\s*(?P<value>\S.*?))?\s*\Z")
+_EXPRESSION = re.compile(r"\s*(?P<name>[a-z-]+)\s*(?:(?P<sign><=|>=|!=|=|<|>|:)\s*(?P<value>\S.*))?\Z")
 _NUMBER = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?)\s*(?P<unit>[A-Za-z]*)\Z")
 _SIGNS: dict[str, Callable[[Any, Any], Any]] = {
     "<": lambda column, value: column < value,
@@ -77,7 +77,7 @@ def _compare(column: Any, sign: str, value: Any) -> ColumnElement[bool]:
 
 def parse(texts: Iterable[str]) -> tuple[Resource, ...]:
     """Read expressions. Raises WrongQuestion, which shows where one is wrong and what could stand there."""
-    return tuple(_parse(text) for text in texts)
+    return tuple(_parse(text.rstrip()) for text in texts)
 
 
 def _parse(text: str) -> Resource:
