@@ -4,11 +4,12 @@ little memory, a clock that jumps, and neighbours that were not meant to be.
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from sqlalchemy import URL
@@ -57,6 +58,11 @@ class MadeUp(Site):
     def wrong(self) -> list[str]:
         """Compare the history with the plan, as far as it was over then."""
         return wrong(self.database, self._plan, self._until)
+
+    @property
+    def file(self) -> Path:
+        """SQLite's file."""
+        return self.disk / "history.db"
 
     @property
     def clock(self) -> Path:
@@ -126,6 +132,23 @@ def _freeze(number: signal.Signals) -> Callable[[MadeUp], None]:
     return tell
 
 
+def _take_file_away(site: MadeUp) -> None:
+    site.file.rename(site.disk / "away")
+
+
+def _put_file_back(site: MadeUp) -> None:
+    (site.disk / "away").rename(site.file)
+
+
+def _replace_by_backup(site: MadeUp) -> None:
+    """Put a backup in the place of the file, some seconds after it was made."""
+    backup = site.disk / "backup"
+    with closing(sqlite3.connect(site.file)) as old, closing(sqlite3.connect(backup)) as new:
+        old.backup(new)
+    site.load()
+    backup.replace(site.file)
+
+
 def _second_daemon(site: MadeUp) -> None:
     site.start_another("another", site.database, site.folder / "another/spool")
 
@@ -172,6 +195,8 @@ _ON_POSTGRESQL: tuple[Fault[MadeUp], ...] = (
 )
 _ON_SQLITE: tuple[Fault[MadeUp], ...] = (
     Fault("disk full", MadeUp.fill_disk, MadeUp.free_disk, _history_is_away, MadeUp.load, "BBQHistoryDown"),
+    Fault("file removed", _take_file_away, _put_file_back, _history_is_away, MadeUp.load, "BBQHistoryDown"),
+    Fault("file replaced by a backup", _replace_by_backup, lambda site: None, Site.is_well, MadeUp.load, None),
 )
 _ON_BOTH: tuple[Fault[MadeUp], ...] = (
     *(
