@@ -627,6 +627,14 @@ def test_a_moment_is_told_to_the_second() -> None:
     assert found > 15
 
 
+def test_a_narrow_picture_has_its_legend_below() -> None:
+    """Beside it, at 1600 pixels, a third of it would be left."""
+    for uid, board in BOARDS.items():
+        for panel in panels(board):
+            if panel["type"] == "timeseries" and panel["gridPos"]["w"] < 12:
+                assert panel["options"]["legend"]["placement"] == "bottom", (uid, panel["title"])
+
+
 def test_every_bar_of_a_ranking_is_seen() -> None:
     found = 0
     for uid, board in BOARDS.items():

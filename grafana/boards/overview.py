@@ -259,6 +259,7 @@ def _failures() -> Json:
         ),
         empty="Nothing has failed",
         stacked=True,
+        narrow=True,
         words=outcomes,
         leads=("These jobs", to("jobs", outcome=label("outcome"), when="ended")),
     )

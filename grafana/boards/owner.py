@@ -96,6 +96,7 @@ def _jobs() -> Json:
         over_time(f"sum by (state) (bbq_jobs{{{CLUSTER},{_OWNER}}})", "{{state}}"),
         empty="No jobs in this time",
         stacked=True,
+        narrow=True,
         words=_STATES,
         leads=(
             "These jobs",
@@ -111,6 +112,7 @@ def _cpus_by_queue() -> Json:
         over_time(f"sum by (queue) (bbq_jobs_cpus{{{CLUSTER},{_OWNER},{HOLDING}}})", "{{queue}}"),
         empty="Nothing ran in this time",
         stacked=True,
+        narrow=True,
         leads=("This queue", to("queues", queue=label("queue"))),
     )
 

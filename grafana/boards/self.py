@@ -262,6 +262,7 @@ def _time_of_slurmctld(title: str, by: str, name: str, counter: str) -> Json:
         empty="No slurmctld has told",
         unit="percentunit",
         stacked=True,
+        calcs=("lastNotNull",),  # names of message types are long
     )
 
 
