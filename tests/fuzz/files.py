@@ -100,11 +100,11 @@ def read_web(said: bytes) -> None:
 
 
 def spools(random: Random) -> tuple[bytes, bytes, bytes]:
-    """Make a file of frames and the watermarks, and the place of the first frame as it was."""
-    frames, place, marks = _real_spool()
+    """Make a file of frames, the place of the first, and the watermarks."""
+    found = list(_real_spool())
     which = random.randrange(3)
-    # the place is replaced as a whole by a rename, which leaves no half of it
-    return mutated(random, frames) if which else frames, place, marks if which else mutated(random, marks)
+    found[which] = mutated(random, found[which])
+    return found[0], found[1], found[2]
 
 
 @cache
