@@ -18,7 +18,7 @@ COLOURS: Mapping[str, str] = {
     "running": GREEN, "pending": YELLOW, "held": ORANGE, "suspended": PURPLE, "finishing": "light-green",
     # outcomes
     "completed": GREEN, "failed": RED, "cancelled": GREY, "timeout": ORANGE, "out_of_memory": "dark-orange",
-    "node_fail": PURPLE, "preempted": BLUE, "unknown": "#b0b0b0", "ended": GREY,
+    "node_fail": PURPLE, "preempted": BLUE, "unknown": "#b0b0b0", "ended": GREY, "not told yet": "#606060",
     # workers
     "idle": GREEN, "partial": "super-light-blue", "full": "dark-blue", "up": GREEN, "down": RED, "draining": ORANGE,
     "maintenance": GREY, "not_responding": "dark-red", "reserved": YELLOW, "powered_down": "#404040",

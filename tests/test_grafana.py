@@ -226,6 +226,18 @@ def test_an_owner_has_one_colour() -> None:
     assert len(set[str | None]().union(*(colours[name] for name in alike))) == len(alike)
 
 
+def test_an_outcome_has_a_colour_of_its_own() -> None:
+    """What is not told yet too, which is neither good nor bad."""
+    for uid in ("bbq-owner", "bbq-worker"):
+        (panel,) = [panel for panel in panels(BOARDS[uid]) if panel["type"] == "barchart"]
+        coloured = {one["matcher"]["options"] for one in panel["fieldConfig"]["overrides"] if _is_colour(one)}
+        assert coloured == {*Outcome, "not told yet"}, uid
+
+
+def _is_colour(override: Mapping[str, Any]) -> bool:
+    return [each["id"] for each in override["properties"]] == ["color"]
+
+
 def test_what_is_not_known_is_grey() -> None:
     """The colour of nothing on a scale is that of its lowest value, which is red."""
     found = 0

@@ -8,7 +8,7 @@ from grafana.look import days, graph, number, table
 from grafana.prometheus import HOLDING, STATES, in_state
 from grafana.queries import CLUSTER, Json, now, over_time, rows, series
 from grafana.sql import COUNTED, FROM, LATELY, NO_FAILURE, NOON, NOW_OR_TO, TOUCHED_DAYS, among, used
-from history.words import FAILURES
+from history.words import FAILURES, OUTCOMES
 
 _OWNER = 'owner="$owner"'
 _MINE = f"{among('cluster')} AND owner = '$owner'"
@@ -162,7 +162,7 @@ FROM usage_daily WHERE {TOUCHED_DAYS} AND {_MINE}
 GROUP BY 1, 2 ORDER BY 1, 2"""
         ),
         empty="Nothing has ended in these days",
-        words=("completed", "failed", "cancelled", "timeout", "out_of_memory", "node_fail", "preempted", "unknown"),
+        words=(*OUTCOMES, "not told yet"),
     )
 
 

@@ -7,6 +7,7 @@ from grafana.look import days, graph, number, step, table, timeline
 from grafana.prometheus import MAP, STATES, what_it_is
 from grafana.queries import CLUSTER, Json, now, now_table, over_time, rows, series
 from grafana.sql import CPU_EFFICIENCY, FROM, LATELY, LENT, NOON, NOW_OR_TO, TO, TOUCHED_DAYS, among, open_between
+from history.words import OUTCOMES
 
 _WORKER = 'worker="$worker"'
 _C = f"{{{CLUSTER},{_WORKER}}}"
@@ -280,7 +281,7 @@ FROM workers_daily WHERE {TOUCHED_DAYS} AND {among("cluster")} AND worker = '$wo
 GROUP BY 1, 2 ORDER BY 1, 2"""
         ),
         empty="No run ended on it in these days",
-        words=("completed", "failed", "cancelled", "timeout", "out_of_memory", "node_fail", "preempted", "unknown"),
+        words=(*OUTCOMES, "not told yet"),
     )
 
 
