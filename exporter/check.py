@@ -17,6 +17,7 @@ from exporter.page import MetricsPage
 from exporter.snapshot import Feed, JobsReading, Kind
 from exporter.sources import Source, SourceError, open_source
 from history.database import HistoryError, explain, open_database, refuse_encoding, shown
+from history.pieces import refuse_another
 from history.rollup import BOUNDS
 from history.upgrade import current, newest, refuse_other_schema
 
@@ -37,7 +38,7 @@ def check_table(config: Config, url: URL, spool: Path) -> int:
     click.echo(f"{'':2} {'CLUSTER':<16} {'SOURCE':<44} {'SECONDS':>8}  RESULT")
     for cluster, what, worked, seconds, said in (
         _line("history", partial(_history, url)),
-        _line("spool", partial(_spool, spool)),
+        _line("spool", partial(_spool, spool, url)),
         *(line for each in config.clusters for line in _cluster(each, board)),
         _series(config, board),
     ):
@@ -81,14 +82,28 @@ def _history(url: URL) -> str:
     return name if there == newest() else f"{name}: schema {there}; bbq-exporter makes it {newest()}"
 
 
-def _spool(folder: Path) -> str:
+def _spool(folder: Path, url: URL) -> str:
     """Tell whether the daemon, as this user, can keep there what waits for the database. Raises HistoryError."""
     if not folder.exists():
         return f"{folder}: {_can_be_made(folder.absolute(), 'spool')}"
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise HistoryError(f"spool {folder}: it is no folder that this user may write; set history.spool to one")
     waiting = sum(path.stat().st_size for path in folder.glob("*.spool"))
-    return f"{folder}: {waiting:,} bytes wait for the database" if waiting else str(folder)
+    if not waiting:
+        return str(folder)
+    _refuse_another(url, folder)
+    return f"{folder}: {waiting:,} bytes wait for the database"
+
+
+def _refuse_another(url: URL, folder: Path) -> None:
+    """Refuse a database that what waits is not for. Raises HistoryError."""
+    engine = open_database(url, readonly=True)
+    try:
+        refuse_another(engine, folder)
+    except SQLAlchemyError:
+        return  # it is away, or has no tables yet: the line before this one says so
+    finally:
+        engine.dispose()
 
 
 def _can_be_made(path: Path, what: str) -> str:

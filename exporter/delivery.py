@@ -202,9 +202,7 @@ class Delivery:
         Accounting is read again, from where what is stored of it ends.
         """
         self.lost += 1
-        with self._door:
-            following = spool.next_whole()
-        until = _now() if following is None else _decode(following).seen_at
+        until = self._next_seen_at(spool) or _now()
         log.error(
             "a piece of the spool is damaged and lost; accounting is read again, the rest is a gap",
             extra={"until": until, "error": str(error)},
@@ -213,6 +211,15 @@ class Delivery:
             self.begin(cluster)
             with self._history.writing(cluster, until) as writer:
                 note_lost(writer, until, "a piece of the spool, in which readings waited for the database, was damaged")
+
+    def _next_seen_at(self, spool: Spool) -> datetime | None:
+        """Return when what waits behind a damaged piece was read."""
+        with self._door:
+            payload = spool.next_whole()
+        try:
+            return None if payload is None else _decode(payload).seen_at
+        except msgspec.MsgspecError:
+            return None
 
 
 def line(error: Exception) -> str:

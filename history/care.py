@@ -193,20 +193,12 @@ def spool(database: str | None, folder: Path | None, put_back: bool) -> None:
             raise click.ClickException(f"there is no spool at {folder}; name it with --folder")
         found = list(pieces(folder))
         for piece in found:
-            click.echo(_about(piece))
+            click.echo(piece.about())
         if put_back:
             refuse_another(engine, folder)
             _put_pieces_back(History(engine), found)
         else:
             click.echo(f"{len(found):,} pieces are set aside in {folder}")
-
-
-def _about(piece: "Piece") -> str:
-    where = f"{piece.file.name}: "
-    if piece.batch is None:
-        return f"{where}{piece.bytes:,} bytes that this BBQ does not understand"
-    read_at = f"{piece.batch.seen_at:%Y-%m-%dT%H:%M:%SZ}"
-    return f"{where}{piece.batch.cluster} {piece.batch.source}  read {read_at}  {piece.rows:,} rows"
 
 
 def _put_pieces_back(history: "History", found: "Sequence[Piece]") -> None:

@@ -5,6 +5,8 @@ Whatever bytes of a file are damaged, every frame that they are not in is found,
 with a frame behind it is looked for.
 """
 
+import contextlib
+import errno
 import os
 import struct
 import zlib
@@ -49,14 +51,38 @@ def packed(payload: bytes, rows: int) -> bytes:
     return _HEAD.pack(Mark.WAITING.value, len(content), _checksum(content, rows), rows) + content
 
 
+def append(path: Path, frame: bytes) -> int:
+    """Write a frame at the end of a file, all of it or nothing; return where it begins. Raises OSError."""
+    with path.open("ab", buffering=0) as file:
+        begin = os.fstat(file.fileno()).st_size
+        try:
+            rest = memoryview(frame)
+            while rest:
+                rest = rest[file.write(rest) :]
+            os.fsync(file.fileno())
+        except OSError:
+            with contextlib.suppress(OSError):  # else it is damaged, and the next one is found behind it
+                os.truncate(path, begin)
+                if not begin:
+                    path.unlink()
+            raise
+    return begin
+
+
 def read(frame: Frame) -> bytes:
-    """Read the payload of a frame. Raises Damaged."""
+    """Read the payload of a frame.
+
+    Raises:
+        Damaged: it is lost.
+        HistoryError: it cannot be read for now, for want of file descriptors or permission.
+    """
     try:
         with frame.file.open("rb") as file:
             file.seek(frame.begin)
             data = file.read(frame.end - frame.begin)
     except OSError as error:
-        raise Damaged(f"{frame.file}: {error.strerror}") from error
+        lost = error.errno in (errno.EIO, errno.ENOENT)
+        raise (Damaged if lost else HistoryError)(f"{frame.file}: {error.strerror}") from error
     found = _frame_at(frame.file, data, 0)
     if found is None or found.end != len(data):
         raise Damaged(f"{frame.file}: bytes {frame.begin} to {frame.end} are damaged")

@@ -31,6 +31,13 @@ class Piece(NamedTuple):
         """Whether others that wait are in its file, which is bbq-exporter's until they are stored."""
         return self.file.suffix != ".aside"
 
+    def about(self) -> str:
+        """Say where it is and what it tells of, on one line."""
+        if self.batch is None:
+            return f"{self.file.name}: {self.bytes:,} bytes that this BBQ does not understand"
+        read_at = f"{self.batch.seen_at:%Y-%m-%dT%H:%M:%SZ}"
+        return f"{self.file.name}: {self.batch.cluster} {self.batch.source}  read {read_at}  {self.rows:,} rows"
+
 
 def pieces(folder: Path) -> Iterator[Piece]:
     """Read which pieces of a spool are set aside, the oldest first. Raises HistoryError."""

@@ -20,7 +20,7 @@ from pathlib import Path
 from sqlalchemy import URL
 
 from history.database import HistoryError, default_url
-from history.frames import Damaged, Frame, Mark, frames, packed, read, set_aside
+from history.frames import Damaged, Frame, Mark, append, frames, packed, read, set_aside
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +120,7 @@ class Spool:
         try:
             if last is None or last.stat().st_size >= FILE_BYTES:
                 last = self._next_file()
-            begin = _append(last, frame)
+            begin = append(last, frame)
         except OSError as error:
             raise SpoolFull(f"spool {self.folder}: {error.strerror}") from error
         self._frames.append(Frame(last, begin, begin + len(frame), rows, Mark.WAITING))
@@ -128,7 +128,7 @@ class Spool:
         self.bytes += len(frame)
 
     def first(self) -> bytes:
-        """Read the oldest piece that waits; it stays until `take_off`. Raises Damaged."""
+        """Read the oldest piece that waits; it stays until `take_off`. Raises Damaged, HistoryError."""
         frame = self._frames[self._taken]
         if frame.mark is Mark.DAMAGED:
             raise Damaged(f"{frame.file}: bytes {frame.begin} to {frame.end} are damaged")
@@ -138,7 +138,7 @@ class Spool:
         """Read the oldest piece that waits behind a damaged one; None if there is none."""
         for frame in self._frames[self._taken :]:
             if frame.mark is Mark.WAITING:
-                with contextlib.suppress(Damaged):
+                with contextlib.suppress(HistoryError):
                     return read(frame)
         return None
 
@@ -280,24 +280,6 @@ class Spool:
 
 def _place_checksum(name: object, offset: object) -> int:
     return zlib.crc32(f"{name} {offset}".encode())
-
-
-def _append(path: Path, frame: bytes) -> int:
-    """Write a frame at the end of a file, all of it or nothing; return where it begins. Raises OSError."""
-    with path.open("ab", buffering=0) as file:
-        begin = os.fstat(file.fileno()).st_size
-        try:
-            rest = memoryview(frame)
-            while rest:
-                rest = rest[file.write(rest) :]
-            os.fsync(file.fileno())
-        except OSError:
-            with contextlib.suppress(OSError):  # else it is damaged, and the next one is found behind it
-                os.truncate(path, begin)
-                if not begin:
-                    path.unlink()
-            raise
-    return begin
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -320,7 +320,7 @@ class History:
             )
             return 0
         if batch.follows is not msgspec.UNSET and batch.follows != self.watermark(batch.cluster, batch.source):
-            batch = replace(batch, watermark=None, reached_at=None)
+            batch = replace(batch, watermark=None)
         jobs = batch.jobs
         if batch.whole_queue:
             jobs = [*jobs, *(left(job, batch.seen_at) for job in self._gone(batch))]

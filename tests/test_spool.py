@@ -1,5 +1,6 @@
 """The spool: what waits for the database is on disk, in order, once, bounded; and comes back after a kill."""
 
+import errno
 import os
 import random
 import subprocess
@@ -455,6 +456,7 @@ def test_a_damaged_piece_costs_that_piece_which_is_a_gap_and_read_again(
         account(number)
     spool = recorder._delivery._spool
     assert spool is not None
+    spool.append(b"not a batch", 1)
     hit = spool._frames[1]
     content = bytearray(hit.file.read_bytes())
     content[hit.end - 3] ^= 16
@@ -478,4 +480,29 @@ def test_a_damaged_piece_costs_that_piece_which_is_a_gap_and_read_again(
     gaps = {row["source"]: row["gaps"] for row in rows(history, schema.collections)}
     assert gaps["accounting"] is None
     assert [(gap["since"], gap["until"]) for gap in gaps["jobs"]] == [("2026-03-01T12:01:00Z", "2026-03-01T12:04:00Z")]
+    close(recorder)
+
+
+@pytest.mark.parametrize(("number", "lost"), [(errno.EIO, True), (errno.EMFILE, False)])
+def test_what_cannot_be_read_for_now_is_not_lost(
+    history: History, away: Away, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, lost: bool
+) -> None:
+    recorder = Recorder(history, Spool(tmp_path, MOST), retry_seconds=0.01)
+    away.away = True
+    recorder.save_ended("local", ACCOUNTING, *page(ended("1"), watermark="1", minutes=1), 60)
+    away.away = False
+    failing = iter([OSError(number, os.strerror(number))])
+    path_open = Path.open
+
+    def opened(path: Path, mode: str = "r", *more: Any, **named: Any) -> Any:
+        if path.suffix == ".spool" and mode == "rb":
+            for error in failing:
+                raise error
+        return path_open(path, mode, *more, **named)
+
+    monkeypatch.setattr(Path, "open", opened)
+    recorder.start()
+    until(lambda: not recorder._delivery.must_spool())
+    assert recorder.stop(10)
+    assert len(rows(history, schema.jobs)) == (0 if lost else 1)
     close(recorder)

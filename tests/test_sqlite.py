@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from exporter import check
 from exporter.daemon import Exporter
 from exporter.recorder import Recorder
 from exporter.snapshot import Feed, JobsReading, Kind
@@ -177,7 +178,10 @@ def test_a_spool_is_for_one_database(tmp_path: Path) -> None:
             HistoryError, match=r"1 rows wait for that one in .*spool: name it with --database, or give"
         ):
             exporter(other)
+    with pytest.raises(HistoryError, match=r"the spool .* is for .*; name that one with --database"):
+        check._spool(spool, parse_url(f"{tmp_path}/second.db"))
     (tmp_path / "elsewhere").rename(tmp_path / "first.db")
+    assert "bytes wait for the database" in check._spool(spool, parse_url(f"{tmp_path}/first.db"))
     first = exporter("first")
     first._recorder.start()
     until(lambda: waiting(first._recorder) == 0)
