@@ -15,6 +15,8 @@ from pathlib import Path
 from sqlalchemy import URL
 
 from history.database import parse_url
+from history.frames import frames
+from tests.clusters.chroot import wait_for
 from tests.conftest import running_postgres
 from tests.faults.fault import Fault
 from tests.faults.site import INTERVAL_SECONDS, STALE_SECONDS, Site
@@ -149,6 +151,35 @@ def _replace_by_backup(site: MadeUp) -> None:
     backup.replace(site.file)
 
 
+def _stop_and_fill(site: MadeUp) -> None:
+    assert site.server is not None
+    site.server.stop()
+    assert wait_for(lambda: (site.value("bbq_history_spooled_rows") or 0) > 0, 60, 0.1)
+    site.fill_disk()
+
+
+def _start_and_free(site: MadeUp) -> None:
+    """Start the server; the disk stays full until the spool is empty."""
+    assert site.server is not None
+    site.server.start()
+    assert wait_for(lambda: site.value("bbq_history_spooled_rows") == 0, 60, 0.1)
+    site.free_disk()
+
+
+def _stop_and_flip(site: MadeUp) -> None:
+    """Stop the server, and flip a bit of the second frame that waits."""
+    assert site.server is not None
+    site.server.stop()
+    waiting = site.disk / "spool"
+    assert wait_for(lambda: sum(len(list(frames(file))) for file in waiting.glob("*.spool")) > 3, 60, 0.1)
+    hit = [frame for file in sorted(waiting.glob("*.spool")) for frame in frames(file)][1]
+    with hit.file.open("r+b") as file:
+        file.seek(hit.end - 1)
+        (byte,) = file.read(1)
+        file.seek(hit.end - 1)
+        file.write(bytes([byte ^ 1]))
+
+
 def _second_daemon(site: MadeUp) -> None:
     site.start_another("another", site.database, site.folder / "another/spool")
 
@@ -188,6 +219,22 @@ _ON_POSTGRESQL: tuple[Fault[MadeUp], ...] = (
         "PostgreSQL frozen",
         _freeze(signal.SIGSTOP),
         _freeze(signal.SIGCONT),
+        _history_is_away,
+        MadeUp.load,
+        "BBQHistoryDown",
+    ),
+    Fault(
+        "PostgreSQL stopped, and the spool's disk full",
+        _stop_and_fill,
+        _start_and_free,
+        _history_is_away,
+        MadeUp.load,
+        "BBQHistoryDown",
+    ),
+    Fault(
+        "PostgreSQL stopped, and a bit of the spool flipped",
+        _stop_and_flip,
+        lambda site: site.server and site.server.start(),
         _history_is_away,
         MadeUp.load,
         "BBQHistoryDown",
