@@ -91,7 +91,7 @@ class History:
                 with self._lock:
                     upgrade(self._engine)
                     self.identity.learn()
-            except SQLAlchemyError:
+            except (SQLAlchemyError, HistoryError):
                 self._succeeded = False
                 raise
             self._prepared = True

@@ -108,6 +108,10 @@ def test_another_database_in_its_place_gets_nothing(opened: Open, tmp_path: Path
     (tmp_path / "empty").rename(path)
     with pytest.raises(HistoryError, match="this is one without an id"):
         save(history, "1")
+    history._succeeded = True
+    history.prepare_anew()
+    with pytest.raises(HistoryError, match="this is one without an id"):
+        history.prepare()
     assert not history.up and not tables(path)
 
 
