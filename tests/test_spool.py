@@ -154,7 +154,7 @@ def waiting(recorder: Recorder) -> int:
 
 
 def until(check: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not check():
         assert time.monotonic() < deadline
         time.sleep(0.02)
