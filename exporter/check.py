@@ -18,6 +18,7 @@ from exporter.snapshot import Feed, JobsReading, Kind
 from exporter.sources import Source, SourceError, open_source
 from history.database import HistoryError, explain, open_database, refuse_encoding, shown
 from history.pieces import refuse_another
+from history.private import refuse_shared
 from history.rollup import BOUNDS
 from history.upgrade import current, newest, refuse_other_schema
 
@@ -88,6 +89,7 @@ def _spool(folder: Path, url: URL) -> str:
         return f"{folder}: {_can_be_made(folder.absolute(), 'spool')}"
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise HistoryError(f"spool {folder}: it is no folder that this user may write; set history.spool to one")
+    _refuse_shared(folder, f"spool {folder}")
     waiting = sum(path.stat().st_size for path in folder.glob("*.spool"))
     if not waiting:
         return str(folder)
@@ -110,7 +112,16 @@ def _can_be_made(path: Path, what: str) -> str:
     above = next(folder for folder in path.parents if folder.exists())
     if not os.access(above, os.W_OK | os.X_OK):
         raise HistoryError(f"{what} {path}: not there, and this user may not make it in {above}")
+    if path.parent.exists():
+        _refuse_shared(path.parent, f"{what} {path}")
     return "not there yet; bbq-exporter makes it"
+
+
+def _refuse_shared(folder: Path, what: str) -> None:
+    try:
+        refuse_shared(folder)
+    except PermissionError as error:
+        raise HistoryError(f"{what}: {error.strerror}") from error
 
 
 def _cluster(cluster: Cluster, board: Board) -> Iterator[Line]:

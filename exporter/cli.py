@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
+from sqlalchemy import URL
 from sqlalchemy.exc import SQLAlchemyError
 
 from exporter import logs, mending
@@ -22,7 +24,7 @@ from exporter.watch import Watch
 from exporter.web import AddressError, parse_address
 from exporter.webconfig import WebConfig, WebConfigError
 from history import __version__
-from history.database import HistoryError, default_url, shown
+from history.database import HistoryError, default_url, parse_url, shown
 from history.output import run
 from history.spool import default_folder
 
@@ -106,6 +108,8 @@ def command(
         if telemetry_path:
             config = _with_path(config, telemetry_path)
         url = database_url(config, database, default_url().replace("history.db", "demo.db") if demo else None)
+        if database is not None and context.get_parameter_source("database") is ParameterSource.COMMANDLINE:
+            _warn_of_password(parse_url(database))
         addresses = [parse_address(text) for text in listen_address or (config.web.listen_address,)]
         secured = None if web_config_file is None else WebConfig(web_config_file)
         if check:
@@ -132,6 +136,14 @@ def command(
 
 for _each in (mending.verify, mending.recollect, mending.backfill):
     command.add_command(_each)
+
+
+def _warn_of_password(argument: URL) -> None:
+    if shown(argument) != argument.render_as_string(hide_password=False):
+        log.warning(
+            "the database's password stands in the arguments, which every user of this machine may read; "
+            "set history.password_file, or BBQ_DATABASE"
+        )
 
 
 def _configuration(config_file: Path | None, demo: bool, scale: float, seed: int) -> Config:
@@ -232,4 +244,5 @@ def _real_history() -> bool:
 
 def main() -> None:
     """Run the command."""
+    os.umask(0o077)  # whatever it writes is its user's alone
     run(command)

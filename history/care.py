@@ -1,5 +1,6 @@
 """bbq-history: taking care of the history database. It writes."""
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -301,4 +302,5 @@ def _refused(connection: "Connection", statements: Iterable[str]) -> Iterator[st
 
 def main() -> None:
     """Run the command."""
+    os.umask(0o077)  # whatever it writes is its user's alone
     run(lambda: command(prog_name="bbq-history"))

@@ -1,6 +1,7 @@
 """Opening the history database: which URL, which driver, and what each kind needs on every connection."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -8,6 +9,8 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+_NEARLY_A_URL = re.compile(r"postgres(ql)?(\+\w+)?:?/")
+"""Not the name of a file, in which a password would be shown."""
 READ_TIMEOUT_SECONDS = 60
 """Longest statement of a tool that only reads."""
 
@@ -27,14 +30,18 @@ def parse_url(url: str, password_file: Path | None = None) -> URL:
 
     `postgres://` and `postgresql://` mean psycopg2 here; a path without a scheme is an SQLite file.
     """
-    if "://" not in url:
+    if "://" not in url and not _NEARLY_A_URL.match(url):
         url = f"sqlite:///{url}"
     try:
         parsed = make_url(url)
-    except (ArgumentError, ValueError) as error:
+        if "@" in (parsed.host or ""):
+            raise ValueError("a part of the password is taken for the host")
+    except (ArgumentError, ValueError):
+        # the error's own text, or the URL's, may have a part of the password
         raise HistoryError(
-            f"database URL: {error}; write sqlite:////path/history.db or postgresql://user@host/name"
-        ) from error
+            "database URL: it is not understood; write sqlite:////path/history.db or postgresql://user@host/name, and "
+            "in a password %40 for @, %3A for :, %2F for /"
+        ) from None
     if parsed.drivername in ("postgres", "postgresql"):
         parsed = parsed.set(drivername="postgresql+psycopg2")
     if parsed.get_backend_name() not in ("sqlite", "postgresql"):

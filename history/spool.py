@@ -21,6 +21,7 @@ from sqlalchemy import URL
 
 from history.database import HistoryError, default_url
 from history.frames import Damaged, Frame, Mark, append, frames, packed, read, set_aside
+from history.private import private_file, private_folder
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +62,9 @@ class Spool:
         self.folder = folder
         self._most_bytes = most_bytes
         try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            private_folder(folder)
+            for each in folder.iterdir():
+                private_file(each)
             self._lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -71,7 +74,9 @@ class Spool:
                 "or another --database: by default the spool is beside the file"
             ) from None
         except OSError as error:
-            raise HistoryError(f"spool {folder}: {error.strerror}; set history.spool to a folder of our own") from error
+            raise HistoryError(
+                f"spool {folder}: {error.strerror}; or set history.spool to a folder of our own"
+            ) from error
         self._frames: list[Frame] = []
         """What waits, or is damaged, the oldest first; those before `_taken` have been taken off."""
         self._taken = 0

@@ -11,6 +11,7 @@ from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from history.database import HistoryError
+from history.private import private_database, private_folder
 
 _OPENED = "bbq_opened"
 Stamp = tuple[int, int] | None
@@ -25,9 +26,11 @@ def open_sqlite(url: URL, *, readonly: bool) -> Engine:
 
 def _open_to_write(url: URL, path: Path) -> Engine:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
+        private_folder(path.parent)
     except OSError as error:
-        raise HistoryError(f"history database {path}: {error}; choose another place with --database") from error
+        raise HistoryError(
+            f"history database {path}: {error.strerror}; or choose another place with --database"
+        ) from error
     file = _File(path)
     engine = create_engine(url, creator=file.connect)
 
@@ -75,6 +78,7 @@ class _File:
             raise HistoryError(self.gone())
         if there is not None and self.opened not in (None, there):
             self._put_log_away()
+        private_database(self._path, make=self.opened is None)
         mode = "rwc" if self.opened is None else "rw"
         connection = sqlite3.connect(f"{self._path.as_uri()}?mode={mode}", uri=True, check_same_thread=False)
         self.opened = _stamp(self._path)
@@ -128,7 +132,7 @@ def _refuse_unreadable(path: Path) -> None:
     except PermissionError as error:
         raise HistoryError(
             f"history database {path}: {error.strerror}; ask as a user who may read it: bbq-exporter's own, "
-            "or one of its group"
+            "or one of its group, where that may read it"
         ) from error
     except OSError as error:
         raise HistoryError(f"history database {path}: {error.strerror}; name the database with --database") from error
