@@ -48,14 +48,14 @@ def check_table(config: Config, url: URL, spool: Path) -> int:
     return 1 if failed else 0
 
 
-def _line(what: str, attempt: Callable[[], str]) -> Line:
-    """Try something that is of no cluster."""
+def _line(what: str, attempt: Callable[[], str], cluster: str = "") -> Line:
+    """Try something."""
     began = time.monotonic()
     try:
         said, worked = attempt(), True
-    except HistoryError as error:
+    except (HistoryError, SourceError) as error:
         said, worked = str(error), False
-    return "", what, worked, time.monotonic() - began, said
+    return cluster, what, worked, time.monotonic() - began, said
 
 
 def _history(url: URL) -> str:
@@ -135,6 +135,7 @@ def _cluster(cluster: Cluster, board: Board) -> Iterator[Line]:
         yield cluster.name, "version", False, time.monotonic() - began, str(error)
         return
     yield cluster.name, "version", True, time.monotonic() - began, f"{cluster.scheduler} {version}"
+    yield _line("permissions", source.permissions, cluster.name)
     began = time.monotonic()
     try:
         for said in source.remarks():
@@ -142,13 +143,7 @@ def _cluster(cluster: Cluster, board: Board) -> Iterator[Line]:
     except SourceError as error:
         yield cluster.name, "settings", False, time.monotonic() - began, str(error)
     for feed in feeds:
-        began = time.monotonic()
-        try:
-            said = _try(source, feed, cluster.name, board)
-        except SourceError as error:
-            yield cluster.name, feed.name, False, time.monotonic() - began, str(error)
-        else:
-            yield cluster.name, feed.name, True, time.monotonic() - began, said
+        yield _line(feed.name, partial(_try, source, feed, cluster.name, board), cluster.name)
 
 
 def _try(source: Source, feed: Feed, cluster: str, board: Board) -> str:

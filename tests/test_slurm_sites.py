@@ -442,6 +442,28 @@ def test_a_limited_view_of_accounting_is_no_view(tmp_path: Path, monkeypatch: py
         source(folder).read_workers(WORKERS)
 
 
+@pytest.mark.parametrize(
+    ("private", "shares", "level", "said"),
+    [
+        ("none", True, "None", "PrivateData=none of slurm.conf: nothing that BBQ reads is hidden"),
+        ("usage,accounts", False, "None", "PrivateData=usage,accounts of slurm.conf: nothing that BBQ reads is hidden"),
+        ("nodes,jobs", False, "Operator", "PrivateData=nodes,jobs of slurm.conf: nothing is hidden from user monitor"),
+        ("usage", True, "None", "user monitor does not see other people's fair shares; run `sacctmgr modify user"),
+        ("nodes,jobs", False, "None", "user monitor does not see other people's jobs, workers; run `sacctmgr modify"),
+    ],
+)
+def test_what_is_hidden_is_told_when_it_is_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, private: str, shares: bool, level: str, said: str
+) -> None:
+    monkeypatch.setattr("getpass.getuser", lambda: "monitor")
+    played = commands(tmp_path, scontrol_config=f"PrivateData = {private}\n", sacctmgr_user=f"{level}\n")
+    try:
+        found = Source(Settings(name="c", scheduler="slurm", commands=played, fair_shares=shares)).permissions()
+    except NotAllowed as error:
+        found = str(error)
+    assert said in found
+
+
 def test_a_time_that_slurmdbd_finds_too_long_is_narrowed(tmp_path: Path) -> None:
     """MaxQueryTimeRange."""
     folder = commands(tmp_path / "bin")

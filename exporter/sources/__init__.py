@@ -106,6 +106,14 @@ class Source(Protocol):
         Raises SourceError.
         """
 
+    def permissions(self) -> str:
+        """Return in a few words why the user that BBQ runs as may see everything.
+
+        Raises:
+            NotAllowed: what is hidden, and what to do.
+            SourceError: it could not be asked.
+        """
+
     def feeds(self, known: Sequence[str] = ()) -> Sequence[Feed]:
         """Give what can be read now; may grow between calls, and loses what has been gone for long. Raises SourceError.
 

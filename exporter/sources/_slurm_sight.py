@@ -15,6 +15,13 @@ from exporter.sources._units import decoded
 
 Run = Callable[..., bytes]
 EVERY_SECONDS = 3600.0
+_HIDDEN = {
+    "jobs": "other people's jobs",
+    "nodes": "workers",
+    "partitions": "queues",
+    "usage": "other people's fair shares",
+}
+"""What kinds of PrivateData hide, of that which BBQ reads."""
 _LIMITLESS = ("Operator", "Administrator")
 
 
@@ -57,19 +64,52 @@ class Sight:
         """Refuse a view of accounting that is limited, and return the number of calls that took. Raises NotAllowed."""
         if not self._due("accounting"):
             return 0
-        try:
-            text = self._run("sacctmgr", "show", "configuration")
-        except SourceError:
-            return 1  # it does not tell, or is not there: sacct itself will say what is wrong
+        private = self._private_in_slurmdbd()
+        if private is None:
+            return 1
         calls = 1
-        _, _, of_slurmdbd = text.partition(b"SlurmDBD configuration")
-        private = _pairs(of_slurmdbd).get("PrivateData", "none")
         if "jobs" in private or "all" in private:
             calls += 1
             if not self._is_admin():
                 raise NotAllowed(self._said("sacct", f"PrivateData={private} of slurmdbd.conf"))
         self._checked["accounting"] = self._clock()
         return calls
+
+    def permissions(self, *, shares: bool) -> str:
+        """Say why this user may see everything.
+
+        Args:
+            shares: whether fair shares are read.
+
+        Raises:
+            NotAllowed: what of that which BBQ reads is hidden, and where.
+            SourceError: it cannot be asked.
+        """
+        private = {"slurm.conf": self.settings().get("PrivateData", "none")}
+        in_slurmdbd = self._private_in_slurmdbd()
+        if in_slurmdbd is not None:
+            private["slurmdbd.conf"] = in_slurmdbd
+        said = ", ".join(f"PrivateData={each} of {file}" for file, each in private.items())
+        kinds = {kind.strip() for each in private.values() for kind in each.split(",")}
+        hidden = [what for kind, what in _HIDDEN.items() if {kind, "all"} & kinds and (shares or kind != "usage")]
+        if not hidden:
+            return f"{said}: nothing that BBQ reads is hidden"
+        name = getpass.getuser()
+        if self._is_admin():
+            return f"{said}: nothing is hidden from user {name}"
+        raise NotAllowed(
+            f"{said}: user {name} does not see {', '.join(hidden)}; "
+            f"run `sacctmgr modify user {name} set adminlevel=Operator`"
+        )
+
+    def _private_in_slurmdbd(self) -> str | None:
+        """Return PrivateData of slurmdbd.conf; None where it does not tell or is not there: sacct will say why."""
+        try:
+            text = self._run("sacctmgr", "show", "configuration")
+        except SourceError:
+            return None
+        _, _, of_slurmdbd = text.partition(b"SlurmDBD configuration")
+        return _pairs(of_slurmdbd).get("PrivateData", "none")
 
     def remarks(self) -> list[str]:
         """Say which settings keep from BBQ what it could tell. Raises SourceError."""

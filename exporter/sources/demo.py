@@ -89,6 +89,10 @@ class Source:
         """Return nothing: the demo tells all it knows."""
         return []
 
+    def permissions(self) -> str:
+        """Say that nothing is hidden."""
+        return "a simulation hides nothing"
+
     def version(self) -> str | None:
         """Give the kind of cluster that is simulated."""
         return f"simulated {'HTCondor' if self._settings.shape == 'grid' else 'Slurm'}"

@@ -129,10 +129,27 @@ class Source:
             ]
         return []
 
-    def _ask_epochs_set(self) -> bool:
-        names = self._settings.schedds
-        schedds = self._schedd_names() if isinstance(names, str) else names
+    def permissions(self) -> str:
+        """Say where READ is granted; NotAllowed says where it is not. A schedd that is away refuses nothing."""
+        schedds = self._named_schedds()
+        refused = []
         for name in schedds:
+            try:
+                self._ask_lines([_little(name)])
+            except NotAllowed as error:
+                refused.append(str(error))
+            except SourceError:
+                continue
+        if refused:
+            raise NotAllowed("; ".join(refused))
+        return f"READ at the collector and at {len(schedds):,} schedds"
+
+    def _named_schedds(self) -> Sequence[str]:
+        names = self._settings.schedds
+        return self._schedd_names() if isinstance(names, str) else names
+
+    def _ask_epochs_set(self) -> bool:
+        for name in self._named_schedds():
             try:
                 self._ask_lines([{"what": "epochs_set", "schedd": name, "attributes": []}])
             except NotAllowed:

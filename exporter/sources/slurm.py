@@ -115,6 +115,10 @@ class Source:
         """Say which of Slurm's settings keep from BBQ what it could tell."""
         return self._sight.remarks()
 
+    def permissions(self) -> str:
+        """Say why the user that BBQ runs as may see everything; NotAllowed says what is hidden."""
+        return self._sight.permissions(shares=self._settings.fair_shares)
+
     def feeds(self, known: Sequence[str] = ()) -> Sequence[Feed]:
         """Give the feeds that every Slurm cluster has."""
         accounting = Feed(kind=Kind.ACCOUNTING, interval_seconds=self._settings.accounting.interval)
