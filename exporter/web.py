@@ -7,6 +7,7 @@ because of one. The server is asyncio's: a client that is slow or silent holds a
 import asyncio
 import gzip
 import html
+import logging
 import math
 import socket
 import threading
@@ -229,6 +230,16 @@ def parse_address(text: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
+class _Uvicorn(uvicorn.Server):
+    """uvicorn's server, which leaves behind who does not read the end of an answer."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        for each in list(self.server_state.connections):
+            each.transport.abort()
+        await asyncio.sleep(0)  # in which they go
+
+
 class Server:
     """A bound server, and the thread it answers in."""
 
@@ -258,7 +269,7 @@ class Server:
         config.load()
         config.ssl = self._context
         self._config = config
-        self._server = uvicorn.Server(config)
+        self._server = _Uvicorn(config)
         self._stop = threading.Event()
         self._thread = application.watch.lasting("web", "web", self._run, self._stop)
 
@@ -286,7 +297,8 @@ class Server:
         self._thread.start()
 
     def stop(self) -> None:
-        """Finish the answers in hand and end."""
+        """Finish the answers in hand and end; who takes too long is cut off, which is no error."""
+        logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
         self._stop.set()
         self._server.should_exit = True
         if self._thread.is_alive():
@@ -295,6 +307,6 @@ class Server:
 
     def _run(self) -> None:
         # one that has failed cannot begin again, and its copy of the socket is closed
-        self._server = uvicorn.Server(self._config)
+        self._server = _Uvicorn(self._config)
         if not self._stop.is_set():
             self._server.run(sockets=[self._socket.dup()])

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,9 @@ from click.testing import CliRunner
 from sqlalchemy import URL, inspect, select, text
 
 from exporter.cli import command
+from exporter.config import load
+from exporter.daemon import Exporter
+from exporter.recorder import Recorder
 from history import schema
 from history.database import open_database, parse_url
 from history.upgrade import upgrade
@@ -63,6 +67,25 @@ def test_once_prints_the_metrics(tmp_path: Path) -> None:
     )
     assert done.exit_code == 0, done.output
     assert done.stdout.startswith("# HELP bbq_jobs ")
+
+
+def test_polls_that_hang_leave_time_for_what_is_being_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each hanging cluster was waited for by itself, until there was no time left to store a reading."""
+    monkeypatch.setattr("exporter.daemon.POLLERS_SECONDS", 0.3)
+    monkeypatch.setattr("exporter.daemon.STOP_SECONDS", 60.0)
+    left: list[float] = []
+    stop = Recorder.stop
+    monkeypatch.setattr(Recorder, "stop", lambda self, timeout: left.append(timeout) or stop(self, 1.0))
+    waited: list[float] = []
+    monkeypatch.setattr(
+        "exporter.poller.ClusterPoller.join", lambda _, timeout: waited.append(timeout) or time.sleep(timeout)
+    )
+    clusters = "".join(f"- {{name: c{number}, scheduler: demo, scale: 0.002}}\n" for number in range(9))
+    config = load(Path(configuration(tmp_path, clusters)))
+    over = threading.Event()
+    over.set()
+    Exporter(config, parse_url(f"{tmp_path}/h.db"), tmp_path / "spool").run(over)
+    assert len(waited) == 9 and sum(waited) <= 0.3 and left[0] > 30
 
 
 def test_signals_in_bursts_end_it_and_a_hangup_does_not(exporter: Callable[..., Process], tmp_path: Path) -> None:

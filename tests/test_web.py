@@ -185,6 +185,21 @@ def test_who_reads_too_slowly_is_closed_and_keeps_only_a_piece_in_memory(
         server.stop()
 
 
+def test_who_does_not_read_is_no_error_when_it_ends(
+    board: Board, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Each was a traceback."""
+    logs.set_up("info", "logfmt")
+    page = MetricsPage(board, None, 50_000)
+    monkeypatch.setattr(page, "text", lambda: b"# " + b"x" * 30_000_000 + b"\n")
+    server = Server(("127.0.0.1", 0), Application(board, page, "/metrics", "x"))
+    server.start()
+    with hostile(3, server.port, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"):
+        until(lambda: waiting(server) > 0)
+        server.stop()
+    assert not server._thread.is_alive() and capfd.readouterr().err == ""
+
+
 def waiting(server: Server) -> int:
     """Give the bytes of answers that wait in this process to be read."""
     return sum(each.transport.get_write_buffer_size() for each in list(server._server.server_state.connections))

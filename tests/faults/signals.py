@@ -21,8 +21,13 @@ from tests.conftest import running_postgres
 from tests.exact import inexact
 
 LONGEST_SECONDS = 20.0
-LATEST_SECONDS = 7.0
-"""After how long the last signals come: everything has been read and stored by then, and is verified."""
+EARLY = 0.4
+"""How many of the signals come in the first moments of a process."""
+EARLY_SECONDS = 1.5
+LATEST_SECONDS = 3.0
+"""After how long the others come, once it serves: everything has been read and stored by then, and is verified."""
+AS_USUAL = ("env", "--default-signal=INT,HUP,TERM")
+"""Of a process that a shell has started in the background, SIGINT is ignored, and of those that it starts."""
 LOOK_EVERY = 20
 """After how many ends the database is looked at."""
 ENDING = (signal.SIGTERM, signal.SIGINT)
@@ -106,13 +111,16 @@ def _one(folder: Path, database: URL, chance: random.Random, ends: Ends) -> None
     arguments = ["--demo", "--demo-scale", "0.005", "--web.listen-address", "127.0.0.1:0"]
     with log.open("wb") as file:
         process = subprocess.Popen(
-            [*command, *arguments, "--database", database.render_as_string(hide_password=False)],
+            [*AS_USUAL, *command, *arguments, "--database", database.render_as_string(hide_password=False)],
             env={**os.environ, "XDG_STATE_HOME": str(folder), "PYTHONUNBUFFERED": "1"},
             stdout=file,
             stderr=file,
         )
-        # half of them while it begins
-        time.sleep(chance.uniform(0.0, LATEST_SECONDS if chance.random() < 0.5 else 1.5))
+        if chance.random() < EARLY:
+            time.sleep(chance.uniform(0.0, EARLY_SECONDS))
+        else:
+            _until_it_serves(process, log)
+            time.sleep(chance.uniform(0.0, LATEST_SECONDS))
         moment = _moment(log.read_text())
         began = time.monotonic()
         for each in _burst(chance):
@@ -130,6 +138,12 @@ def _one(folder: Path, database: URL, chance: random.Random, ends: Ends) -> None
     ends.note(moment, code, taken)
     if taken > LONGEST_SECONDS or code not in _allowed(moment) or (moment != PYTHON and _broken(said)):
         ends.wrong.append(f"{moment}, exit code {code}, {taken:.1f} s: {said[-3000:]}")
+
+
+def _until_it_serves(process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 60
+    while "msg=serving" not in log.read_text() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 def _burst(chance: random.Random) -> list[signal.Signals]:
