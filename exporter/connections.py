@@ -1,8 +1,8 @@
 """HTTP connections that cannot be used against the exporter: the slow and the silent are closed, the many make room.
 
 uvicorn counts every open connection and answers 503 beyond a limit: whoever opens enough of them and says nothing would
-keep Prometheus out. Here another one goes instead: one without a request, then one whose client does not read its
-answer, then what has just begun; each time the oldest, and never the newcomer.
+keep Prometheus out. Here another one goes instead: one that has never asked, then one whose client does not read its
+answer, then what has just begun or waits for its next request; each time the oldest, and never the newcomer.
 """
 
 import asyncio
@@ -42,6 +42,8 @@ class Connection(H11Protocol):
     """When it was opened, or its newest request was read."""
     _moved = 0.0
     """When its client has last read a part of an answer for which it is waited, or that began."""
+    _answered = False
+    """Whether it has had an answer: its client, as Prometheus does, keeps it for the next request."""
     _going = False
     """Whether it was closed to make room; its end comes a moment later."""
 
@@ -82,6 +84,7 @@ class Connection(H11Protocol):
 
     def on_response_complete(self) -> None:
         """Note that an answer has been handed over; its end may still wait to be read."""
+        self._answered = True
         if not self.flow.write_paused:
             self._stop_reading()
         super().on_response_complete()
@@ -104,7 +107,7 @@ class Connection(H11Protocol):
             return 1 if now - self._moved > _FRESH_SECONDS else 3
         if self.busy:
             return 3
-        return 0 if now - self._began > _FRESH_SECONDS else 2
+        return 2 if self._answered or now - self._began <= _FRESH_SECONDS else 0
 
     def _wait(self) -> None:
         self._timer = self.loop.call_later(REQUEST_SECONDS, self._give_up)

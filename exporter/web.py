@@ -28,7 +28,7 @@ from history import __version__
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _KEPT_SECONDS = 0.25
-"""How old a page may be that is given out again."""
+"""How old a page may be that is given out again; where it took longer to write, twice as long as that."""
 _LATE_SECONDS = 1.0
 """How old one may be that is given out while another thread writes it anew: so that of many clients none waits."""
 _PIECE_BYTES = 65536
@@ -59,6 +59,7 @@ class Application:
         self.watch = watch or Watch()
         self._gzipped: tuple[bytes, bytes] | None = None
         self._text: tuple[float, bytes] | None = None
+        self._kept_seconds = _KEPT_SECONDS
         self._lock = threading.Lock()
         self._writing = threading.Lock()
         self._renewing = False
@@ -105,8 +106,8 @@ class Application:
         """Give the page; clients that ask at nearly the same time get the same text, put together once."""
         with self._lock:
             age = math.inf if self._text is None else time.monotonic() - self._text[0]
-            if self._text is not None and age <= _LATE_SECONDS:
-                if age > _KEPT_SECONDS and not self._renewing:
+            if self._text is not None and age <= max(_LATE_SECONDS, 2 * self._kept_seconds):
+                if age > self._kept_seconds and not self._renewing:
                     self.watch.once("page", "page", self._renew)
                     self._renewing = True
                 return self._text[1]
@@ -123,11 +124,14 @@ class Application:
         """Put the page together, and compress it if somebody has asked for that."""
         with self._writing:
             with self._lock:  # somebody else may have done it meanwhile
-                if self._text is not None and time.monotonic() - self._text[0] <= _KEPT_SECONDS:
+                if self._text is not None and time.monotonic() - self._text[0] <= self._kept_seconds:
                     return self._text[1]
                 wanted = self._gzipped is not None
+            began = time.monotonic()
             text = self._page.text()
             gzipped = (text, gzip.compress(text, 1)) if wanted else None
+            # however often somebody asks, most of the time is left for polls
+            self._kept_seconds = max(_KEPT_SECONDS, 2 * (time.monotonic() - began))
             with self._lock:  # its age begins now: who has waited for it takes it
                 self._text, self._gzipped = (time.monotonic(), text), gzipped
             return text

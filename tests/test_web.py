@@ -106,14 +106,18 @@ def test_a_client_that_pauses_between_requests_keeps_its_connection(url: str, mo
     port = int(url.rpartition(":")[2])
     with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
         for _ in range(3):
-            client.sendall(b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n")
-            answer = b""
-            while not answer.endswith(b"BBQ is healthy.\n"):  # head and body may come one after the other
-                part = client.recv(1000)
-                assert part, answer
-                answer += part
-            assert answer.startswith(b"HTTP/1.1 200")
+            assert_answered(client)
             time.sleep(0.6)
+
+
+def assert_answered(client: socket.socket) -> None:
+    client.sendall(b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n")
+    answer = b""
+    while not answer.endswith(b"BBQ is healthy.\n"):  # head and body may come one after the other
+        part = client.recv(1000)
+        assert part, answer
+        answer += part
+    assert answer.startswith(b"HTTP/1.1 200")
 
 
 @contextlib.contextmanager
@@ -159,6 +163,42 @@ def test_clients_that_ask_and_do_not_read_keep_nobody_out(board: Board, monkeypa
                 time.sleep(0.1)
     finally:
         server.stop()
+
+
+def test_a_connection_that_is_kept_stays_where_silent_ones_come(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prometheus' went as one of the first, for it has no request most of the time."""
+    monkeypatch.setattr("exporter.connections.MOST_CONNECTIONS", 20)
+    monkeypatch.setattr("exporter.connections._FRESH_SECONDS", 0.0)
+    server = Server(("127.0.0.1", 0), Application(board, MetricsPage(board, None, 9), "/metrics", "x"))
+    server.start()
+    try:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as kept:
+            assert_answered(kept)
+            with hostile(100, server.port, b""):
+                assert requests.get(f"http://127.0.0.1:{server.port}/-/healthy", timeout=5).ok  # all have come
+                assert_answered(kept)
+    finally:
+        server.stop()
+
+
+def test_a_page_that_takes_long_to_write_is_kept_for_longer(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asked all the time had it written all the time, and nothing left for polls."""
+    page = MetricsPage(board, None, 50_000)
+    application = Application(board, page, "/metrics", "")
+    clock = [100.0]
+    monkeypatch.setattr("exporter.web.time.monotonic", lambda: clock[0])
+    written: list[float] = []
+
+    def slow() -> bytes:
+        written.append(clock[0])
+        clock[0] += 3.0
+        return b"page"
+
+    monkeypatch.setattr(page, "text", slow)
+    for _ in range(100):
+        application._metrics()
+        clock[0] += 0.05
+    assert written == [100.0]
 
 
 def test_who_reads_too_slowly_is_closed_and_keeps_only_a_piece_in_memory(

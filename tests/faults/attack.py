@@ -140,7 +140,9 @@ def _scrape(url: str, enemy: multiprocessing.process.BaseProcess, seen: Seen) ->
             began = time.monotonic()
             try:
                 page = _get(session, url)
-                seen.taken.append(time.monotonic() - began)
+                seen.taken.append(taken := time.monotonic() - began)
+                if taken > TIMEOUT_SECONDS:
+                    seen.failed.append(f"it took {taken:.1f} s")
             except requests.RequestException as error:
                 seen.failed.append(str(error))
             enemy.join(max(0.0, EVERY_SECONDS - (time.monotonic() - began)))
