@@ -28,7 +28,8 @@ from history import __version__
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _KEPT_SECONDS = 0.25
-"""How old a page may be that is given out again; where it took longer to write, twice as long as that."""
+_MOST_KEPT_SECONDS = 2.0
+"""How old a page may be that is given out again; where it took longer to write, twice as long as that, and the most."""
 _LATE_SECONDS = 1.0
 """How old one may be that is given out while another thread writes it anew: so that of many clients none waits."""
 _PIECE_BYTES = 65536
@@ -131,7 +132,7 @@ class Application:
             text = self._page.text()
             gzipped = (text, gzip.compress(text, 1)) if wanted else None
             # however often somebody asks, most of the time is left for polls
-            self._kept_seconds = max(_KEPT_SECONDS, 2 * (time.monotonic() - began))
+            self._kept_seconds = min(max(_KEPT_SECONDS, 2 * (time.monotonic() - began)), _MOST_KEPT_SECONDS)
             with self._lock:  # its age begins now: who has waited for it takes it
                 self._text, self._gzipped = (time.monotonic(), text), gzipped
             return text
