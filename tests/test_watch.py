@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from exporter import cli
 from exporter.config import Duration
 from exporter.daemon import Exporter
+from exporter.delivery import Delivery
 from exporter.keeper import Keeper
 from exporter.page import MetricsPage
 from exporter.poller import ClusterPoller
@@ -106,7 +107,7 @@ FAILING: dict[str, tuple[Any, str]] = {
     "poller": (ClusterPoller, "_poll"),
     "recorder": (Recorder, "_store"),
     "settings": (Source, "remarks"),
-    "spool": (Recorder, "_empty"),
+    "spool": (Delivery, "_empty"),
     "totals": (TotalsReader, "read"),
     "verifier": (Verifier, "_work"),
     "web": (Server, "_run"),
