@@ -202,6 +202,12 @@ def ask(path: Path, user: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run([*prefix, *bbq, *question], capture_output=True, text=True, check=False)
 
 
+def let_read(path: Path) -> None:
+    """Let everybody read a history, as an administrator may."""
+    for file in path.parent.glob(f"{path.name}*"):
+        file.chmod(0o644)
+
+
 @pytest.fixture
 def public() -> Iterator[Path]:
     """Give a folder that everybody may go into, and only its owner may write."""
@@ -217,6 +223,7 @@ def test_who_may_not_write_reads_what_nobody_writes(opened: Open, public: Path) 
     path = public / "history.db"
     history = opened(path)
     save(history, "1")
+    let_read(path)
     assert ask(path, "nobody").stdout.split() == ["job_id", "1"]  # while it is written
     history._engine.dispose()
     assert not path.with_name("history.db-wal").exists()
@@ -232,6 +239,7 @@ def test_where_sqlite_cannot_read_the_error_says_what_to_do(opened: Open, public
     save(opened(path), "1")
     for end in ("", "-wal"):
         shutil.copy(f"{path}{end}", f"{public}/copy.db{end}")
+    let_read(public / "copy.db")
     found = ask(public / "copy.db", "nobody")
     assert found.returncode == 1 and not found.stdout
     assert (
