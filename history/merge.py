@@ -21,7 +21,7 @@ from msgspec.structs import replace
 
 from history.records import Job, Outcome, Run, RunWorker, State
 
-REQUEUED, RESIZING = "REQUEUED", "RESIZING"
+REQUEUED, RESIZING, REVOKED = "REQUEUED", "RESIZING", "REVOKED"
 REQUEUEING = frozenset({REQUEUED, RESIZING, "PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "LAUNCH_FAILED"})
 """Slurm's accounting states after which the same job may come again under a new submit time."""
 AGAIN_WITHIN = timedelta(minutes=15)
@@ -45,6 +45,8 @@ def merge(stored: Sequence[Job], observed: Iterable[Job]) -> list[Job]:
             known.sort(key=_submitted)
         elif _ended_before(known[place], seen):
             known[place : place + 1] = [_tidy(job) for job in _part(known[place], seen)]
+        elif _is_superseded(known[place], seen):
+            known[place] = _tidy(replace(known[place], runs=_fold_runs(known[place].runs, seen.runs)))
         elif not _is_old_word(known[place], seen):
             known[place] = _tidy(_fold(known[place], seen))
     return _link(known)
@@ -116,13 +118,25 @@ def _next_attempt(job: Job, attempt_at: datetime) -> datetime:
 
 def _is_old_word(job: Job, seen: Job) -> bool:
     """Tell whether accounting has said since that an attempt was requeued, which it had called ended before."""
-    if not seen.accounted or seen.native_state in REQUEUEING or seen.attempt_at is None:
+    if not seen.accounted or seen.native_state in (*REQUEUEING, REVOKED) or seen.attempt_at is None:
         return False
     if seen.attempt_at == job.attempt_at and job.native_state != REQUEUED:
         return False
     known = next((run for run in job.runs if run.attempt_at == seen.attempt_at), None)
     ended_at = seen.ended_at or seen.submitted_at
     return known is not None and known.accounted and known.ended_at is not None and known.ended_at >= ended_at
+
+
+def _is_superseded(job: Job, seen: Job) -> bool:
+    """Tell whether of a federated job's two attempts of one second, this is accounting's word on the earlier one.
+
+    A cluster gives a job up (REVOKED) that another has started, and may get it back when it is requeued there, or gives
+    it up when it was requeued here: within a second, both attempts have one time of submission.
+    """
+    if not (seen.accounted and job.accounted and seen.attempt_at is not None and seen.attempt_at == job.attempt_at):
+        return False
+    given_up = (seen.native_state == REVOKED, job.native_state == REVOKED)
+    return given_up[0] != given_up[1] and (_last_end(seen), given_up[0]) < (_last_end(job), given_up[1])
 
 
 def _part(job: Job, seen: Job) -> list[Job]:
@@ -260,6 +274,8 @@ def _kept(job: Job, seen: Job) -> dict[str, object]:
         and getattr(job, name) is not None
         # only accounting knows what was used; where it says nothing, nothing was measured
         and not (seen.accounted and name in _USED)
+        # and of an attempt of Slurm's, whether another cluster has the job
+        and not (seen.accounted and seen.attempt_at is not None and name == "routed_to")
     }
     details = {**(job.details or {}), **(seen.details or {})}
     if seen.accounted and job.name is not None and seen.name != job.name:
