@@ -128,7 +128,7 @@ def _agree(read: Callable[[], Counter[tuple[str, str]]], cluster: str) -> bool:
     return before == shown and read() == before and bool(before)
 
 
-def _settled(check: Callable[[], list[str]], seconds: float = 60) -> list[str]:
+def _settled(check: Callable[[], list[str]], seconds: float = 180) -> list[str]:
     """Give the differences that are left when records that come late had their time."""
     wait_for(lambda: not check(), seconds, 1.0)
     return check()
