@@ -126,6 +126,12 @@ class History:
                 connection = connection.execution_options(isolation_level="REPEATABLE READ")
             yield connection
 
+    @contextmanager
+    def _asking(self) -> Iterator[Connection]:
+        """Read something for which the daemon waits."""
+        with self._answers.awaited(), self.reading() as connection:
+            yield connection
+
     def begin_cluster(
         self,
         cluster: str,
@@ -168,7 +174,7 @@ class History:
         """Give how far a source has been read and stored, in the source's own terms."""
         table = schema.collections
         query = select(table.c.watermark).where(table.c.cluster == cluster, table.c.source == source)
-        with self._engine.connect() as connection:
+        with self._asking() as connection:
             return connection.scalar(query)
 
     def known_queues(self, cluster: str) -> list[str]:
@@ -176,7 +182,7 @@ class History:
         table = schema.collections
         since = datetime.now(UTC) - FORGET_AFTER
         query = select(table.c.source).where(table.c.cluster == cluster, table.c.last_success_at >= since)
-        with self._engine.connect() as connection:
+        with self._asking() as connection:
             names = connection.scalars(query).all()
             gone = retired_queues(connection, cluster)
         return sorted({queue for queue in (name.partition(":")[2] for name in names) if queue} - gone)
@@ -197,7 +203,7 @@ class History:
         sources = select(table.c.source, table.c.last_success_at).where(
             table.c.cluster == cluster, table.c.source.startswith("jobs:"), table.c.last_success_at < before
         )
-        with self._engine.connect() as connection:
+        with self._asking() as connection:
             last = {row.source.partition(":")[2]: row.last_success_at for row in connection.execute(sources)}
             gone = sorted(last.keys() - set(read))
             if not gone:
@@ -222,7 +228,7 @@ class History:
         """Read how many times of each source are noted of which something was lost. Raises SQLAlchemyError."""
         table = schema.collections
         query = select(table.c.source, table.c.gaps).where(table.c.cluster == cluster, table.c.gaps.is_not(None))
-        with self.reading() as connection:
+        with self._asking() as connection:
             rows = connection.execute(query).all()
         self.gaps[cluster] = {row.source: (len(row.gaps or ()), gap_seconds(row.gaps or ())) for row in rows}
 
@@ -238,7 +244,7 @@ class History:
         query = select(*columns).where(table.c.cluster == cluster, table.c.ended_at.is_(None))
         if queue is not None:
             query = query.where(table.c.queue == queue)
-        with self._engine.connect() as connection:
+        with self._asking() as connection:
             return [(row[0], row[1], bool(row[2])) for row in connection.execute(query)]
 
     def unaccounted(
@@ -252,7 +258,7 @@ class History:
         )
         if queue is not None:
             query = query.where(table.c.queue == queue)
-        with self._engine.connect() as connection:
+        with self._asking() as connection:
             return [(row[0], row[1]) for row in connection.execute(query)]
 
     def settle(self, cluster: str, source: str, since: datetime, until: datetime, queue: str | None = None) -> datetime:
@@ -278,7 +284,7 @@ class History:
         )
         if queue is not None:
             query = query.where(table.c.queue == queue)
-        with self.reading() as connection:
+        with self._asking() as connection:
             rows = connection.execute(query).all()
             keys = [(row.native_id, row.submitted_at) for row in rows]
             stored = [job for found in stored_jobs(connection, cluster, [], keys).values() for job in found]
@@ -362,7 +368,7 @@ class History:
             if native_id not in there or (not has_attempts and exact and (native_id, submitted_at) not in exact)
         ]
         found: list[Job] = []
-        with self._engine.connect() as connection:
+        with self._asking() as connection:
             for page in _pages(gone):
                 stored = stored_jobs(connection, batch.cluster, [], page)
                 found += [job for jobs in stored.values() for job in jobs if job.state is not State.ENDED]
@@ -443,7 +449,7 @@ class History:
 
     def first_seen(self, cluster: str) -> datetime | None:
         """Give when a cluster was first written of."""
-        with self.reading() as connection:
+        with self._asking() as connection:
             return connection.scalar(
                 select(schema.clusters.c.first_seen_at).where(schema.clusters.c.cluster == cluster)
             )
@@ -452,7 +458,7 @@ class History:
         """Read every counter of a cluster. Raises SQLAlchemyError, HistoryError."""
         self.prepare()
         columns = [schema.counters.c[name] for name in Count._fields]
-        with self.reading() as connection:
+        with self._asking() as connection:
             rows = connection.execute(select(*columns).where(schema.counters.c.cluster == cluster))
             return [Count(*row) for row in rows]
 
@@ -460,7 +466,7 @@ class History:
         """Count the jobs of a cluster that ended since a moment, by outcome. Raises SQLAlchemyError, HistoryError."""
         self.prepare()
         jobs = schema.jobs.c
-        with self.reading() as connection:
+        with self._asking() as connection:
             rows = connection.execute(
                 select(jobs.outcome, func.count())
                 .where(jobs.ended_at >= since, jobs.cluster == cluster, jobs.routed_to.is_(None))

@@ -1,6 +1,7 @@
 """A database that does not answer."""
 
 import threading
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +13,18 @@ from history.store import History
 from tests.test_store import T, pending
 
 
-def test_a_database_that_is_silent_is_away_until_it_answers(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda history: history.save_jobs("local", "jobs", [pending("2")], seen_at=T),
+        lambda history: history.watermark("local", "accounting"),
+        lambda history: history.counts("local"),
+    ],
+    ids=["a write", "how far a source was read", "counters"],
+)
+def test_a_database_that_is_silent_is_away_until_it_answers(
+    history: History, monkeypatch: pytest.MonkeyPatch, ask: Callable[[History], object]
+) -> None:
     """A frozen server neither answers nor ends the connection: who waits for it waits, and the page says so."""
     clock = [0.0]
     monkeypatch.setattr(answers, "time", SimpleNamespace(monotonic=lambda: clock[0]))
@@ -26,11 +38,11 @@ def test_a_database_that_is_silent_is_away_until_it_answers(history: History, mo
     clock[0] += 1000.0
     assert history.up  # nobody asks it
     event.listen(history._engine, "before_cursor_execute", freeze)
-    writer = threading.Thread(target=lambda: history.save_jobs("local", "jobs", [pending("2")], seen_at=T))
-    writer.start()
+    waits = threading.Thread(target=ask, args=(history,))
+    waits.start()
     assert asked.wait(60) and history.up
     clock[0] += answers.UNANSWERED_SECONDS + 1
     assert history.silent and not history.up
     frozen.set()
-    writer.join(60)
+    waits.join(60)
     assert history.up
