@@ -29,7 +29,6 @@ def table(on: Sequence[str], names: Sequence[str]) -> list[str]:
                 outcome = suffer(site, fault)
                 print(outcome.line(kind), flush=True)
                 bad += outcome.bad(fault)
-                print(outcome.wrong[:5])
     return bad
 
 
