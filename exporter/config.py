@@ -25,7 +25,12 @@ _LONGEST = 1000 * _SECONDS["y"]
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used. The message says which file and line, what was read and what was expected."""
+    """The configuration cannot be used. The message says, in one line, which file and line, what was read and what was
+    expected."""
+
+    def __init__(self, said: str) -> None:
+        """Put on one line whatever line ends were read."""
+        super().__init__(" ".join(said.split()))
 
 
 class Duration(float):
@@ -126,8 +131,7 @@ def parse(text: str, name: str = "configuration") -> Config:
     except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{name}:{mark.line + 1}" if mark else name
-        said = " ".join(str(getattr(error, "problem", None) or error).split())
-        raise ConfigError(f"{where}: not YAML: {said}") from error
+        raise ConfigError(f"{where}: not YAML: {getattr(error, 'problem', None) or error}") from error
     if not isinstance(data, dict):
         raise ConfigError(f"{name}: expected keys such as `clusters:`, read {_kind(data)}")
     return _Reader(name, _lines(tree)).config(data)
@@ -207,8 +211,7 @@ class _Reader:
         while known not in self._lines and known != "$":
             known = known[: max(known.rfind("."), known.rfind("["))] or "$"
         key = path.removeprefix("$").removeprefix(".")
-        said = " ".join(f"{key + ': ' if key else ''}{said}".split())
-        return ConfigError(f"{self._name}:{self._lines.get(known, 1)}: {said}")
+        return ConfigError(f"{self._name}:{self._lines.get(known, 1)}: {key + ': ' if key else ''}{said}")
 
 
 def _decode(kind: type, value: Any) -> Any:

@@ -1,11 +1,15 @@
 """YAML that means what it says: what stands in a file twice would be accepted, and only the last of it read."""
 
+import re
 from typing import Any
 
 import yaml
 
 MOST_NODES = 100_000
 """What a file may have, counting what an alias stands for each time: a few lines of aliases can stand for millions."""
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+"""What `"\\ud800"` is read as, and no encoding has."""
 
 
 def load(text: str) -> tuple[Any, yaml.Node | None]:
@@ -28,7 +32,13 @@ def load(text: str) -> tuple[Any, yaml.Node | None]:
 
 
 def _size(node: yaml.Node | None, known: dict[int, int]) -> int:
-    """Return how many nodes there are, written out. Raises yaml.MarkedYAMLError where that is too many or endless."""
+    """Return how many nodes there are, written out.
+
+    Raises:
+        yaml.MarkedYAMLError: there are too many, or endlessly many, or one is a text that nothing can be written in.
+    """
+    if isinstance(node, yaml.ScalarNode) and _SURROGATE.search(node.value):
+        raise yaml.MarkedYAMLError(problem="a text with half of a surrogate pair", problem_mark=node.start_mark)
     if node is None or isinstance(node, yaml.ScalarNode):
         return 1
     size = known.get(id(node))

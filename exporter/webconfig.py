@@ -49,7 +49,11 @@ log = logging.getLogger(__name__)
 
 
 class WebConfigError(Exception):
-    """The file cannot be used; the message says what was read and what could stand there."""
+    """The file cannot be used; the message says, in one line, what was read and what could stand there."""
+
+    def __init__(self, said: str) -> None:
+        """Put on one line whatever line ends were read."""
+        super().__init__(" ".join(said.split()))
 
 
 class Tls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

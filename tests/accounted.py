@@ -4,6 +4,7 @@ is missing, what is there too much, and what is different. Read without BBQ's pa
 
 import time
 from collections import defaultdict
+from collections.abc import Set
 from typing import Any
 
 from sqlalchemy import URL, select
@@ -22,6 +23,21 @@ def query(database: URL, statement: Any) -> list[Any]:
             return list(connection.execute(statement).mappings())
     finally:
         engine.dispose()
+
+
+def _stored_runs(database: URL, cluster: str) -> tuple[dict[Any, list[Any]], dict[Any, list[str]]]:
+    """Give the runs of each job of a cluster, and the workers of each run."""
+    starts: dict[Any, list[Any]] = defaultdict(list)
+    for row in query(database, select(runs).where(runs.c.cluster == cluster).order_by(runs.c.number)):
+        starts[row["native_id"], row["submitted_at"]].append(row)
+    places: dict[Any, list[str]] = defaultdict(list)
+    for row in query(database, select(run_workers).where(run_workers.c.cluster == cluster)):
+        places[row["native_id"], row["submitted_at"], row["number"]].append(row["worker"])
+    return starts, places
+
+
+def _missing_and_extra(expected: Set[str], ours: Set[str]) -> list[str]:
+    return [*(f"missing {job}" for job in expected - ours), *(f"extra {job}" for job in ours - expected)]
 
 
 def sacct(slurm: Slurm, since: int) -> dict[str, list[dict[str, str]]]:
@@ -64,14 +80,8 @@ def differences_from_sacct(slurm: Slurm, database: URL, since: int) -> list[str]
             # slurmdbd does not learn that a job is heterogeneous when it ends before it could start
             raw = row["het_parent"] is not None and row["raw_id"] in expected
             ours[row["raw_id"] if raw else row["native_id"]].append(row)
-    starts: dict[str, list[Any]] = defaultdict(list)
-    for row in query(database, select(runs).where(runs.c.cluster == "local").order_by(runs.c.number)):
-        starts[row["native_id"], row["submitted_at"]].append(row)
-    places: dict[Any, list[str]] = defaultdict(list)
-    for row in query(database, select(run_workers).where(run_workers.c.cluster == "local")):
-        places[row["native_id"], row["submitted_at"], row["number"]].append(row["worker"])
-    said.extend(f"missing {native_id}" for native_id in expected.keys() - ours.keys())
-    said.extend(f"extra {native_id}" for native_id in ours.keys() - expected.keys())
+    starts, places = _stored_runs(database, "local")
+    said += _missing_and_extra(expected.keys(), ours.keys())
     for native_id in expected.keys() & ours.keys():
         attempts = sorted(expected[native_id], key=lambda row: int(row["Submit"]))
         if len(ours[native_id]) != 1:
@@ -163,14 +173,8 @@ def differences_from_condor(pool: HTCondor, database: URL, since: int) -> list[s
     for row in query(database, select(jobs).where(jobs.c.cluster == "grid", jobs.c.state == "ended")):
         if row["submitted_at"].timestamp() >= since:
             ours[f"{row['native_id']}#{int(row['submitted_at'].timestamp())}"].append(row)
-    starts: dict[Any, list[Any]] = defaultdict(list)
-    for row in query(database, select(runs).where(runs.c.cluster == "grid").order_by(runs.c.number)):
-        starts[row["native_id"], row["submitted_at"]].append(row)
-    places: dict[Any, list[str]] = defaultdict(list)
-    for row in query(database, select(run_workers).where(run_workers.c.cluster == "grid")):
-        places[row["native_id"], row["submitted_at"], row["number"]].append(row["worker"])
-    said.extend(f"missing {job}" for job in expected.keys() - ours.keys())
-    said.extend(f"extra {job}" for job in ours.keys() - expected.keys())
+    starts, places = _stored_runs(database, "grid")
+    said += _missing_and_extra(expected.keys(), ours.keys())
     for name in expected.keys() & ours.keys():
         row, job = expected[name], ours[name][0]
         completed = row["CompletionDate"].isdigit() and int(row["CompletionDate"]) > 0

@@ -95,6 +95,7 @@ LAUGHS = "\n".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" if n else "a
         ("clusters: &a {<<: *a}", "configuration:1: not YAML: an alias stands in itself"),
         (LAUGHS, "more than 100000 values"),
         (LAUGHS.replace("[", "{<<: [").replace("]", "]}").replace("{<<: [x]}", "{x: y}"), "more than 100000 values"),
+        ('clusters: "\\uD800"', "configuration:1: not YAML: a text with half of a surrogate pair"),
         ("clusters: !!int ''", "not YAML: a value is not what its tag says"),
         ("clusters: !!bool maybe", "not YAML: a value is not what its tag says"),
         ("clusters: !!timestamp soon", "not YAML: a value is not what its tag says"),

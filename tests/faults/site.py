@@ -3,6 +3,7 @@
 import re
 import threading
 import time
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 import requests
@@ -20,7 +21,7 @@ INTERVAL_SECONDS = 1
 STALE_SECONDS = 8
 
 
-class Site:
+class Site(ABC):
     """One exporter, what it watches, and who watches it."""
 
     def __init__(self, folder: Path, database: URL, clusters: str, spool: Path | None = None) -> None:
@@ -89,17 +90,17 @@ class Site:
             self._process.stop()
         self.prometheus.stop()
 
+    @abstractmethod
     def load(self) -> None:
         """Have something happen that the history is to have."""
-        raise NotImplementedError
 
     def is_quiet(self) -> bool:
         """Tell whether all of it has happened."""
         return True
 
+    @abstractmethod
     def wrong(self) -> list[str]:
         """Compare the history with what happened: what is missing, twice there, or different."""
-        raise NotImplementedError
 
     def log(self) -> str:
         """Give what the exporter has logged."""

@@ -54,6 +54,9 @@ class Soaked(Site):
         )
         super().__init__(folder, database, "".join(lines))
 
+    def load(self) -> None:
+        """Do nothing: in a demo, jobs come by themselves."""
+
     def break_something(self) -> str:
         """Have one thing go wrong for some seconds, and return which."""
         faults: tuple[Callable[[float], None], ...] = (
@@ -103,7 +106,7 @@ class Soaked(Site):
             int(status["Threads"]),
         )
 
-    def lost(self) -> list[str]:
+    def wrong(self) -> list[str]:
         """Return what is wrong with the history: against the demo's accounting, twice there, or not in the sums."""
         found = []
         engine = open_database(self.database, readonly=True)  # one state, whatever is written meanwhile
@@ -141,7 +144,7 @@ def soak(minutes: float, scale: float, seed: int) -> tuple[str, list[str]]:
                 time.sleep(_EVERY_SECONDS)
             print(f"{now - began:6.0f} s: {site.break_something()}", flush=True)
             assert wait_for(site.is_well, _FIRST_SECONDS, 1), site.log()
-        wrong = site.lost()
+        wrong = site.wrong()
         wrong += [line for line in site.log().splitlines() if "Traceback" in line]
     return _quarters(samples), wrong
 

@@ -38,6 +38,16 @@ def made(name: str, seed: int, number: int) -> object:
     return TARGETS[name].make(Random(f"{name} {seed} {number}"))
 
 
+def broken(name: str, value: object) -> Exception | None:
+    """Return by what error a target breaks its promises on an input; None where it keeps them."""
+    try:
+        with bounded():
+            TARGETS[name].read(value)
+    except Exception as error:
+        return error
+    return None
+
+
 def run(name: str, seed: int, inputs: int, folder: Path) -> Found:
     """Try inputs of a target; those that fail are written into the folder."""
     ours, theirs = multiprocessing.Pipe(duplex=False)
@@ -58,7 +68,6 @@ def run(name: str, seed: int, inputs: int, folder: Path) -> Found:
 
 def _try(name: str, seed: int, inputs: int, folder: Path, told: Connection) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, MOST_BYTES))
-    read = TARGETS[name].read
     kinds: dict[str, int] = {}
     slowest, slowest_number = 0.0, 0
     logging.disable()  # what is told of odd inputs, of each
@@ -67,14 +76,12 @@ def _try(name: str, seed: int, inputs: int, folder: Path, told: Connection) -> N
     for number in range(inputs):
         value = made(name, seed, number)
         began = time.process_time()
-        try:
-            with bounded():
-                read(value)
-        except Exception as error:
+        error = broken(name, value)
+        if error is not None:
             kind = _kind(error)
             kinds[kind] = kinds.get(kind, 0) + 1
             if kinds[kind] <= MOST_KEPT:
-                _keep(folder, name, seed, number, f"{traceback.format_exc()}\n{value!r}")
+                _keep(folder, name, seed, number, f"{''.join(traceback.format_exception(error))}\n{value!r}")
         took = time.process_time() - began
         if took > slowest:
             slowest, slowest_number = took, number
