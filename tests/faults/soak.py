@@ -27,6 +27,8 @@ CLUSTERS = ("grid", "local")
 _FIRST_SECONDS = 600
 """How long a daemon may take to read and store the whole site once."""
 _EVERY_SECONDS = 5.0
+_PAST_SECONDS = 3600
+"""How much of the time before is verified too: what is fresher than ten minutes is not settled."""
 _QUIET_SECONDS = (60, 240)
 """Between two faults."""
 
@@ -116,7 +118,7 @@ class Soaked(Site):
             twice = "SELECT cluster, native_id FROM jobs GROUP BY cluster, native_id HAVING count(*) > 1"
             found += [f"twice: {row}" for row in connection.execute(text(twice))]
         engine.dispose()
-        begun = datetime.fromtimestamp(self._begun, UTC)
+        begun = datetime.fromtimestamp(self._begun - _PAST_SECONDS, UTC)
         verified = subprocess.run(
             [Path(sys.executable).parent / "bbq-exporter", "verify", "--config.file", self.config, "--since", f"{begun:%FT%TZ}"],
             capture_output=True,
