@@ -67,7 +67,7 @@ _UNITS: Mapping[str, Sequence[str]] = {
     "locale": ("CPU hours", "GPU hours", "wall hours", "jobs", "runs", "failed", "CPUs", "GPUs", "free", "unusable",
                "running", "pending", "held", "owners", "workers", "workers out", "used", "of", "not told", "times",
                "failed polls", "calls since start"),
-    "dateTimeFromNow": ("since", "oldest pending"),
+    "dateTimeFromNow": ("since", "oldest startable"),
 }  # fmt: skip
 _WORDS = ("state", "outcome", "severity")
 _MOMENTS = ("submitted", "started", "ended", "newest", "oldest", "from then", "until then")

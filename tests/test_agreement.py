@@ -528,6 +528,31 @@ def test_suspended_time_is_no_use(history: History, database: URL) -> None:
     assert run["cpu_efficiency"] == 0.5
 
 
+def test_a_worker_is_idle_where_all_jobs_are_suspended_and_lend_their_cpus(history: History, database: URL) -> None:
+    """slurmctld says IDLE of it; HTCondor's slot stays claimed."""
+    begin = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - 7 * HOUR
+    for cluster, scheduler, lends in (("local", "slurm", True), ("grid", "htcondor", False)):
+        history.begin_cluster(cluster, scheduler, None, begin, lends_cpus=lends)
+        run = Run(attempt_at=begin, started_at=begin, cpus=4.0, workers=(RunWorker(worker="w", cpus=4.0, gpus=0.0),))
+        job = Job(
+            native_id="1", submitted_at=begin, attempt_at=begin, owner="alice", queue="q", state=State.RUNNING,
+            requested_cpus=4.0, runs=(run,),
+        )  # fmt: skip
+        worker = Worker(name="w", state=WorkerState.PARTIAL, cpus=8.0, queues=("q",))
+        history.save_workers(cluster, "workers", [worker], [], seen_at=begin)
+        history.save_jobs(cluster, "jobs", [job], seen_at=begin)
+        history.save_jobs(cluster, "jobs", [replace(job, state=State.SUSPENDED)], seen_at=begin + HOUR)
+    past = Past(database, begin)
+
+    def states(*when: str) -> dict[str, str]:
+        asked = ["workers", *when, "--database", past.url.render_as_string(hide_password=False), "--format", "json"]
+        return {row["cluster"]: row["state"] for row in json.loads(CliRunner().invoke(command, asked).stdout)}
+
+    assert states() == {"local": "idle", "grid": "partial"}
+    assert states("--at", (begin + 2 * HOUR).isoformat()) == {"local": "idle", "grid": "partial"}
+    assert states("--at", (begin + HOUR / 2).isoformat()) == {"local": "partial", "grid": "partial"}
+
+
 @pytest.mark.postgres
 def test_the_boards_say_what_bbq_says_of_the_past(postgres_database: URL) -> None:
     engine = open_database(postgres_database)

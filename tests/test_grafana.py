@@ -343,7 +343,7 @@ LONGEST: dict[str, tuple[object, ...]] = {
     **dict.fromkeys(("CPU hours", "GPU hours", "wall hours"), (_HOURS,)),
     **dict.fromkeys(("waited", "ran", "mean wait", "p50", "p90", "p99", "longest", "age", "took", "every", "for"), (_SPAN, "23.88 hours")),
     **dict.fromkeys(("CPU efficiency", "memory efficiency", "failed share", "CPUs in use", "GPUs in use", "memory in use"), (_SHARE,)),
-    **dict.fromkeys(("since", "oldest pending"), ("44 minutes ago", "a few seconds ago")),
+    **dict.fromkeys(("since", "oldest startable"), ("44 minutes ago", "a few seconds ago")),
     **dict.fromkeys(("submitted", "started", "ended", "newest", "oldest", "from then", "until then"), (_MOMENT,)),
     **dict.fromkeys(("memory", "peak memory"), ("1023.88 GiB",)),
     "state": (*State, *WorkerState, "waited again"), "outcome": tuple(Outcome), "severity": ("page", "ticket", "info"),

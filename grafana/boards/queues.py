@@ -70,7 +70,7 @@ def _queues() -> Json:
         "unusable": f"sum {by} (bbq_queue_cpus_unusable{_C})",
         **{state: f"sum {by} (bbq_jobs{{{_C[1:-1]},{in_state(state)}}})" for state in STATES},
         "owners": f"count {by} (count by (cluster, queue, owner) (bbq_jobs{_C}))",
-        "oldest pending": f"1000 * min {by} (bbq_pending_oldest_submit_timestamp_seconds{_C})",
+        "oldest startable": f"1000 * min {by} (bbq_pending_oldest_submit_timestamp_seconds{_C})",
         "p50": f"histogram_quantile(0.5, {hours}) >= 0",
         "p90": f"histogram_quantile(0.9, {hours}) >= 0",
     }
@@ -82,7 +82,8 @@ def _queues() -> Json:
     return table(
         "What is in each queue?",
         "Owners that are put together as (other) count as one. CPUs are those of the queue's workers (a worker of two queues counts in both; HTCondor's schedds have none of their "
-        "own). Unusable: free, but the worker is out, reserved, or its memory is all taken. p50 and p90: waits of the jobs "
+        "own). Unusable: free, but the worker is out, reserved, or its memory is all taken. Oldest startable: of the pending jobs without "
+        "dependency, array limit or begin time. p50 and p90: waits of the jobs "
         "that started in the last hour, estimated from a histogram: " + ERROR + ".",
         *(now_table(expression) for expression in asked.values()),
         empty="No queue has been read",

@@ -130,9 +130,12 @@ def _by_its_own_word(load: Load, row: Any) -> None:
 
 
 def base_state(row: Any, load: Load) -> str:
-    """Give a worker's one base state: what is kept says up, down or unknown, its runs the rest."""
+    """Give a worker's one base state: what is kept says up, down or unknown, its runs the rest.
+
+    It goes by CPUs, as the schedulers do: where all jobs are suspended and lend their CPUs, Slurm says IDLE.
+    """
     if row.state != "up":
         return str(row.state)
-    if not load.jobs and not load.cpus:
+    if not load.cpus and "cpus" not in load.unknown:
         return "idle"
     return "full" if row.cpus and "cpus" not in load.unknown and load.cpus >= row.cpus else "partial"
