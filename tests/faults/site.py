@@ -24,6 +24,9 @@ STALE_SECONDS = 8
 class Site(ABC):
     """One exporter, what it watches, and who watches it."""
 
+    ready_seconds = 60.0
+    """How long the exporter may take until it is ready."""
+
     def __init__(self, folder: Path, database: URL, clusters: str, spool: Path | None = None) -> None:
         """Write the configuration; `clusters` are the lines of the clusters, without what is the same for all."""
         self.folder = folder
@@ -42,7 +45,7 @@ class Site(ABC):
     def start(self, *under: str) -> None:
         """Start the exporter, if asked for under another command, and wait until it is ready."""
         self._process = Process(["--config.file", str(self.config)], self.folder, under=under)
-        assert wait_for(self._ready, 60, 0.2), self.log()
+        assert wait_for(self._ready, self.ready_seconds, 0.2), self.log()
         if not self._scraper.is_alive():
             self._scraper.start()
 

@@ -24,7 +24,7 @@ from tests.faults.site import Site
 from tests.servers import Server
 
 CLUSTERS = ("grid", "local")
-_FIRST_SECONDS = 600
+_FIRST_SECONDS = 600.0
 """How long a daemon may take to read and store the whole site once."""
 _EVERY_SECONDS = 5.0
 _PAST_SECONDS = 3600
@@ -45,6 +45,8 @@ class Sample:
 
 class Soaked(Site):
     """A demo on a PostgreSQL of its own, which is broken now and then."""
+
+    ready_seconds = _FIRST_SECONDS
 
     def __init__(self, folder: Path, database: URL, server: Server, scale: float, seed: int) -> None:
         self.server = server
