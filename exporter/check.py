@@ -11,16 +11,16 @@ import click
 from sqlalchemy import URL, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from exporter.board import Board
 from exporter.config import Cluster, Config
-from exporter.page import MetricsPage
-from exporter.snapshot import Feed, JobsReading, Kind
+from exporter.exposition import MetricsPage
+from exporter.latest import Board
+from exporter.readings import Feed, JobsReading, Kind
 from exporter.sources import Source, SourceError, open_source
-from history.database import HistoryError, explain, open_database, refuse_encoding, shown
-from history.pieces import refuse_another
-from history.private import refuse_shared
-from history.rollup import BOUNDS
-from history.upgrade import current, newest, refuse_other_schema
+from history.db.database import HistoryError, explain, open_database, refuse_encoding, shown
+from history.db.private_files import refuse_shared
+from history.db.upgrade import current, newest, refuse_other_schema
+from history.rollups.definitions import BOUNDS
+from history.spool.pieces import refuse_another
 
 _FOR_EVER = 1e9
 _A_WHOSE = 5 + 4

@@ -15,16 +15,17 @@ from click.core import ParameterSource
 from sqlalchemy import URL
 from sqlalchemy.exc import SQLAlchemyError
 
-from exporter import logs, mending
+from exporter import logs
 from exporter.check import check_table
 from exporter.config import Config, ConfigError
 from exporter.configured import configuration, database_url
 from exporter.daemon import Exporter
-from exporter.watch import Watch
-from exporter.web import AddressError, parse_address
-from exporter.webconfig import WebConfig, WebConfigError
+from exporter.reconcile import commands
+from exporter.threads import Watch
+from exporter.web.app import AddressError, parse_address
+from exporter.web.toolkit_config import WebConfig, WebConfigError
 from history import __version__
-from history.database import HistoryError, default_url, parse_url, shown
+from history.db.database import HistoryError, default_url, parse_url, shown
 from history.output import run
 from history.spool import default_folder
 
@@ -134,7 +135,7 @@ def command(
         raise click.ClickException(" ".join(str(error).split())) from error
 
 
-for _each in (mending.verify, mending.recollect, mending.backfill):
+for _each in (commands.verify, commands.recollect, commands.backfill):
     command.add_command(_each)
 
 
@@ -221,7 +222,7 @@ def _listen_to_signals(stop: threading.Event, secured: WebConfig | None, watch: 
 
 def _tell(exporter: Exporter, metrics: str, database: str, stop: threading.Event) -> None:
     """Tell a newcomer where things are, and some numbers, every few seconds as they change."""
-    from exporter.glance import glance
+    from exporter.summary import glance
 
     path = database.removeprefix("sqlite:///").replace(str(Path.home()), "~", 1)
     # bbq asks the demo's history by itself where there is no other

@@ -1,6 +1,6 @@
 """bbq.yaml as frozen objects; every mistake is named with its line and what was expected.
 
-The settings of one scheduler live in its own file (`exporter/sources/<kind>.py`, class `Settings`).
+The settings of one scheduler live in its own folder (`exporter/sources/<kind>/`, class `Settings`).
 """
 
 import difflib
@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypeVar, cast
 import msgspec
 import yaml
 
-from exporter import plain_yaml
+from exporter import strict_yaml
 from exporter.vo import Fields, Names
 
 _S = TypeVar("_S", bound=msgspec.Struct)
@@ -127,7 +127,7 @@ def load(path: Path) -> Config:
 def parse(text: str, name: str = "configuration") -> Config:
     """Read a configuration from text; `name` is how errors call it. Raises ConfigError."""
     try:
-        data, tree = plain_yaml.load(text)
+        data, tree = strict_yaml.load(text)
     except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{name}:{mark.line + 1}" if mark else name

@@ -7,7 +7,7 @@ from sqlalchemy import URL
 
 from exporter.config import Config, load
 from exporter.detect import detect
-from history.database import default_url, parse_url
+from history.db.database import default_url, parse_url
 
 
 def configuration(config_file: Path | None) -> Config:

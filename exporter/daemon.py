@@ -11,22 +11,22 @@ from pathlib import Path
 from sqlalchemy import URL, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from exporter.board import Board
 from exporter.config import Config
-from exporter.keeper import Keeper
-from exporter.page import MetricsPage
+from exporter.exposition import MetricsPage
+from exporter.history_counters import TotalsReader
+from exporter.latest import Board
 from exporter.poller import ClusterPoller
+from exporter.reconcile.nightly import Verifier
 from exporter.recorder import Recorder
+from exporter.retention import Keeper
 from exporter.sources import open_source
-from exporter.totals import TotalsReader
-from exporter.verifier import Verifier
-from exporter.watch import Watch
-from exporter.web import Application, Server
-from exporter.webconfig import WebConfig
-from history.database import explain, open_database
-from history.identity import Identity
+from exporter.threads import Watch
+from exporter.web.app import Application, Server
+from exporter.web.toolkit_config import WebConfig
+from history.db.database import explain, open_database
+from history.db.identity import Identity
+from history.ingest.store import History
 from history.spool import Spool
-from history.store import History
 
 log = logging.getLogger(__name__)
 

@@ -11,13 +11,13 @@ from datetime import UTC, datetime
 import msgspec
 from sqlalchemy.exc import SQLAlchemyError
 
-from exporter.watch import Watch
+from exporter.threads import Watch
 from history.batch import Batch
-from history.database import HistoryError, is_away
-from history.frames import Damaged
-from history.gaps import note_lost
+from history.db.database import HistoryError, is_away
+from history.ingest.gaps import note_lost
+from history.ingest.store import History
 from history.spool import Spool
-from history.store import History
+from history.spool.frames import Damaged
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from exporter.config import Cluster, Config, ConfigError
 from exporter.sources import SourceError
-from exporter.sources._command import run
+from exporter.sources.command import run
 
 Which = Callable[[str], str | None]
 

@@ -14,14 +14,14 @@ from functools import partial
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from exporter.board import Board
 from exporter.config import Cluster
+from exporter.latest import Board
+from exporter.lookups import ROUND_SECONDS
+from exporter.readings import AccountingPage, Feed, Kind, Reading, SchedulerReading
 from exporter.recorder import Recorder
-from exporter.snapshot import AccountingPage, Feed, Kind, Reading, SchedulerReading
 from exporter.sources import Source, SourceError
-from exporter.turns import ROUND_SECONDS
-from exporter.watch import Watch
-from history.database import HistoryError
+from exporter.threads import Watch
+from history.db.database import HistoryError
 
 log = logging.getLogger(__name__)
 

@@ -15,22 +15,22 @@ import msgspec
 from sqlalchemy.exc import SQLAlchemyError
 
 from exporter.delivery import RETRY_SECONDS, Delivery, line
-from exporter.snapshot import AccountingPage, Feed, JobsReading, StoredReading
-from exporter.turns import due, round_of
-from exporter.watch import Watch
+from exporter.lookups import due, round_of
+from exporter.readings import AccountingPage, Feed, JobsReading, StoredReading
+from exporter.threads import Watch
 from history.batch import Gap, JobsBatch, WorkersBatch
-from history.database import HistoryError
-from history.merge import left
+from history.db.database import HistoryError
+from history.ingest.merge import left
+from history.ingest.store import History
 from history.records import Job, State
 from history.spool import Spool
-from history.store import History
 
 log = logging.getLogger(__name__)
 
 MISSING_AFTER = timedelta(minutes=2)
 MISSING_FOR = timedelta(days=7)
 MOST_MISSING = 500
-"""When a job is first asked for by name, for how long, and how many at a time; `exporter.turns` has when again."""
+"""When a job is first asked for by name, for how long, and how many at a time; `exporter.lookups` has when again."""
 SETTLED_BACK = timedelta(days=31)
 """How far back jobs are looked for, once after a start, that nobody has settled when their time came."""
 

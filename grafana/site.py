@@ -137,7 +137,7 @@ class Site:
         """Make the role that Grafana reads with, with the password that it had."""
         from sqlalchemy import text
 
-        from history.database import open_database, parse_url
+        from history.db.database import open_database, parse_url
 
         self._password = kept_password(self.folder / "grafana.env")
         engine = open_database(parse_url(self.database))

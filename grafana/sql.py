@@ -1,12 +1,12 @@
 """SQL that several boards share: what was open at a moment or in a time, and what was used in it.
 
 The time range is Grafana's, as `$__timeFrom()` and `$__timeTo()`; everything else is PostgreSQL's own. Like bbq's
-questions, these go by span classes (history/citus.md), so that they read little however long the history is. Moments
+questions, these go by span classes (history/db/citus.md), so that they read little however long the history is. Moments
 are written out, not selected: only what is constant when a query is planned finds its way into the indexes.
 """
 
+from history.db.schema import OPEN_SPAN, TOP_SPAN
 from history.questions.period import NOT_FAILED
-from history.schema import OPEN_SPAN, TOP_SPAN
 
 FROM = "$__timeFrom()::timestamptz"
 TO = "$__timeTo()::timestamptz"

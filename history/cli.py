@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from history import __version__
-from history.asking import CONTEXT, shared
+from history.commands._options import CONTEXT, shared
 from history.output import run
 
 QUESTIONS = (
@@ -38,7 +38,7 @@ class _Questions(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            from history.names import nearest
+            from history.commands._completion import nearest
 
             raise click.UsageError(error.message.rstrip(".") + (nearest(args[0], QUESTIONS) or "."), ctx) from None
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from sqlalchemy import URL, select
 
-from history.database import open_database
-from history.schema import jobs, run_workers, runs
+from history.db.database import open_database
+from history.db.schema import jobs, run_workers, runs
 from tests.clusters.htcondor import HTCondor
 from tests.clusters.slurm import Slurm
 

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from sqlalchemy import URL, create_engine, text
 
-from history.database import open_database, parse_url
-from history.store import History
+from history.db.database import open_database, parse_url
+from history.ingest.store import History
 from tests.clusters import workloads
 from tests.clusters.htcondor import HTCondor
 from tests.clusters.slurm import Slurm

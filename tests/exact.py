@@ -5,10 +5,10 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from history import schema
-from history.counters import LABELS, counter_rows
-from history.rebuild import computed, daily_rows, difference, stored, table_of, totals
-from history.rollup import DAILY, MONTHLY_USAGE, USAGE, by_month, no_rollup
+from history.db import schema
+from history.rollups.counters import LABELS, counter_rows
+from history.rollups.definitions import DAILY, MONTHLY_USAGE, USAGE, by_month, no_rollup
+from history.rollups.from_rows import computed, daily_rows, difference, stored, table_of, totals
 
 
 def inexact(connection: Connection, cluster: str, *, highest: bool = False) -> list[str]:

@@ -12,14 +12,14 @@ from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import URL
 
-from exporter.board import Board
-from exporter.page import MetricsPage
+from exporter.exposition import MetricsPage
+from exporter.latest import Board
+from exporter.readings import Feed, Kind
 from exporter.recorder import Recorder
-from exporter.snapshot import Feed, Kind
 from exporter.sources import CommandFailed
 from exporter.sources.htcondor import Settings, Source
 from history.cli import command
-from history.store import History
+from history.ingest.store import History
 from tests.replay import history_answer
 
 Ad = dict[str, Any]

@@ -6,8 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from exporter.sources import AnswerUnreadable
-from exporter.sources import _htcondor_ads as ads
-from exporter.sources.htcondor import Source
+from exporter.sources.htcondor import Source, ads
 from history.records import Outcome
 from tests.replay import history_answer
 from tests.test_htcondor import settings

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from exporter.cli import command as bbq_exporter
-from history.care import command as bbq_history
+from history.admin.cli import command as bbq_history
 from history.cli import command as bbq
 
 _WIDE = {"max_content_width": 100, "terminal_width": 100}

@@ -3,8 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from exporter.sources import _slurm_accounting, _slurm_jobs
-from exporter.sources.slurm import Settings, Source
+from exporter.sources.slurm import Settings, Source, accounting, jobs
 
 MARK = "@m@"
 _QUEUED = {
@@ -38,19 +37,19 @@ class Played(Source):
 def queued(**changed: str) -> list[str]:
     """Return a row of squeue's; a field's `-` is `_` in a keyword."""
     wanted = {**_QUEUED, **{key.replace("_", "-"): value for key, value in changed.items()}}
-    return [wanted.get(field, "N/A") for field in _slurm_jobs.FIELDS]
+    return [wanted.get(field, "N/A") for field in jobs.FIELDS]
 
 
 def accounted(**changed: str) -> dict[str, str]:
     """Return a row of sacct's, by field; JobID is JobIDRaw where it is not given."""
-    row = {**dict.fromkeys(_slurm_accounting.FIELDS, ""), **_ENDED, **changed}
+    row = {**dict.fromkeys(accounting.FIELDS, ""), **_ENDED, **changed}
     return {**row, "JobID": changed.get("JobID", row["JobIDRaw"])}
 
 
 def step(of: Mapping[str, str], name: str = "batch", **changed: str) -> dict[str, str]:
     """Return the row of a job's step."""
     same = {key: of[key] for key in ("Submit", "Start", "End", "NodeList", "NNodes", "AllocTRES", "State", "ExitCode")}
-    row = {**dict.fromkeys(_slurm_accounting.FIELDS, ""), **same, "Suspended": "00:00:00", "TotalCPU": "00:00:00"}
+    row = {**dict.fromkeys(accounting.FIELDS, ""), **same, "Suspended": "00:00:00", "TotalCPU": "00:00:00"}
     return {**row, "JobIDRaw": f"{of['JobIDRaw']}.{name}", "JobID": f"{of['JobIDRaw']}.{name}", **changed}
 
 

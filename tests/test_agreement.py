@@ -18,18 +18,18 @@ from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import URL, create_engine
 
-from exporter.board import Board
-from exporter.page import MetricsPage
-from exporter.snapshot import Kind
+from exporter.exposition import MetricsPage
+from exporter.latest import Board
+from exporter.readings import Kind
 from exporter.sources import Source
 from exporter.sources.htcondor import Settings as HTCondor
 from exporter.sources.htcondor import Source as HTCondorSource
 from exporter.sources.slurm import Settings as Slurm
 from exporter.sources.slurm import Source as SlurmSource
 from history.cli import command
-from history.database import open_database
+from history.db.database import open_database
+from history.ingest.store import History
 from history.records import Gpus, Job, Outcome, Run, RunWorker, State, Worker, WorkerState
-from history.store import History
 from tests.grafana_asks import Grafana, dashboards, panels
 from tests.promql import assert_evaluated, named
 from tests.slurm_says import commands, marked, queued

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from history import answers
-from history.store import History
+from history.db import liveness
+from history.ingest.store import History
 from tests.test_store import T, pending
 
 
@@ -27,7 +27,7 @@ def test_a_database_that_is_silent_is_away_until_it_answers(
 ) -> None:
     """A frozen server neither answers nor ends the connection: who waits for it waits, and the page says so."""
     clock = [0.0]
-    monkeypatch.setattr(answers, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(liveness, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     asked, frozen = threading.Event(), threading.Event()
 
     def freeze(*_: Any) -> None:
@@ -41,7 +41,7 @@ def test_a_database_that_is_silent_is_away_until_it_answers(
     waits = threading.Thread(target=ask, args=(history,))
     waits.start()
     assert asked.wait(60) and history.up
-    clock[0] += answers.UNANSWERED_SECONDS + 1
+    clock[0] += liveness.UNANSWERED_SECONDS + 1
     assert history.silent and not history.up
     frozen.set()
     waits.join(60)

@@ -49,10 +49,10 @@ def test_sources_know_neither_sql_nor_prometheus() -> None:
     for package in (
         "sqlalchemy",
         "prometheus_client",
-        "history.store",
-        "history.schema",
+        "history.ingest.store",
+        "history.db.schema",
         "exporter.gauges",
-        "exporter.board",
+        "exporter.latest",
     ):
         assert {name for name in using(package) if name.startswith("exporter/sources/")} == set(), package
 
@@ -63,23 +63,23 @@ def test_every_source_is_a_source() -> None:
     for kind in kinds():
         source = import_module(f"exporter.sources.{kind}").Source
         assert {name for name in wanted if not hasattr(source, name)} == set(), kind
-    said = "".join(path.read_text() for path in (ROOT / "exporter/sources").glob("*.py"))
+    said = "".join(path.read_text() for path in (ROOT / "exporter/sources").rglob("*.py"))
     fields = set(re.findall(r'(?:UnknownValue|Values)\("(\w+)"', said))
     named = {field for kind in kinds() for field in import_module(f"exporter.sources.{kind}").Source.unknown_fields}
     assert fields == named and len(fields) > 5
 
 
 def test_gauges_and_the_store_meet_in_one_place() -> None:
-    gauges = {name for name in using("history.store") if name.startswith("exporter/gauges/")}
-    assert gauges == {"exporter/gauges/self.py"}  # which tells of the store itself
+    gauges = {name for name in using("history.ingest.store") if name.startswith("exporter/gauges/")}
+    assert gauges == {"exporter/gauges/exporter_itself.py"}  # which tells of the store itself
     assert {name for name in using("sqlalchemy") if name.startswith("exporter/gauges/")} == set()
 
 
 def test_only_the_command_files_know_click() -> None:
     commands = {name for name in using("click") if not name.startswith("history/commands/")}
     assert commands == {
-        "exporter/cli.py", "exporter/mending.py", "exporter/check.py", "history/cli.py", "history/care.py",
-        "history/asking.py", "history/names.py", "history/output.py",
+        "exporter/cli.py", "exporter/reconcile/commands.py", "exporter/check.py", "history/cli.py", "history/admin/cli.py",
+        "history/output.py",
     }  # fmt: skip
 
 
@@ -89,23 +89,23 @@ def test_every_question_has_a_command_of_its_name() -> None:
 
 
 def test_only_one_file_starts_processes() -> None:
-    assert using("subprocess") == {"exporter/sources/_command.py"}
+    assert using("subprocess") == {"exporter/sources/command.py"}
 
 
 def test_every_thread_is_watched() -> None:
     made = {where(path) for path in MODULES if re.search(r"\bThread\(", path.read_text())}
-    assert made == {"exporter/watch.py"}
+    assert made == {"exporter/threads.py"}
 
 
 def test_a_sources_own_words_stay_in_its_files() -> None:
     for scheduler in ("slurm", "htcondor", "demo"):
-        mine = (f"exporter/sources/{scheduler}", f"exporter/sources/_{scheduler}")
-        users = using(f"exporter.sources.{scheduler}") | using(f"exporter.sources._{scheduler}_ads")
+        mine = f"exporter/sources/{scheduler}/"
+        users = using(f"exporter.sources.{scheduler}")
         assert {name for name in users if not name.startswith(mine)} <= {"exporter/detect.py", "exporter/cli.py"}
 
 
 def test_the_htcondor_reader_stands_alone() -> None:
-    reader = ROOT / "exporter/sources/_htcondor_reader.py"
+    reader = ROOT / "exporter/sources/htcondor/reader.py"
     outside = {name.partition(".")[0] for name in imports(reader)} - set(sys.stdlib_module_names)
     assert outside == {"classad2", "htcondor2"}
 

@@ -14,13 +14,13 @@ from click.testing import CliRunner, Result
 from msgspec.structs import replace
 from sqlalchemy import URL, func, literal, literal_column, select, text, update
 
-from history import schema
 from history.cli import command
-from history.database import open_database
+from history.db import schema
+from history.db.database import open_database
+from history.ingest.store import History
 from history.questions import Scope, TookTooLong, reading, run
 from history.records import Job, Outcome, Queue, Run, RunWorker, State, Waiting, Worker, WorkerFlag, WorkerState
 from history.render import Answer, human_bytes, human_seconds, printable, to_csv, to_json, to_table
-from history.store import History
 
 NOW = datetime.min
 """When the test that runs began."""

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from sqlalchemy import func, select
 
-from history import schema
-from history.database import open_database, parse_url
-from history.rows import stored_jobs
-from history.store import History
+from history.db import schema
+from history.db.database import open_database, parse_url
+from history.ingest.job_rows import stored_jobs
+from history.ingest.store import History
 from tests.bench.ask import ask
 from tests.bench.ingest import ingest
 from tests.bench.load import load

@@ -29,15 +29,16 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DBAPIError
 
-from exporter.keeper import Keeper
-from history import care, schema
-from history.database import open_database
-from history.prune import prune
+from exporter.retention import Keeper
+from history.admin import cli as care
+from history.admin.prune import prune
+from history.db import schema
+from history.db.database import open_database
+from history.db.upgrade import _config, newest, upgrade
+from history.ingest.job_rows import stored_jobs, waits_again
+from history.ingest.store import History
 from history.records import Job, Outcome, Run, State
-from history.rollup import LONGER
-from history.rows import stored_jobs, waits_again
-from history.store import History
-from history.upgrade import _config, newest, upgrade
+from history.rollups.definitions import LONGER
 from tests.exact import counters, inexact
 from tests.test_merge import some_lives
 from tests.test_rollup import T, named, usage

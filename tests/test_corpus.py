@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.sources import _slurm_nodes
+from exporter.sources.slurm import nodes
 from history.records import Gpus, WorkerFlag, WorkerState
 
 TESTS = Path(__file__).parent
@@ -69,7 +69,7 @@ def node(
 
 def test_long_names_of_nodes() -> None:
     name = "worker-with-a-very-long-name-0123.rack-42.cluster.example.org"
-    (worker,), _ = _slurm_nodes.workers(node(name))
+    (worker,), _ = nodes.workers(node(name))
     assert worker.name == name
 
 
@@ -86,7 +86,7 @@ def test_long_names_of_nodes() -> None:
     ],
 )
 def test_states_of_nodes(state: str, base: WorkerState, flags: tuple[WorkerFlag, ...], unknown: int) -> None:
-    (worker,), values = _slurm_nodes.workers(node(state=state))
+    (worker,), values = nodes.workers(node(state=state))
     assert (worker.state, set(worker.flags), len(values)) == (base, set(flags), unknown)
     assert worker.native_state == state
 
@@ -109,7 +109,7 @@ def test_states_of_nodes(state: str, base: WorkerState, flags: tuple[WorkerFlag,
     ],
 )  # fmt: skip
 def test_gpus_of_all_kinds(gres: str, used: str, gpus: list[tuple[str, float, float]]) -> None:
-    (worker,), unknown = _slurm_nodes.workers(node(gres=gres, used=used))
+    (worker,), unknown = nodes.workers(node(gres=gres, used=used))
     assert sorted(worker.gpus, key=lambda each: each.model) == sorted(
         (Gpus(model=model, total=total, allocated=allocated) for model, total, allocated in gpus),
         key=lambda each: each.model,

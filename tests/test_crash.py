@@ -17,7 +17,7 @@ import pytest
 import requests
 from sqlalchemy import URL, text
 
-from history.database import open_database
+from history.db.database import open_database
 from tests.conftest import Process, free_port
 from tests.made_up import Plan, commands
 from tests.planned import wrong

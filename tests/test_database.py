@@ -12,11 +12,11 @@ import pytest
 from sqlalchemy import URL, Connection, create_engine, select, text
 from sqlalchemy.exc import DBAPIError
 
-from history import schema
-from history.database import HistoryError, open_database
+from history.db import schema
+from history.db.database import HistoryError, open_database
+from history.ingest.store import History
 from history.questions import reading
 from history.records import Job, Outcome, Run, RunWorker, State
-from history.store import History
 from tests.conftest import free_port, missing
 from tests.exact import inexact
 

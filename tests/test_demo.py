@@ -7,14 +7,14 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import func, select
 
-from exporter.snapshot import Feed, JobsReading, Kind, SchedulerReading
-from exporter.sources._demo_plan import FILLER, plan
-from exporter.sources._demo_site import WATCH, Site
+from exporter.readings import Feed, JobsReading, Kind, SchedulerReading
 from exporter.sources.demo import Settings, Source
-from history import schema
+from exporter.sources.demo.plan import FILLER, plan
+from exporter.sources.demo.site import WATCH, Site
 from history.batch import JobsBatch
+from history.db import schema
+from history.ingest.store import History
 from history.records import HOLDING, Job, Outcome, Run, State, WorkerFlag, WorkerState
-from history.store import History
 
 START = 1_790_000_000.0
 

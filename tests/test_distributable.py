@@ -1,4 +1,4 @@
-"""The rules that keep the schema distributable over several machines (history/citus.md), read from what is there:
+"""The rules that keep the schema distributable over several machines (history/db/citus.md), read from what is there:
 the tables, and every statement that is sent to PostgreSQL while a history is written, asked, verified and pruned."""
 
 import itertools
@@ -11,15 +11,16 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import URL, Engine, event
 
+from exporter.reconcile.windows import accounting_feeds, recollect, verify
 from exporter.sources.slurm import Settings, Source
-from exporter.windows import accounting_feeds, recollect, verify
-from history import bulk, cli, schema
-from history.audit import Audit
+from history import cli
+from history.admin.prune import prune
+from history.admin.stats import stats
 from history.batch import JobsBatch
-from history.database import open_database
-from history.prune import prune
-from history.stats import stats
-from history.store import History
+from history.db import bulk, schema
+from history.db.database import open_database
+from history.ingest.store import History
+from history.reconcile.audit import Audit
 from tests.made_up import commands
 from tests.test_store import at, ended, pending, running
 from tests.test_verify import PLAN, SINCE, UNTIL
@@ -47,7 +48,7 @@ def test_an_upsert_takes_values_of_its_page_and_calls_nothing() -> None:
 
 
 def test_steps_of_the_schema_are_plain() -> None:
-    for path in sorted((ROOT / "history/migrations/versions").glob("*.py")):
+    for path in sorted((ROOT / "history/db/migrations/versions").glob("*.py")):
         source = path.read_text()
         for word in ("alter_column", "Computed", "Identity", "TRIGGER", "CREATE VIEW", "create_foreign_key", "EXCLUDE"):
             # numbers of runs did not fit: the big tables are rewritten, once (19 s for a history of 5 million jobs)
@@ -55,7 +56,7 @@ def test_steps_of_the_schema_are_plain() -> None:
 
 
 def test_the_distribution_names_every_big_table() -> None:
-    text = (ROOT / "history/citus.sql").read_text()
+    text = (ROOT / "history/db/citus.sql").read_text()
     assert set(re.findall(r"'([a-z_]+)'", text)) >= {*BIG, "native_id", "workers", "worker_states"}
     for path in (ROOT / "history").rglob("*.py"):
         assert "citus" not in path.read_text().lower(), path.name

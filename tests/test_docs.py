@@ -6,15 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from exporter.board import Board
 from exporter.config import ConfigError, parse
+from exporter.exposition import MetricsPage
 from exporter.gauges import families
-from exporter.mending import backfill, recollect, verify
-from exporter.page import MetricsPage
+from exporter.latest import Board
+from exporter.reconcile.commands import backfill, recollect, verify
 from exporter.recorder import Recorder
-from history import care, cli, schema
+from history import cli
+from history.admin import cli as care
+from history.db import schema
+from history.ingest.store import History
 from history.spool import Spool
-from history.store import History
 from tests.test_metrics import board_of, job, samples
 
 ROOT = Path(__file__).parent.parent

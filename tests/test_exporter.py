@@ -21,9 +21,9 @@ from exporter.cli import command
 from exporter.config import load
 from exporter.daemon import Exporter
 from exporter.recorder import Recorder
-from history import schema
-from history.database import open_database, parse_url
-from history.upgrade import upgrade
+from history.db import schema
+from history.db.database import open_database, parse_url
+from history.db.upgrade import upgrade
 from tests.clusters.chroot import wait_for
 from tests.conftest import Process, free_port, missing
 from tests.replay import commands

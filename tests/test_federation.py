@@ -11,7 +11,7 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import URL
 
-from history.database import parse_url
+from history.db.database import parse_url
 from tests import slurmdbd
 from tests.clusters.chroot import wait_for
 from tests.clusters.federation import CPUS, FEATURE, Federation

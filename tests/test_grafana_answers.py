@@ -16,10 +16,10 @@ from sqlalchemy import Engine, create_engine, text
 
 from grafana.site import Missing, Site
 from history.cli import command
-from history.database import parse_url
+from history.db.database import parse_url
 from history.questions import WrongQuestion
 from history.questions.resources import parse
-from history.rollup import LONGER
+from history.rollups.definitions import LONGER
 from tests.conftest import free_port, missing
 from tests.grafana_asks import Grafana, Series, Table, dashboards, panels, wrong_shapes
 

@@ -10,12 +10,10 @@ from typing import Any
 import pytest
 
 from exporter.config import Duration
-from exporter.snapshot import AccountingPage, Feed, Kind
+from exporter.readings import AccountingPage, Feed, Kind
 from exporter.sources import AnswerUnreadable, CommandFailed, CommandTimeout
-from exporter.sources import _htcondor_ads as ads
-from exporter.sources import _htcondor_machines as machines
-from exporter.sources.htcondor import Settings, Source
-from history.merge import merge
+from exporter.sources.htcondor import Settings, Source, ads, machines
+from history.ingest.merge import merge
 from history.records import Job, Outcome, State, Waiting, WorkerFlag, WorkerState
 from tests.replay import HTCONDOR, captured, pool
 

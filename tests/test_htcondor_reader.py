@@ -14,11 +14,10 @@ import classad2
 import pytest
 
 from exporter.config import load
-from exporter.snapshot import Feed, Kind
+from exporter.readings import Feed, Kind
 from exporter.sources import CommandFailed, CommandTimeout, NotAllowed
-from exporter.sources import _htcondor_reader as reader
 from exporter.sources import htcondor as htcondor_source
-from exporter.sources.htcondor import AnsweredInPart, Settings, Source
+from exporter.sources.htcondor import AnsweredInPart, Settings, Source, reader
 from tests.htcondor_says import slot
 from tests.test_htcondor import settings
 
@@ -152,7 +151,7 @@ def test_a_token_directory_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 BOMB = """
 import json, pathlib, re, classad2
-from exporter.sources import _htcondor_reader as reader
+from exporter.sources.htcondor import reader
 doubled = "; ".join(f"x{n} = strcat(x{n - 1},x{n - 1},x{n - 1},x{n - 1})" for n in range(1, 12))
 bomb = classad2.ClassAd(f'[ Owner = "mallory"; x0 = "{"y" * 100}"; {doubled}; RequestMemory = size(x11) ]')
 usual = classad2.ClassAd('[ Owner = "alice"; MemoryUsage = 900; RequestMemory = ifThenElse(MemoryUsage > 500, 2048, 1) ]')

@@ -12,19 +12,19 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import URL, insert, select
 
-from exporter import windows
-from exporter.board import Board
+from exporter.latest import Board
 from exporter.poller import ClusterPoller
+from exporter.readings import Kind
+from exporter.reconcile import windows
 from exporter.recorder import Recorder
-from exporter.snapshot import Kind
 from exporter.sources import AnswerUnreadable, htcondor
-from exporter.sources import _htcondor_reader as reader
-from history import schema
+from exporter.sources.htcondor import reader
+from history.admin.prune import prune
 from history.cli import command
-from history.prune import prune
+from history.db import schema
+from history.ingest.job_rows import stored_jobs
+from history.ingest.store import History
 from history.records import Outcome
-from history.rows import stored_jobs
-from history.store import History
 from tests.htcondor_says import SCHEDD, Pool, Site, at, completed, epoch, job, running, slot, source
 
 WORKERS, ACCOUNTING = Kind.WORKERS, Kind.ACCOUNTING

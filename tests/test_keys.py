@@ -15,12 +15,12 @@ from exporter.cli import command
 from exporter.config import Cluster, ConfigError, HistorySettings, Limits, WebSettings, load, parse
 from exporter.daemon import Exporter
 from exporter.sources import open_source
-from exporter.sources._htcondor_who import Vo as HTCondorVo
-from exporter.sources._slurm_vo import Vo as SlurmVo
 from exporter.sources.demo import Settings as Demo
 from exporter.sources.htcondor import Settings as HTCondor
+from exporter.sources.htcondor.owners import Vo as HTCondorVo
 from exporter.sources.slurm import Accounting
 from exporter.sources.slurm import Settings as Slurm
+from exporter.sources.slurm.vo import Vo as SlurmVo
 from tests.replay import captured
 from tests.slurm_says import accounted, commands, marked, queued
 

@@ -16,17 +16,17 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import URL, delete, insert, select, update
 
-from exporter import windows
 from exporter.config import Cluster, load
-from exporter.snapshot import AccountingPage, Feed, Kind
+from exporter.readings import AccountingPage, Feed, Kind
+from exporter.reconcile import windows
 from exporter.sources import NotAllowed, open_source
 from exporter.sources.slurm import Settings
 from exporter.sources.slurm import Source as SlurmSource
-from history.audit import Audit
-from history.database import open_database
-from history.schema import OPEN_SPAN, jobs, run_workers, runs
-from history.store import History
-from history.verify import Findings
+from history.db.database import open_database
+from history.db.schema import OPEN_SPAN, jobs, run_workers, runs
+from history.ingest.store import History
+from history.reconcile.audit import Audit
+from history.reconcile.compare import Findings
 from tests import slurmdbd
 from tests.accounted import condor_history, differences_from_condor, differences_from_sacct, query, sacct
 from tests.clusters import workloads
@@ -41,6 +41,8 @@ pytestmark = [pytest.mark.slurm, pytest.mark.htcondor]
 
 PORT = free_port()
 PAGE = f"http://127.0.0.1:{PORT}"
+STALE_SECONDS = 20
+"""Ten polls: on a busy machine one of HTCondor may take some seconds."""
 
 
 @pytest.fixture
@@ -54,7 +56,7 @@ clusters:
     scheduler: slurm
     commands: {slurm.commands}
     interval: 2s
-    stale_after: 8s
+    stale_after: {STALE_SECONDS}s
     timeout: 30s
 """
     if pool is not None:
@@ -63,7 +65,7 @@ clusters:
     scheduler: htcondor
     collectors: ["{pool.collector}"]
     interval: 2s
-    stale_after: 8s
+    stale_after: {STALE_SECONDS}s
     timeout: 10s
 """
     path = tmp_path / "bbq.yaml"
@@ -438,12 +440,13 @@ def test_what_goes_and_what_stays_when_a_part_is_away(
                 },
             )
     process = _start(exporter, configuration)
-    assert wait_for(lambda: _series("bbq_jobs", "local") > 0, 30)
+    for cluster in ("local", "grid") if pool is not None else ("local",):
+        assert wait_for(lambda cluster=cluster: _series("bbq_jobs", cluster) > 0, 60), cluster
     try:
         # slurmctld away: its series go after stale_after, everything else stays
         slurm.stop_slurmctld()
-        assert wait_for(lambda: _up("jobs", "local") == 0, 40, 0.3), process.text()
-        assert wait_for(lambda: _series("bbq_jobs", "local") == 0 and _series("bbq_worker_cpus", "local") == 0, 40, 0.3)
+        assert wait_for(lambda: _up("jobs", "local") == 0, 90, 0.3), process.text()
+        assert wait_for(lambda: _series("bbq_jobs", "local") == 0 and _series("bbq_worker_cpus", "local") == 0, 90, 0.3)
         assert _up("accounting", "local") == 1
         if pool is not None:
             assert _series("bbq_jobs", "grid") > 0
@@ -452,7 +455,7 @@ def test_what_goes_and_what_stays_when_a_part_is_away(
 
         # slurmdbd away: gauges stay; what ends meanwhile is there when it is back
         slurm.stop_slurmdbd()
-        assert wait_for(lambda: _up("accounting", "local") == 0, 40, 0.3)
+        assert wait_for(lambda: _up("accounting", "local") == 0, 90, 0.3)
         slurm.submit("bob", "true", "-J", "ends_meanwhile", "--array=0-4")
         assert wait_for(lambda: len(slurm.run("squeue", "-h", "-a", "-r").stdout.splitlines()) == 1, 60, 0.5)
         assert _series("bbq_jobs", "local") > 0
@@ -465,6 +468,8 @@ def test_what_goes_and_what_stays_when_a_part_is_away(
             _one_schedd_hangs(pool)
             _one_schedd_stops(pool)
     finally:
+        slurm.start_slurmdbd()
+        slurm.start_slurmctld()
         _both(*_on_slurm(pool, lambda: workloads.slurm_clear(slurm), workloads.htcondor_clear))
     assert "Traceback" not in process.text()
 
@@ -476,7 +481,7 @@ def _one_schedd_hangs(pool: HTCondor) -> None:
     os.kill(pid, signal.SIGSTOP)
     try:
         assert wait_for(lambda: _up(f"jobs:{b}", "grid") == 0, 60, 0.3)
-        assert wait_for(lambda: _series("bbq_jobs", "grid", queue=b) == 0, 40, 0.3)
+        assert wait_for(lambda: _series("bbq_jobs", "grid", queue=b) == 0, 90, 0.3)
         ages = []
         for _ in range(10):
             last = next(
@@ -486,7 +491,7 @@ def _one_schedd_hangs(pool: HTCondor) -> None:
             )
             ages.append(time.time() - last)
             time.sleep(0.5)
-        assert max(ages) < 8, ages
+        assert max(ages) < STALE_SECONDS, ages
         assert _series("bbq_jobs", "grid", queue=a) > 0
     finally:
         os.kill(pid, signal.SIGCONT)

@@ -16,16 +16,16 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import URL, Connection, Table, delete, insert, select, update
 
-from exporter import windows
 from exporter.config import Cluster, load
+from exporter.reconcile import windows
 from exporter.sources import Source, open_source
-from exporter.sources._hostlist import hosts
-from history import schema
-from history.audit import Audit
+from exporter.sources.hostlist import hosts
 from history.cli import command
-from history.database import open_database
-from history.store import History
-from history.verify import Findings
+from history.db import schema
+from history.db.database import open_database
+from history.ingest.store import History
+from history.reconcile.audit import Audit
+from history.reconcile.compare import Findings
 from tests.clusters.htcondor import HTCondor
 from tests.clusters.many import htcondor_forget, htcondor_many, slurm_forget, slurm_many
 from tests.clusters.slurm import Slurm

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from history.merge import merge
+from history.ingest.merge import merge
 from history.records import Job, Outcome, Run, RunWorker, State
 
 T = datetime(2026, 1, 1, tzinfo=UTC)

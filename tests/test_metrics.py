@@ -15,10 +15,11 @@ import pytest
 from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.board import Board
+from exporter.exposition import MetricsPage
 from exporter.gauges import families
-from exporter.page import MetricsPage
-from exporter.snapshot import Feed, JobsReading, Kind, UnknownValue, WorkersReading
+from exporter.history_counters import TotalsReader, totals
+from exporter.latest import Board
+from exporter.readings import Feed, JobsReading, Kind, UnknownValue, WorkersReading
 from exporter.sources import Source
 from exporter.sources.demo import Settings as Demo
 from exporter.sources.demo import Source as DemoSource
@@ -26,9 +27,8 @@ from exporter.sources.htcondor import Settings as HTCondor
 from exporter.sources.htcondor import Source as HTCondorSource
 from exporter.sources.slurm import Settings as Slurm
 from exporter.sources.slurm import Source as SlurmSource
-from exporter.totals import TotalsReader, totals
+from history.ingest.store import History
 from history.records import Gpus, Job, Outcome, State, Unmade, Waiting, Worker, WorkerFlag, WorkerState
-from history.store import History
 from tests.conftest import missing
 from tests.replay import commands, pool
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from history.database import HistoryError, open_database, parse_url, shown
+from history.db.database import HistoryError, open_database, parse_url, shown
+from history.ingest.store import History
 from history.records import Job, State
-from history.store import History
 
 NAMES = ("=cmd|'/c calc'!A1", "a\x1b]0;evil\x07b", "x\u009b31mred", "-z", "@sum", "\ttab", "naïve", "two\nlines")
 COMMANDS = Path(sys.executable).parent

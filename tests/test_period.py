@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from history import schema
+from history.db import schema
+from history.ingest.job_rows import stored_jobs
+from history.ingest.store import History
 from history.questions import Scope
 from history.questions.days import Days
 from history.questions.efficiency import efficiency
@@ -15,8 +17,6 @@ from history.questions.failures import failures
 from history.questions.period import Figures, used_in
 from history.questions.top import top
 from history.records import Job
-from history.rows import stored_jobs
-from history.store import History
 from tests.bench.load import load
 from tests.bench.year import Year
 from tests.test_bench import END

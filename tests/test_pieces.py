@@ -7,10 +7,11 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import URL
 
-from history import care, schema
+from history.admin import cli as care
 from history.batch import JobsBatch, WorkersBatch
+from history.db import schema
+from history.ingest.store import History
 from history.spool import Spool
-from history.store import History
 from tests.test_store import at, ended, rows, running
 
 

@@ -22,18 +22,17 @@ from click.testing import CliRunner
 from sqlalchemy import URL, delete, func, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
-from exporter import windows
 from exporter.config import load
-from exporter.snapshot import Feed, Kind
-from exporter.sources import _htcondor_machines as machines
+from exporter.readings import Feed, Kind
+from exporter.reconcile import windows
 from exporter.sources import open_source
-from exporter.sources.htcondor import Settings, Source
-from history.audit import Audit
+from exporter.sources.htcondor import Settings, Source, machines
 from history.cli import command
-from history.database import HistoryError, open_database
-from history.schema import job_pauses, jobs, run_workers, runs, workers
-from history.store import History
-from history.verify import Findings
+from history.db.database import HistoryError, open_database
+from history.db.schema import job_pauses, jobs, run_workers, runs, workers
+from history.ingest.store import History
+from history.reconcile.audit import Audit
+from history.reconcile.compare import Findings
 from tests.clusters import workloads
 from tests.clusters.chroot import wait_for
 from tests.clusters.htcondor import HTCondor

@@ -16,9 +16,9 @@ from click.testing import CliRunner
 from sqlalchemy import URL
 
 from exporter.cli import command
-from history.database import HistoryError, open_database, parse_url
+from history.db.database import HistoryError, open_database, parse_url
+from history.ingest.store import History
 from history.spool import Spool
-from history.store import History
 from tests.conftest import free_port
 
 BIN = Path(sys.executable).parent

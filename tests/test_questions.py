@@ -15,11 +15,11 @@ from msgspec.structs import replace
 from sqlalchemy import URL
 
 from history.cli import QUESTIONS, command
+from history.ingest.store import History
 from history.questions import AskError, WrongQuestion
 from history.questions.resources import parse
 from history.questions.waits import percentiles
 from history.records import Gpus, Job, Outcome, Queue, Run, RunWorker, State, Waiting, Worker, WorkerFlag, WorkerState
-from history.store import History
 from tests.fuzz.promises import bounded
 from tests.reference import pages
 from tests.test_bbq import answer

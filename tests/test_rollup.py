@@ -8,12 +8,12 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy import select, text
 
-from history import schema
-from history.rebuild import computed, rebuild, stored, table_of
+from history.db import schema
+from history.ingest.job_rows import stored_jobs
+from history.ingest.store import History
 from history.records import Job, Outcome, Run, RunWorker, State
-from history.rollup import DAILY, USAGE, Figures, Rollup, add_job, no_rollup
-from history.rows import stored_jobs
-from history.store import History
+from history.rollups.definitions import DAILY, USAGE, Figures, Rollup, add_job, no_rollup
+from history.rollups.from_rows import computed, rebuild, stored, table_of
 from tests.exact import counters, inexact
 from tests.test_merge import some_lives
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from history.database import parse_url
+from history.db.database import parse_url
 from tests.clusters.htcondor import HTCondor
 from tests.clusters.slurm import Slurm
 from tests.faults.fault import Fault, suffer

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import URL, Engine, text
 
-from exporter.board import Board
-from exporter.page import MetricsPage
-from exporter.snapshot import Feed, JobsReading, Kind, WorkersReading
+from exporter.exposition import MetricsPage
+from exporter.latest import Board
+from exporter.readings import Feed, JobsReading, Kind, WorkersReading
 from exporter.sources.demo import Settings, Source
 from history.batch import JobsBatch, WorkersBatch
-from history.database import open_database
-from history.store import History
+from history.db.database import open_database
+from history.ingest.store import History
 from tests.grafana_asks import Grafana, Table, dashboards, panels
 from tests.now import asker
 from tests.situations import SITUATIONS, Situation, rows

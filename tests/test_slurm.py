@@ -9,19 +9,10 @@ from pathlib import Path
 import pytest
 
 from exporter.config import Duration
-from exporter.snapshot import Feed, Kind, UnknownValue
-from exporter.sources import (
-    AnswerUnreadable,
-    CommandFailed,
-    CommandMissing,
-    CommandTimeout,
-    NotAllowed,
-    _slurm_accounting,
-    _slurm_diag,
-    _slurm_shares,
-)
-from exporter.sources._slurm_jobs import JobsParser
-from exporter.sources.slurm import Accounting, Settings, Source, Vo
+from exporter.readings import Feed, Kind, UnknownValue
+from exporter.sources import AnswerUnreadable, CommandFailed, CommandMissing, CommandTimeout, NotAllowed
+from exporter.sources.slurm import Accounting, Settings, Source, Vo, accounting, diag, fair_shares
+from exporter.sources.slurm.jobs import JobsParser
 from history.records import Job, Outcome, State, Waiting, WorkerFlag, WorkerState
 from tests.replay import SLURM, commands
 from tests.slurm_says import queued
@@ -238,7 +229,7 @@ def test_unchanged_rows_are_the_same_objects() -> None:
 
 def test_a_row_of_accounting_that_cannot_be_read_keeps_the_rest(tmp_path: Path) -> None:
     mark = "@m@"
-    fields = dict.fromkeys(_slurm_accounting.FIELDS, "")
+    fields = dict.fromkeys(accounting.FIELDS, "")
     good = {
         **fields,
         "JobIDRaw": "1",
@@ -267,7 +258,7 @@ def test_a_row_of_accounting_that_cannot_be_read_keeps_the_rest(tmp_path: Path) 
 
 
 def test_a_row_that_has_not_ended_is_left_for_later() -> None:
-    fields = dict.fromkeys(_slurm_accounting.FIELDS, "")
+    fields = dict.fromkeys(accounting.FIELDS, "")
     half = {
         **fields,
         "JobIDRaw": "1",
@@ -278,7 +269,7 @@ def test_a_row_that_has_not_ended_is_left_for_later() -> None:
         "End": "Unknown",
         "ExitCode": "0:0",
     }
-    assert list(_slurm_accounting.jobs([half], [])) == []
+    assert list(accounting.jobs([half], [])) == []
 
 
 def script(folder: Path, name: str, text: str) -> Path:
@@ -340,7 +331,7 @@ class Counting(Source):
         self, since: int, until: int, *more: str
     ) -> tuple[list[list[dict[str, str]]], list[str], list[UnknownValue]]:
         self.windows.append((since, until))
-        fields = dict.fromkeys(_slurm_accounting.FIELDS, "")
+        fields = dict.fromkeys(accounting.FIELDS, "")
         answer = ""
         for end in range(since - since % 60 + 60, min(until, self.true_time) + 1, 60):
             row = {
@@ -354,7 +345,7 @@ class Counting(Source):
                 "End": str(end),
             }
             answer += "".join(f"{value}@m@" for value in row.values()) + "\n"
-        return *_slurm_accounting.rows(answer.encode(), "@m@", []), []
+        return *accounting.rows(answer.encode(), "@m@", []), []
 
 
 @pytest.mark.parametrize("lookback", [600, 7200, 6 * 3600, 24 * 3600])
@@ -443,7 +434,7 @@ def test_the_scheduler_tells_of_itself(played: Source) -> None:
 
 def test_what_is_no_answer_of_sdiag_is_refused() -> None:
     with pytest.raises(AnswerUnreadable, match="no thread count"):
-        _slurm_diag.reading(b"slurm_load_ctl_conf error: nothing", NOW)
+        diag.reading(b"slurm_load_ctl_conf error: nothing", NOW)
 
 
 FAIR_SHARES = b"root|0.500000|\n root|1.000000|root\n bio|0.250000|\n  bio|1.000000|bob\n physics|inf|\n"
@@ -451,10 +442,10 @@ FAIR_SHARES = b"root|0.500000|\n root|1.000000|root\n bio|0.250000|\n  bio|1.000
 
 
 def test_fair_shares_are_those_of_accounts() -> None:
-    assert _slurm_shares.fair_shares(FAIR_SHARES) == {"root": 0.5, "bio": 0.25}
-    assert _slurm_shares.fair_shares(b"root||\n bio||\n  bio|1.000000|monitor\n") == {}
+    assert fair_shares.fair_shares(FAIR_SHARES) == {"root": 0.5, "bio": 0.25}
+    assert fair_shares.fair_shares(b"root||\n bio||\n  bio|1.000000|monitor\n") == {}
     with pytest.raises(AnswerUnreadable, match="sshare"):
-        _slurm_shares.fair_shares(b"Slurm accounting storage is disabled\n")
+        fair_shares.fair_shares(b"Slurm accounting storage is disabled\n")
 
 
 def test_fair_shares_are_read_where_they_are_wanted(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import pytest
 
 from exporter.config import Duration
-from exporter.snapshot import Feed, Kind
+from exporter.readings import Feed, Kind
 from exporter.sources import CommandFailed, SourceError
 from exporter.sources.slurm import Accounting, Settings
 from tests.slurm_says import Played, accounted

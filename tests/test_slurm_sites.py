@@ -7,27 +7,19 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from exporter import windows
-from exporter.snapshot import Feed, JobsReading, Kind, UnknownValue
-from exporter.sources import (
-    AnswerUnreadable,
-    NotAllowed,
-    TooMany,
-    _slurm_accounting,
-    _slurm_allocation,
-    _slurm_diag,
-    _slurm_nodes,
-    _slurm_shares,
-)
-from exporter.sources._slurm_jobs import Allocation, JobsParser
-from exporter.sources.slurm import Settings, Source
-from exporter.tally import tally
-from history import schema
-from history.audit import Audit
-from history.merge import merge
+from exporter.job_sums import tally
+from exporter.readings import Feed, JobsReading, Kind, UnknownValue
+from exporter.reconcile import windows
+from exporter.sources import AnswerUnreadable, NotAllowed, TooMany
+from exporter.sources.slurm import Settings, Source, accounting, allocations, diag, fair_shares
+from exporter.sources.slurm import nodes as slurm_nodes
+from exporter.sources.slurm.jobs import Allocation, JobsParser
+from history.db import schema
+from history.ingest.job_rows import no_rows, rows_of
+from history.ingest.merge import merge
+from history.ingest.store import History
+from history.reconcile.audit import Audit
 from history.records import Gpus, Job, Outcome, Run, State, Waiting, WorkerFlag, WorkerState
-from history.rows import no_rows, rows_of
-from history.store import History
 from tests.fuzz.promises import bounded
 from tests.replay import captured
 from tests.slurm_says import MARK, Played, accounted, commands, marked, queued, step
@@ -48,7 +40,7 @@ def parse(*rows: list[str]) -> tuple[list[Job], list[UnknownValue]]:
 
 def ended(*attempt: dict[str, str]) -> tuple[Job, list[UnknownValue]]:
     unknown: list[UnknownValue] = []
-    (job,) = _slurm_accounting.jobs(attempt, unknown)
+    (job,) = accounting.jobs(attempt, unknown)
     return job, unknown
 
 
@@ -251,18 +243,18 @@ def test_what_only_looks_like_a_number_costs_no_row(text: str) -> None:
     job, _ = ended(accounted(TimelimitRaw=text, NNodes=text, State=f"CANCELLED by {text}"))
     assert (job.requested_wall_seconds, job.details) == (None, {"qos": "normal"})
     rows = [[accounted()], [accounted(End=text)]]
-    newest = _slurm_accounting.last_end(rows, NOW)
+    newest = accounting.last_end(rows, NOW)
     assert newest is not None and newest.timestamp() == 1795446430
     partition = "PartitionName={} State=UP TotalCPUs={} MaxTime=UNLIMITED\n"
     told: list[UnknownValue] = []
-    queues = _slurm_nodes.queues((partition.format("a", text) + partition.format("b", 8)).encode(), told)
+    queues = slurm_nodes.queues((partition.format("a", text) + partition.format("b", 8)).encode(), told)
     assert [queue.settings.get("cpus") for queue in queues] == [None, 8] and told == []
     figures = captured("slurm", "26.05", "diag").replace(
         b"Agent queue size:     0", f"Agent queue size: {text}".encode()
     )
-    reading = _slurm_diag.reading(figures, NOW)
+    reading = diag.reading(figures, NOW)
     assert "agent" not in reading.queue_lengths and reading.threads == 1
-    assert _slurm_diag.jobs_of(figures.replace(b"Jobs pending:   0", f"Jobs pending: {text}".encode())) is None
+    assert diag.jobs_of(figures.replace(b"Jobs pending:   0", f"Jobs pending: {text}".encode())) is None
 
 
 def test_a_name_that_begins_with_a_line_break_is_a_name() -> None:
@@ -271,7 +263,7 @@ def test_a_name_that_begins_with_a_line_break_is_a_name() -> None:
     jobs, unknown = parse(*(queued(JobID=str(10 + place), Name=name) for place, name in enumerate(names)), queued())
     assert [job.name for job in jobs] == [*names, "job"] and unknown == []
     rows = [list(accounted(JobIDRaw=str(10 + place), JobName=name).values()) for place, name in enumerate(names)]
-    attempts, unreadable = _slurm_accounting.rows(marked(rows), MARK, unknown)
+    attempts, unreadable = accounting.rows(marked(rows), MARK, unknown)
     assert [attempt["JobName"] for (attempt,) in attempts] == list(names) and unreadable == [] and unknown == []
 
 
@@ -279,25 +271,25 @@ def test_a_time_of_a_resize_that_somebody_wrote_is_none() -> None:
     """A job's name can look like its record's times: 30 digits of a user's ended the reading of everybody's jobs."""
     allocation = Allocation("7", "1795446330", "n[1-2]", "", resized=True)
     record = f"JobId=7 JobName=x ResizeTime={'9' * 30} StartTime=1795446330 \n".encode()
-    assert _slurm_allocation.shares(record, allocation) == _slurm_allocation.Shares()
+    assert allocations.shares(record, allocation) == allocations.Shares()
     shares = b"JobId=7 Nodes=n[1-99999999999999999999] CPU_IDs=0 Mem=1 GRES= \n"
-    assert _slurm_allocation.shares(shares, allocation) == _slurm_allocation.Shares()
+    assert allocations.shares(shares, allocation) == allocations.Shares()
 
 
 @pytest.mark.parametrize("long", [" " * 200_000, " [x@" + "@" * 200_000, " A" * 100_000])
 def test_long_texts_take_no_longer_than_they_are_long(long: str) -> None:
     with bounded():
         answer = node().replace(b"OS=Linux", b"OS=" + long.encode()).replace(b"\n", f" Reason=x{long}y\n".encode())
-        assert [worker.name for worker in _slurm_nodes.workers(answer + node("n2"))[0]] == ["n1", "n2"]
-        _slurm_nodes.queues(f"PartitionName=a{long}State=UP{long}x\n".encode(), [])
-        _slurm_diag.reading(captured("slurm", "26.05", "diag") + long.encode() + b"x\n", NOW)
+        assert [worker.name for worker in slurm_nodes.workers(answer + node("n2"))[0]] == ["n1", "n2"]
+        slurm_nodes.queues(f"PartitionName=a{long}State=UP{long}x\n".encode(), [])
+        diag.reading(captured("slurm", "26.05", "diag") + long.encode() + b"x\n", NOW)
 
 
 def test_a_nul_of_slurmctlds_is_visible() -> None:
     """No database keeps one."""
-    assert list(_slurm_shares.fair_shares(b" ph\0ysics|0.5|\n")) == ["ph\\x00ysics"]
+    assert list(fair_shares.fair_shares(b" ph\0ysics|0.5|\n")) == ["ph\\x00ysics"]
     answer = captured("slurm", "26.05", "diag").replace(b"REQUEST_PING", b"REQUEST\0PING")
-    assert not any("\0" in name for name in _slurm_diag.reading(answer, NOW).calls_answered)
+    assert not any("\0" in name for name in diag.reading(answer, NOW).calls_answered)
 
 
 def test_a_step_that_cannot_be_read_costs_its_values(tmp_path: Path) -> None:
@@ -316,17 +308,17 @@ def test_an_end_is_never_before_its_start_or_submission() -> None:
 def test_a_value_of_a_node_that_cannot_be_read_costs_itself(value: str) -> None:
     """RealMemory=1e32000 took all workers down."""
     answer = node().replace(b"RealMemory=16000", f"RealMemory={value}".encode()) + node("n2")
-    workers, unknown = _slurm_nodes.workers(answer)
+    workers, unknown = slurm_nodes.workers(answer)
     assert [(worker.name, worker.memory_bytes) for worker in workers] == [("n1", None), ("n2", 16000 << 20)]
     assert [each.field for each in unknown] == ["slurm_value"]
 
 
 def test_one_node_that_is_none_is_left_out_and_told() -> None:
     answer = node("n1") + b"NodeName=n2 Arch=x86_64 State=IDLE\n" + node("n3")
-    workers, unknown = _slurm_nodes.workers(answer)
+    workers, unknown = slurm_nodes.workers(answer)
     assert [worker.name for worker in workers] == ["n1", "n3"] and [each.field for each in unknown] == ["slurm_node"]
     with pytest.raises(AnswerUnreadable):
-        _slurm_nodes.workers(b"NodeName=n2 Arch=x86_64 State=IDLE\nNodeName=n3 Arch=x86_64 State=IDLE\n")
+        slurm_nodes.workers(b"NodeName=n2 Arch=x86_64 State=IDLE\nNodeName=n3 Arch=x86_64 State=IDLE\n")
 
 
 STAMP = "[root@1795446328]"
@@ -348,7 +340,7 @@ STAMP = "[root@1795446328]"
 )  # fmt: skip
 def test_free_texts_of_a_node_change_nothing_else(texts: str, reason: str | None, by: str | None) -> None:
     """What people write into a node is neither a figure nor the end of the reason before it."""
-    (worker,), unknown = _slurm_nodes.workers(node().rstrip(b"\n") + f" {texts}\n".encode())
+    (worker,), unknown = slurm_nodes.workers(node().rstrip(b"\n") + f" {texts}\n".encode())
     assert (worker.state, worker.cpus, worker.cpus_allocated, worker.queues) == (WorkerState.IDLE, 16, 0, ("batch",))
     assert (worker.reason, (worker.details or {}).get("reason_by")) == (reason, by) and unknown == []
     assert (worker.state_since is not None) == (by is not None)
@@ -496,12 +488,12 @@ def test_every_limit_is_a_limit(reason: str, waits: Waiting) -> None:
 
 def test_a_cloud_node_that_boots_is_not_down() -> None:
     """S22."""
-    (worker,), unknown = _slurm_nodes.workers(node(state="MIXED+CLOUD+NOT_RESPONDING+POWERING_UP"))
+    (worker,), unknown = slurm_nodes.workers(node(state="MIXED+CLOUD+NOT_RESPONDING+POWERING_UP"))
     assert (worker.state, worker.flags, unknown) == (WorkerState.PARTIAL, (WorkerFlag.POWERING_UP,), [])
 
 
 def test_other_generic_resources_are_no_gpus() -> None:
-    (worker,), _ = _slurm_nodes.workers(node(gres="vgpu:8,gpu:a100:2", used="vgpu:3,gpu:a100:1(IDX:0)"))
+    (worker,), _ = slurm_nodes.workers(node(gres="vgpu:8,gpu:a100:2", used="vgpu:3,gpu:a100:1(IDX:0)"))
     assert worker.gpus == (Gpus(model="a100", total=2, allocated=1),)
     (job,), _ = parse(queued(State="PENDING", tres_per_node="gres/vgpu:8"))
     assert job.requested_gpus is None
@@ -511,7 +503,7 @@ def test_gpus_in_use_of_a_model_that_is_not_told_are_of_none() -> None:
     """They are neither in use nor free: GresUsed may leave the model out, which says enough where there is one."""
     two = node(gres="gpu:a100:2,gpu:h100:2,shard:a100:8", used="gpu:(null):3,shard:(null):2")
     ((worker,), _), ((none,), _) = (
-        _slurm_nodes.workers(each) for each in (two, two.replace(b"gpu:(null):3", b"gpu:(null):0"))
+        slurm_nodes.workers(each) for each in (two, two.replace(b"gpu:(null):3", b"gpu:(null):0"))
     )
     assert worker.gpus == (Gpus(model="a100", total=2), Gpus(model="h100", total=2))
     assert worker.gpu_parts == (Gpus(model="shard:a100", total=8, allocated=2),)
@@ -520,7 +512,7 @@ def test_gpus_in_use_of_a_model_that_is_not_told_are_of_none() -> None:
 
 def test_shards_and_mps_are_told_apart_from_whole_gpus() -> None:
     """S4."""
-    (worker,), _ = _slurm_nodes.workers(
+    (worker,), _ = slurm_nodes.workers(
         node(
             gres="gpu:a100:2,gpu:h100:4,shard:a100:16,mps:400",
             used="gpu:a100:1(IDX:0),gpu:h100:3,shard:a100:4(4/8,0/8),mps:100",
@@ -636,16 +628,16 @@ def test_a_job_that_is_resized_in_the_second_it_was_submitted_in_runs(tmp_path: 
     """slurmdbd has two rows with one Submit: the job held nothing any more once the first one was read."""
     second = "1795446324"
     first = accounted(State="RESIZING", Submit=second, Start=second, End=second, NodeList="n[1-2]", NNodes="2")
-    assert list(_slurm_accounting.jobs([first], [])) == []
+    assert list(accounting.jobs([first], [])) == []
     last = accounted(State="COMPLETED", Submit=second, Start=second, End="1795446400", NodeList="n1")
-    rows = [job for row in (first, last, first) for job in _slurm_accounting.jobs([row], [])]
+    rows = [job for row in (first, last, first) for job in accounting.jobs([row], [])]
     (job,) = merge(merge([], rows[:1]), rows)
     assert (job.state, job.outcome) == (State.ENDED, Outcome.COMPLETED)
     (run,) = job.runs
     assert run.ended_at is not None and (run.ended_at - run.started_at).total_seconds() == 76 and not run.resized
     # one that lasted a second is a part
     whole = accounted(State="RESIZING", Submit=second, Start=second, End="1795446325", NodeList="n[1-2]", NNodes="2")
-    assert len(list(_slurm_accounting.jobs([whole], []))) == 1
+    assert len(list(accounting.jobs([whole], []))) == 1
 
 
 def test_gpu_use_that_the_site_gathers(tmp_path: Path) -> None:

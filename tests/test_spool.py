@@ -21,14 +21,14 @@ from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
 from exporter.config import Duration
+from exporter.readings import AccountingPage, Feed, JobsReading, Kind, WorkersReading
 from exporter.recorder import Recorder
-from exporter.snapshot import AccountingPage, Feed, JobsReading, Kind, WorkersReading
-from history import schema
-from history.database import HistoryError
-from history.frames import Damaged, Mark, frames, read
+from history.db import schema
+from history.db.database import HistoryError
+from history.ingest.store import History
 from history.records import Worker, WorkerState
 from history.spool import Spool, SpoolFull
-from history.store import History
+from history.spool.frames import Damaged, Mark, frames, read
 from tests.conftest import missing
 from tests.test_store import at, ended, pending, rows, running, usage_is_exact
 

@@ -14,12 +14,12 @@ import pytest
 
 from exporter import check
 from exporter.daemon import Exporter
+from exporter.readings import Feed, JobsReading, Kind
 from exporter.recorder import Recorder
-from exporter.snapshot import Feed, JobsReading, Kind
 from exporter.sources.demo import configuration
-from history.database import HistoryError, open_database, parse_url
+from history.db.database import HistoryError, open_database, parse_url
+from history.ingest.store import History
 from history.spool import Spool
-from history.store import History
 from tests.conftest import missing
 from tests.test_spool import MOST, close, page, until, waiting
 from tests.test_store import at, ended, pending

@@ -10,16 +10,16 @@ from msgspec.structs import replace
 from sqlalchemy import URL, inspect, select, text
 from sqlalchemy.exc import OperationalError
 
-from history import schema
-from history.aside import MOST_TEXT
 from history.batch import Gap, JobsBatch
-from history.database import HistoryError, open_database
-from history.merge import left
-from history.months import months_ahead
+from history.db import schema
+from history.db.database import HistoryError, open_database
+from history.db.partitions import months_ahead
+from history.db.upgrade import newest, upgrade
+from history.ingest.job_rows import stored_jobs
+from history.ingest.merge import left
+from history.ingest.quarantine import MOST_TEXT
+from history.ingest.store import History
 from history.records import Gpus, Job, Outcome, Queue, Run, RunWorker, State, Waiting, Worker, WorkerFlag, WorkerState
-from history.rows import stored_jobs
-from history.store import History
-from history.upgrade import newest, upgrade
 from tests.exact import inexact
 
 T = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -355,7 +355,7 @@ def test_a_database_that_is_away_refuses_nothing(history: History, monkeypatch: 
     def away(*_: Any) -> None:
         raise OperationalError("INSERT", {}, Exception("server closed the connection unexpectedly"))
 
-    monkeypatch.setattr("history.store.save_page", away)
+    monkeypatch.setattr("history.ingest.store.save_page", away)
     with pytest.raises(OperationalError):
         save(history, pending("1"), pending("2"), watermark="3")
     monkeypatch.undo()
@@ -374,7 +374,7 @@ def test_a_mistake_of_ours_is_no_fault_of_a_row(
         raise mistake
 
     with monkeypatch.context() as patched:
-        patched.setattr("history.store.save_page", wrong)
+        patched.setattr("history.ingest.store.save_page", wrong)
         with pytest.raises(type(mistake)):
             save(history, pending("1"), pending("2"), watermark="3")
     assert set_aside(history) == [] and history.watermark("local", "jobs") is None and rows(history, schema.jobs) == []

@@ -11,15 +11,14 @@ import msgspec
 import pytest
 from sqlalchemy import insert, select, update
 
-from exporter import windows
-from exporter.snapshot import AccountingPage, Feed, Kind
-from exporter.sources import CommandTimeout, TooMany, _htcondor_tail
-from exporter.sources import _htcondor_ads as ads
-from exporter.sources.htcondor import AnsweredInPart, Source
-from history.audit import Audit
+from exporter.readings import AccountingPage, Feed, Kind
+from exporter.reconcile import windows
+from exporter.sources import CommandTimeout, TooMany
+from exporter.sources.htcondor import AnsweredInPart, Source, ads, tail
 from history.batch import Gap
-from history.schema import jobs
-from history.store import History
+from history.db.schema import jobs
+from history.ingest.store import History
+from history.reconcile.audit import Audit
 from tests.replay import history_answer
 from tests.test_htcondor import settings
 
@@ -89,7 +88,7 @@ class Reader:
                 self.source = Source(settings(), ask=self.schedd.ask)
             page = self.source.read_accounting(FEED, self.watermark, datetime.fromtimestamp(self.schedd.seconds, UTC))
             pages.append(page)
-            assert len(page.jobs) <= 2 * _htcondor_tail.MOST_RECORDS
+            assert len(page.jobs) <= 2 * tail.MOST_RECORDS
             self.watermark = page.watermark
             self.told += [job.native_id for job in page.jobs if job.accounted]
             self.runs += [job.native_id for job in page.jobs if not job.accounted]
@@ -99,8 +98,8 @@ class Reader:
 
 @pytest.fixture(autouse=True)
 def small_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_htcondor_tail, "MOST_RECORDS", 20)
-    monkeypatch.setattr(_htcondor_tail, "MOST_DIVIDED", 4)
+    monkeypatch.setattr(tail, "MOST_RECORDS", 20)
+    monkeypatch.setattr(tail, "MOST_DIVIDED", 4)
 
 
 @pytest.fixture

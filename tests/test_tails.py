@@ -10,13 +10,14 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy import Connection, select
 
-from history import bulk, schema, tails
+from history.db import bulk, schema
+from history.ingest import last_runs
+from history.ingest.store import History
 from history.questions import Scope
 from history.questions.info_job import SHOWN, info_job
-from history.rebuild import table_of
 from history.records import Job, Outcome, Run, RunWorker, State, Waiting
-from history.rollup import DAILY
-from history.store import History
+from history.rollups.definitions import DAILY
+from history.rollups.from_rows import table_of
 from tests.exact import inexact
 from tests.test_merge import some_lives
 from tests.test_rollup import named
@@ -96,7 +97,7 @@ def test_one_run_more_reads_and_writes_a_few_rows_however_many_there_are(history
             scrontab(run(count + 1), requeued=True),
         ):  # fmt: skip
             assert save(history, replace(seen, native_id=native_id)) == 1
-        assert read["runs"] <= 3 * tails.LAST and read["run_workers"] <= 3 * tails.LAST
+        assert read["runs"] <= 3 * last_runs.LAST and read["run_workers"] <= 3 * last_runs.LAST
         assert {name: history.rows_written[name] - written[name] for name in ("jobs", "runs", "run_workers")} == {
             "jobs": 3, "runs": 3, "run_workers": 3,
         }  # fmt: skip
@@ -146,8 +147,8 @@ def test_whatever_is_read_of_a_job_the_same_is_stored(
         size = chance.randrange(1, 6)
         page, observed = observed[:size], observed[size:]
         for cluster, last, more in (("local", chance.choice((1, 2)), 2), ("whole", 10**6, 2)):
-            monkeypatch.setattr(tails, "LAST", last)
-            monkeypatch.setattr(tails, "_MORE", more)
+            monkeypatch.setattr(last_runs, "LAST", last)
+            monkeypatch.setattr(last_runs, "_MORE", more)
             save(history, *page, cluster=cluster)
         assert said(history, "local") == said(history, "whole")
     with history.reading() as connection:

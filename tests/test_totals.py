@@ -14,17 +14,17 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import URL, func, select
 
-from exporter.board import Board
-from exporter.page import MetricsPage
-from exporter.snapshot import Feed, JobsReading, Kind
-from exporter.totals import TotalsReader, totals
-from history import schema
+from exporter.exposition import MetricsPage
+from exporter.history_counters import TotalsReader, totals
+from exporter.latest import Board
+from exporter.readings import Feed, JobsReading, Kind
 from history.batch import Gap, JobsBatch
-from history.counters import Count
-from history.database import open_database
-from history.rebuild import table_of
-from history.rollup import DURATIONS, WORKERS
-from history.store import History
+from history.db import schema
+from history.db.database import open_database
+from history.ingest.store import History
+from history.rollups.counters import Count
+from history.rollups.definitions import DURATIONS, WORKERS
+from history.rollups.from_rows import table_of
 from tests.conftest import Process, missing
 from tests.made_up import Plan
 from tests.test_crash import configuration, finish

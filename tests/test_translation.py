@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from exporter.readings import Feed, Kind
 from exporter.recorder import Recorder
-from exporter.snapshot import Feed, Kind
 from exporter.sources import AnswerUnreadable
-from history.database import open_database, parse_url
-from history.store import History
+from history.db.database import open_database, parse_url
+from history.ingest.store import History
 from tests import htcondor_truth, slurm_truth
 from tests.truth import Number, differences
 

@@ -3,11 +3,11 @@
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 
+from exporter.lookups import ROUND_SECONDS, due
+from exporter.readings import Feed, Kind
 from exporter.recorder import MISSING_AFTER, MISSING_FOR, MOST_MISSING, Recorder
-from exporter.snapshot import Feed, Kind
-from exporter.turns import ROUND_SECONDS, due
+from history.ingest.store import History
 from history.records import Job, Outcome, State
-from history.store import History
 
 T = datetime(2026, 3, 1, 12, tzinfo=UTC)
 FEED = Feed(kind=Kind.ACCOUNTING)

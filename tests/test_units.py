@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.sources._hostlist import hosts, tasks
-from exporter.sources._slurm_tres import gres, tres
-from exporter.sources._units import count, duration, moment, size, whole
-from history.when import WhenError, parse_when
+from exporter.sources.hostlist import hosts, tasks
+from exporter.sources.slurm.tres import gres, tres
+from exporter.sources.units import count, duration, moment, size, whole
+from history.timespec import WhenError, parse_when
 from tests.fuzz.promises import bounded
 
 NOW = datetime(2026, 11, 23, 15, 30, tzinfo=UTC)

@@ -16,22 +16,23 @@ from click.testing import CliRunner
 from msgspec.structs import replace
 from sqlalchemy import URL, delete, insert, select, text, update
 
-from exporter.board import Board
 from exporter.config import Cluster, Duration
+from exporter.latest import Board
+from exporter.readings import AccountingPage, Feed, Kind
+from exporter.reconcile.nightly import Verifier
+from exporter.reconcile.windows import accounting_feeds, backfill, recollect, verify
 from exporter.recorder import Recorder
-from exporter.snapshot import AccountingPage, Feed, Kind
 from exporter.sources import CommandTimeout, TooMany
 from exporter.sources.slurm import Settings, Source
-from exporter.verifier import Verifier
-from exporter.windows import accounting_feeds, backfill, recollect, verify
-from history import care, schema
-from history.audit import Audit
-from history.database import open_database
-from history.merge import left
+from history.admin import cli as care
+from history.db import schema
+from history.db.database import open_database
+from history.ingest.job_rows import stored_jobs
+from history.ingest.merge import left
+from history.ingest.store import History
+from history.reconcile.audit import Audit
+from history.reconcile.compare import Findings
 from history.records import Job, State
-from history.rows import stored_jobs
-from history.store import History
-from history.verify import Findings
 from tests.exact import contents
 from tests.made_up import FIRST_ID, Plan, commands
 from tests.test_store import usage_is_exact

@@ -11,7 +11,7 @@ from sqlalchemy import create_engine, text
 
 from exporter.cli import command
 from exporter.config import ConfigError, parse
-from exporter.snapshot import Feed, Kind
+from exporter.readings import Feed, Kind
 from exporter.sources.htcondor import Source as HTCondor
 from exporter.sources.slurm import Source as Slurm
 from exporter.vo import Vos

@@ -17,17 +17,17 @@ from exporter import cli
 from exporter.config import Duration
 from exporter.daemon import Exporter
 from exporter.delivery import Delivery
-from exporter.keeper import Keeper
-from exporter.page import MetricsPage
+from exporter.exposition import MetricsPage
+from exporter.history_counters import TotalsReader
 from exporter.poller import ClusterPoller
+from exporter.reconcile.nightly import Verifier
 from exporter.recorder import Recorder
+from exporter.retention import Keeper
 from exporter.sources.demo import Source, configuration
-from exporter.totals import TotalsReader
-from exporter.verifier import Verifier
-from exporter.watch import Part, Watch
-from exporter.web import Server
-from exporter.webconfig import WebConfig
-from history.database import parse_url
+from exporter.threads import Part, Watch
+from exporter.web.app import Server
+from exporter.web.toolkit_config import WebConfig
+from history.db.database import parse_url
 
 
 class FailsOnce:
@@ -66,7 +66,7 @@ Start = Callable[[], tuple[Exporter, str]]
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """Have what fails begin again at once, and see what is logged."""
-    monkeypatch.setattr("exporter.watch.FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("exporter.threads.FIRST_PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(logging.getLogger("exporter"), "propagate", True)
     caplog.set_level("ERROR")
 
@@ -74,9 +74,9 @@ def at_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -
 @pytest.fixture
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     """Give what starts a daemon of every part, and its URL."""
-    monkeypatch.setattr("exporter.keeper.LOOK_SECONDS", 0.01)
-    monkeypatch.setattr("exporter.webconfig.CHECK_SECONDS", 0.01)
-    monkeypatch.setattr("exporter.verifier.LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("exporter.retention.LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("exporter.web.toolkit_config.CHECK_SECONDS", 0.01)
+    monkeypatch.setattr("exporter.reconcile.nightly.LOOK_SECONDS", 0.01)
     monkeypatch.setattr(Verifier, "_loaded", True, raising=False)
     stop = threading.Event()
     threads = []
@@ -162,7 +162,7 @@ def test_signals_are_heard_after_one_could_not_be_worked_off(monkeypatch: pytest
 def test_a_page_that_could_not_be_written_is_written_when_it_is_asked_for_again(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("exporter.web._KEPT_SECONDS", -1.0)
+    monkeypatch.setattr("exporter.web.app._KEPT_SECONDS", -1.0)
     broken = FailsOnce(monkeypatch, MetricsPage, "text", thread="page")
     exporter, url = start()
     for happened in (broken.failed, broken.again):

@@ -19,10 +19,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from exporter.board import Board
-from exporter.page import MetricsPage
-from exporter.web import Application, Server
-from exporter.webconfig import WebConfig, WebConfigError
+from exporter.exposition import MetricsPage
+from exporter.latest import Board
+from exporter.web.app import Application, Server
+from exporter.web.toolkit_config import WebConfig, WebConfigError
 
 Key = ec.EllipticCurvePrivateKey
 

@@ -8,12 +8,12 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import URL, func, select
 
-from history import schema
 from history.batch import JobsBatch
 from history.cli import command
+from history.db import schema
+from history.ingest.store import PAGE, History
 from history.questions import reading
 from history.records import Job, State, Waiting
-from history.store import PAGE, History
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MANY = 5 * PAGE + 1

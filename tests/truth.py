@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, func, select
 
-from history import schema
+from history.db import schema
+from history.ingest.job_rows import stored_jobs
 from history.records import Job, Outcome, State
-from history.rows import stored_jobs
 from tests.exact import counters, inexact
 
 Number = Callable[[int, int], int]

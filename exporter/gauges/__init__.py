@@ -11,7 +11,7 @@ from importlib import import_module
 
 import msgspec
 
-from exporter.board import ClusterView, Part
+from exporter.latest import ClusterView, Part
 
 Sample = tuple[tuple[str, ...], float]
 """Label values in the family's order, and the number."""
@@ -42,6 +42,10 @@ class Family(msgspec.Struct, frozen=True, kw_only=True):
     """What of the view it is made of."""
 
 
+_LAST = ("counters", "workers")
+"""The files whose metrics stand at the end of the page, in this order; the others are before them, by name."""
+
+
 @cache
 def families() -> tuple[Family, ...]:
     """Give every metric of the files here that is made of readings."""
@@ -49,5 +53,6 @@ def families() -> tuple[Family, ...]:
 
 
 def _declared() -> Iterator[Family]:
-    for module in sorted(module.name for module in pkgutil.iter_modules(__path__)):
+    others = sorted({module.name for module in pkgutil.iter_modules(__path__)} - set(_LAST))
+    for module in (*others, *_LAST):
         yield from getattr(import_module(f"exporter.gauges.{module}"), "FAMILIES", ())

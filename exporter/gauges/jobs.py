@@ -3,10 +3,10 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
-from exporter.board import ClusterView
 from exporter.gauges import Family, Sample
-from exporter.tally import Amount, JobsKey
-from exporter.totals import OTHER_OWNERS
+from exporter.history_counters import OTHER_OWNERS
+from exporter.job_sums import Amount, JobsKey
+from exporter.latest import ClusterView
 
 _LABELS = ("owner", "account", "vo", "queue", "state")
 

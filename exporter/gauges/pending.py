@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Iterable
 
-from exporter.board import ClusterView
 from exporter.gauges import Family, Sample
+from exporter.latest import ClusterView
 
 
 def _pending(view: ClusterView) -> Iterable[Sample]:

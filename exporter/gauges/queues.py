@@ -4,8 +4,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from enum import StrEnum
 
-from exporter.board import ClusterView, Part
 from exporter.gauges import Family, Sample
+from exporter.latest import ClusterView, Part
 from history.records import Worker, WorkerFlag, WorkerState
 
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from exporter.board import ClusterView, Part
 from exporter.gauges import Family, Sample
-from exporter.snapshot import SchedulerReading
+from exporter.latest import ClusterView, Part
+from exporter.readings import SchedulerReading
 
 _PARTS = frozenset({Part.SCHEDULER})
 

@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
-from exporter.board import ClusterView, Part
 from exporter.gauges import Family, Sample
+from exporter.latest import ClusterView, Part
 from history.records import Worker, WorkerState
 
 

@@ -19,7 +19,7 @@ from importlib import import_module
 from typing import Protocol
 
 from exporter.config import Cluster
-from exporter.snapshot import AccountingPage, Feed, JobsReading, SchedulerReading, UnknownValue, WorkersReading
+from exporter.readings import AccountingPage, Feed, JobsReading, SchedulerReading, UnknownValue, WorkersReading
 
 
 class SourceError(Exception):
@@ -156,8 +156,8 @@ class Source(Protocol):
 
 
 def kinds() -> list[str]:
-    """Give the schedulers BBQ knows: the modules of this folder."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+    """Give the schedulers BBQ knows: the folders of this folder."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.ispkg)
 
 
 def open_source(cluster: Cluster) -> Source:

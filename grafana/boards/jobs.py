@@ -9,7 +9,7 @@ from grafana.look import BLANK, remark, table, words
 from grafana.notices import of_history
 from grafana.queries import Json, rows
 from grafana.sql import FROM, NONE, NOW_OR_TO, TO, among, open_at, open_between
-from history.words import OUTCOMES, STATES
+from history.vocabulary import OUTCOMES, STATES
 
 _WHEN = (
     ("submitted in the time range", "submitted"),

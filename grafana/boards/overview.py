@@ -11,7 +11,7 @@ from grafana.links import field, label, to
 from grafana.look import counts, graph, number, ranking, renamed, step, table, tiles
 from grafana.prometheus import FAILED, HOLDING, MAP, OUT, STATES, by_state, in_state, or_none, told, what_it_is
 from grafana.queries import CLUSTER, Json, now, now_table, over_time
-from history.words import FLAGS, WORKER_STATES
+from history.vocabulary import FLAGS, WORKER_STATES
 
 RULES = Path(__file__).parent.parent.parent / "rules" / "alerts.yml"
 _C = f"{{{CLUSTER}}}"

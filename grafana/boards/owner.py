@@ -8,7 +8,7 @@ from grafana.look import days, graph, number, table
 from grafana.prometheus import HOLDING, STATES, in_state
 from grafana.queries import CLUSTER, Json, now, over_time, rows, series
 from grafana.sql import COUNTED, FROM, LATELY, NO_FAILURE, NOON, NOW_OR_TO, TOUCHED_DAYS, among, used
-from history.words import FAILURES, OUTCOMES
+from history.vocabulary import FAILURES, OUTCOMES
 
 _OWNER = 'owner="$owner"'
 _MINE = f"{among('cluster')} AND owner = '$owner'"

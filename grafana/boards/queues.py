@@ -11,7 +11,7 @@ from grafana.notices import of_history, of_prometheus
 from grafana.prometheus import HOLDING, STATES, in_state
 from grafana.queries import CLUSTER, Json, now_table, over_time, rows, series
 from grafana.sql import COUNTED, DAY, FROM, NOW_OR_TO, TO, WHOLE_DAYS, among, first_started
-from history.rollup import BOUNDS, LONGER
+from history.rollups.definitions import BOUNDS, LONGER
 
 _C = f'{{{CLUSTER},queue=~"$queue"}}'
 _PAST = "History: in the time range"

@@ -8,7 +8,7 @@ from grafana.look import days, graph, ranking, table
 from grafana.prometheus import STATES, or_none
 from grafana.queries import CLUSTER, Json, now, over_time, rows, series
 from grafana.sql import NO_FAILURE, NONE, NOON, TOUCHED_DAYS, among, used
-from history.words import FAILURES
+from history.vocabulary import FAILURES
 
 _OTHER = '"(other)", "owner", "[(]other[)]"'
 _NOW = (

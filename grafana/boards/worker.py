@@ -7,7 +7,7 @@ from grafana.look import days, graph, number, step, table, timeline
 from grafana.prometheus import MAP, STATES, what_it_is
 from grafana.queries import CLUSTER, Json, now, now_table, over_time, rows, series
 from grafana.sql import CPU_EFFICIENCY, FROM, LATELY, LENT, NOON, NOW_OR_TO, TO, TOUCHED_DAYS, among, open_between
-from history.words import OUTCOMES
+from history.vocabulary import OUTCOMES
 
 _WORKER = 'worker="$worker"'
 _C = f"{{{CLUSTER},{_WORKER}}}"

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from history.asking import CONTEXT, asking, say, shared
+from history.commands._options import CONTEXT, asking, say, shared
 
 
 @click.command("clusters", context_settings=CONTEXT)

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from history.asking import CONTEXT, asking, period, say, shared
+from history.commands._options import CONTEXT, asking, period, say, shared
 
 
 @click.command("failures", context_settings=CONTEXT)

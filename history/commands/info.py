@@ -4,9 +4,9 @@ from typing import Any
 
 import click
 
-from history.asking import CONTEXT, asking, say, shared
-from history.names import complete
-from history.words import KINDS
+from history.commands._completion import complete
+from history.commands._options import CONTEXT, asking, say, shared
+from history.vocabulary import KINDS
 
 
 @click.command("info", context_settings=CONTEXT)

@@ -5,10 +5,10 @@ from typing import Any
 
 import click
 
-from history.asking import CONTEXT, When, asking, say, shared, stream
-from history.names import complete
-from history.when import local
-from history.words import FAILURES, OUTCOMES, STATES
+from history.commands._completion import complete
+from history.commands._options import CONTEXT, When, asking, say, shared, stream
+from history.timespec import local
+from history.vocabulary import FAILURES, OUTCOMES, STATES
 
 _BETWEEN = (When(), When())
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from history.asking import CONTEXT, asking, say, shared
+from history.commands._options import CONTEXT, asking, say, shared
 
 
 @click.command("status", context_settings=CONTEXT)

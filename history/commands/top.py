@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-from history.asking import CONTEXT, asking, period, say, shared
-from history.words import MEASURES, STATES, THINGS
+from history.commands._options import CONTEXT, asking, period, say, shared
+from history.vocabulary import MEASURES, STATES, THINGS
 
 
 @click.command("top", context_settings=CONTEXT)

@@ -5,9 +5,9 @@ from typing import Any
 
 import click
 
-from history.asking import CONTEXT, asking, period, say, shared
-from history.when import parse_when
-from history.words import GROUPS, INTERVALS
+from history.commands._options import CONTEXT, asking, period, say, shared
+from history.timespec import parse_when
+from history.vocabulary import GROUPS, INTERVALS
 
 
 @click.command("usage", context_settings=CONTEXT)

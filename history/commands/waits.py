@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-from history.asking import CONTEXT, asking, period, say, shared
-from history.words import GROUPS
+from history.commands._options import CONTEXT, asking, period, say, shared
+from history.vocabulary import GROUPS
 
 
 @click.command("waits", context_settings=CONTEXT)

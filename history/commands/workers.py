@@ -4,9 +4,9 @@ from typing import Any
 
 import click
 
-from history.asking import CONTEXT, asking, say, shared
-from history.names import complete
-from history.words import FLAGS, WORKER_STATES
+from history.commands._completion import complete
+from history.commands._options import CONTEXT, asking, say, shared
+from history.vocabulary import FLAGS, WORKER_STATES
 
 
 @click.command("workers", context_settings=CONTEXT)

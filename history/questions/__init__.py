@@ -10,9 +10,9 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, Engine, Join, Select, Table
 from sqlalchemy.exc import OperationalError
 
-from history.database import READ_TIMEOUT_SECONDS, open_database, parse_url
-from history.schema import run_workers, runs
-from history.upgrade import refuse_other_schema
+from history.db.database import READ_TIMEOUT_SECONDS, open_database, parse_url
+from history.db.schema import run_workers, runs
+from history.db.upgrade import refuse_other_schema
 
 
 class AskError(Exception):

@@ -4,13 +4,13 @@ from collections import Counter, defaultdict
 
 from sqlalchemy import Connection, func, select
 
+from history.db.schema import clusters as table
+from history.db.schema import collections
 from history.questions import Scope, run
 from history.questions.moment import in_queue
 from history.questions.unmade import unmade
 from history.questions.workers import at_moment
 from history.render import Answer
-from history.schema import clusters as table
-from history.schema import collections
 
 COLUMNS = (
     "cluster", "scheduler", "version", "workers", "workers_down", "cpus_used", "cpus", "gpus_used", "gpus", "running",

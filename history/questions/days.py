@@ -6,8 +6,8 @@ from datetime import UTC, date, datetime, time, timedelta
 import msgspec
 from sqlalchemy import Connection, Table, func, select
 
+from history.db.schema import usage_daily, usage_monthly
 from history.questions import Scope
-from history.schema import usage_daily, usage_monthly
 
 _DAY = timedelta(days=1)
 

@@ -7,12 +7,12 @@ from typing import Any
 
 from sqlalchemy import Connection, Double, Select, case, cast, func, or_, select
 
+from history.db.intervals import ended_between, seconds_between
+from history.db.schema import efficiency_daily, jobs, runs
 from history.questions import Scope, run
 from history.questions.days import days_of
 from history.render import Answer
-from history.rollup import EFFICIENCY, MIB
-from history.schema import efficiency_daily, jobs, runs
-from history.spans import ended_between, seconds_between
+from history.rollups.definitions import EFFICIENCY, MIB
 
 COLUMNS = (
     "runs", "cpu_time_seconds", "used_cpu_seconds", "cpu_efficiency", "wasted_cpu_seconds", "memory_time_byte_seconds",

@@ -6,11 +6,11 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Double, case, cast, func, select
 
+from history.db.intervals import ended_between, seconds_between
+from history.db.schema import run_workers, runs, workers_daily
 from history.questions import Scope, placed_runs, run
 from history.questions.days import Days
-from history.rollup import MIB, WORKERS
-from history.schema import run_workers, runs, workers_daily
-from history.spans import ended_between, seconds_between
+from history.rollups.definitions import MIB, WORKERS
 
 
 class Ended(msgspec.Struct, frozen=True):

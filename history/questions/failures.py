@@ -8,14 +8,14 @@ from typing import Any
 import msgspec
 from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select
 
+from history.db.intervals import ended_between, open_between
+from history.db.schema import FAILED, job_pauses, jobs, run_workers, runs
 from history.questions import Scope, placed_runs, run
 from history.questions.days import Days, days_of, usage_tables
 from history.questions.ended import Ended, ended_on_workers
 from history.questions.period import NOT_FAILED
 from history.records import State
 from history.render import Answer
-from history.schema import FAILED, job_pauses, jobs, run_workers, runs
-from history.spans import ended_between, open_between
 
 OWNERS = 2
 """A worker that fails one owner's jobs only may not be to blame."""

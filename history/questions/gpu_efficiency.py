@@ -5,10 +5,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Double, case, cast, func, or_, select
 
+from history.db.intervals import ended_between, seconds_between
+from history.db.schema import jobs, runs
 from history.questions import Scope, WrongQuestion, run
 from history.render import Answer
-from history.schema import jobs, runs
-from history.spans import ended_between, seconds_between
 
 COLUMNS = (
     "runs", "gpu_time_seconds", "measured_share", "measured_gpu_seconds", "used_gpu_seconds", "gpu_efficiency",

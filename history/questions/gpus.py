@@ -8,12 +8,12 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, func, select
 
+from history.db.schema import late_submissions, run_workers, runs, worker_use
 from history.questions import Scope, placed_runs, run
 from history.questions.moment import holding, in_queue
 from history.questions.unmade import unmade
 from history.questions.workers import at_moment, loads_at
 from history.render import Answer
-from history.schema import late_submissions, run_workers, runs, worker_use
 
 UNTOLD = "(not said)"
 """The model of GPUs of which it is not told which of several they are."""

@@ -11,11 +11,11 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, FromClause, Select, Subquery, and_, case, or_, select, union_all
 
+from history.db.intervals import open_at
+from history.db.schema import OPEN_SPAN, TOP_SPAN, clusters, job_pauses, jobs, run_workers, runs
+from history.ingest.job_rows import REQUEUED
 from history.questions import Scope
 from history.records import State
-from history.rows import REQUEUED
-from history.schema import OPEN_SPAN, TOP_SPAN, clusters, job_pauses, jobs, run_workers, runs
-from history.spans import open_at
 
 HOLDING = (State.RUNNING.value, State.SUSPENDED.value, State.FINISHING.value)
 """States in which a job holds a worker."""

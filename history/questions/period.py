@@ -7,12 +7,12 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Table, and_, case, func, literal, select
 
+from history.db.intervals import open_between, seconds_between
+from history.db.schema import OPEN_SPAN, job_pauses, jobs, runs, usage_daily
 from history.questions import Scope, run
 from history.questions.days import days_of, first_day, usage_tables
 from history.questions.moment import lends
 from history.records import Outcome, State
-from history.schema import OPEN_SPAN, job_pauses, jobs, runs, usage_daily
-from history.spans import open_between, seconds_between
 
 NOT_FAILED = ("completed", "cancelled", "preempted", "unknown", "")
 """Outcomes that are nobody's failure, or of which it is not known."""

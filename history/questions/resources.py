@@ -8,8 +8,8 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, and_, cast, func, or_
 from sqlalchemy.types import Text
 
+from history.db.schema import jobs
 from history.questions import WrongQuestion
-from history.schema import jobs
 
 _SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "P": 1 << 50}
 _TIMES = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -98,7 +98,7 @@ def _parse(text: str) -> Resource:
         return Resource(name, "=" if sign == ":" else sign, value)
     measure = _MEASURES.get(name)
     if measure is None:
-        from history.names import nearest
+        from history.commands._completion import nearest
 
         there = ("gpu", *_MEASURES, *_WORDS)
         raise _wrong(text, match.start("name"), f"no resource of that name{nearest(name, there)}; {', '.join(there)}")

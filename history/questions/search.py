@@ -7,15 +7,15 @@ from typing import Any
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Select, func, select, tuple_
 
-from history import bulk
-from history.names import known, nearest
+from history.commands._completion import known, nearest
+from history.db import bulk
+from history.db.intervals import open_at, open_between
+from history.db.schema import jobs, queues, run_workers, runs
 from history.questions import Scope, TookTooLong, WrongQuestion, run, run_stream
 from history.questions.moment import in_queue
 from history.questions.resources import Resource
 from history.render import Stream
-from history.schema import jobs, queues, run_workers, runs
-from history.spans import open_at, open_between
-from history.when import local
+from history.timespec import local
 
 COLUMNS = (
     "cluster", "job_id", "owner", "account", "vo", "queue", "state", "outcome", "submitted_at", "started_at",

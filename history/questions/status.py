@@ -6,12 +6,12 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, select
 
-from history.gaps import gap_seconds
+from history.db.schema import clusters, collections, jobs
+from history.ingest.gaps import gap_seconds
+from history.ingest.retired import retired_queues
 from history.questions import Scope, run
 from history.questions.unmade import unmade
 from history.render import Answer
-from history.retired import retired_queues
-from history.schema import clusters, collections, jobs
 
 STALE_INTERVALS = 3
 STILL_ASKED = timedelta(hours=1)

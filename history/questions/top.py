@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection, func, select
 
+from history.db.schema import runs, usage_daily, workers_daily
 from history.questions import Scope, WrongQuestion, run
 from history.questions.days import days_of, first_day
 from history.questions.ended import ended_on_workers
@@ -15,8 +16,7 @@ from history.questions.workers import loads_at
 from history.questions.workers import used as used_of
 from history.records import State
 from history.render import Answer
-from history.schema import runs, usage_daily, workers_daily
-from history.when import local
+from history.timespec import local
 
 THINGS = {
     "owners": "owner",

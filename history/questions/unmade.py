@@ -5,8 +5,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, or_, select
 
+from history.db.schema import late_submissions
 from history.questions import Scope, run
-from history.schema import late_submissions
 
 
 def unmade(connection: Connection, scope: Scope, *conditions: ColumnElement[bool]) -> Sequence[Any]:

@@ -6,13 +6,13 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
+from history.db.intervals import open_between
+from history.db.schema import job_pauses, run_workers, runs, worker_states
 from history.questions import Scope, WrongQuestion, placed_runs, run
 from history.questions.moment import lends
 from history.questions.period import Figures, used_in
 from history.records import State
 from history.render import Answer
-from history.schema import job_pauses, run_workers, runs, worker_states
-from history.spans import open_between
 
 MOST_HOURS = 7 * 24
 COLUMNS = (

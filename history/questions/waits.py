@@ -6,13 +6,13 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
+from history.db.intervals import first_started_between, seconds_between
+from history.db.schema import jobs
 from history.questions import Scope, run
 from history.questions.moment import in_queue
 from history.questions.unmade import unmade
 from history.render import Answer
-from history.schema import jobs
-from history.spans import first_started_between, seconds_between
-from history.when import local
+from history.timespec import local
 
 PERCENTILES = (50, 90, 95, 99)
 _COLUMNS = tuple(f"p{each}_seconds" for each in PERCENTILES)

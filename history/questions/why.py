@@ -6,10 +6,10 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
+from history.db.schema import worker_states
 from history.questions import Scope, run
 from history.records import State, Waiting
-from history.schema import worker_states
-from history.when import local
+from history.timespec import local
 
 _SENTENCES = {
     Waiting.RESOURCES: "no worker has room for it at the moment",

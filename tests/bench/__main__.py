@@ -4,7 +4,7 @@ import argparse
 import sys
 import time
 
-from history.database import open_database, parse_url
+from history.db.database import open_database, parse_url
 from tests.bench.ask import ask, table
 from tests.bench.boards import boards, boards_table
 from tests.bench.ingest import ingest

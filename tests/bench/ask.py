@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, Engine, select, text
 
-from history import schema
+from history.db import schema
 
 TIMES = 5
 _SCAN = re.compile(

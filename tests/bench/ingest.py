@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Engine
 
+from history.ingest.store import History
 from history.records import Job, Outcome, Run, RunWorker, State
-from history.store import History
 
 
 def ended_jobs(count: int, until: datetime, cluster: str) -> Iterator[Job]:

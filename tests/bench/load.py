@@ -10,12 +10,12 @@ import numpy as np
 from sqlalchemy import Boolean, Engine, Table, insert
 from sqlalchemy.schema import CreateIndex
 
-from history import schema
-from history.months import month_name, next_month
-from history.rebuild import fill_in
-from history.rollup import DAILY
-from history.schema import UtcDateTime
-from history.upgrade import upgrade
+from history.db import schema
+from history.db.partitions import month_name, next_month
+from history.db.schema import UtcDateTime
+from history.db.upgrade import upgrade
+from history.rollups.definitions import DAILY
+from history.rollups.from_rows import fill_in
 from tests.bench.year import Chunk, Columns, Year, sites
 
 _ROWS = (schema.jobs, schema.runs, schema.run_workers)

@@ -1,7 +1,7 @@
 """A realistic year: owners and workers unevenly busy, arrays, requeues, long tails; the same for the same seed.
 
 Made day by day with NumPy, in the columns of the four tables; times are epoch seconds. What a day adds to the rollup is
-added up with it, by the rules of `history.rollup` (a test compares the two).
+added up with it, by the rules of `history.rollups.definitions` (a test compares the two).
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from history.schema import OPEN_SPAN, TOP_SPAN
+from history.db.schema import OPEN_SPAN, TOP_SPAN
 
 DAY = 86_400
 OUTCOMES = ("completed", "failed", "cancelled", "timeout", "out_of_memory", "node_fail", "preempted")

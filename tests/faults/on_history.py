@@ -14,8 +14,8 @@ from pathlib import Path
 
 from sqlalchemy import URL
 
-from history.database import parse_url
-from history.frames import frames
+from history.db.database import parse_url
+from history.spool.frames import frames
 from tests.clusters.chroot import wait_for
 from tests.conftest import running_postgres
 from tests.faults.fault import Fault

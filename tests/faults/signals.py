@@ -15,8 +15,8 @@ from pathlib import Path
 
 from sqlalchemy import URL, Connection, create_engine, func, inspect, select, text
 
-from history import schema
-from history.database import open_database, parse_url
+from history.db import schema
+from history.db.database import open_database, parse_url
 from tests.conftest import running_postgres
 from tests.exact import inexact
 
@@ -38,13 +38,13 @@ VERIFYING = """
 import signal
 signal.signal(signal.SIGINT, signal.SIG_DFL)  # as exporter.start does
 import datetime
-from exporter import verifier
-from history.audit import Audit
-from history.store import History
-verifier.FIRST_LOOK_SECONDS, verifier.SPREAD_SECONDS = 1.0, 1
-verifier.NOT_BEFORE = datetime.time(0)
-look = verifier.Verifier.look
-verifier.Verifier.look = lambda self, now: look(self, now + datetime.timedelta(days=1))
+from exporter.reconcile import nightly
+from history.reconcile.audit import Audit
+from history.ingest.store import History
+nightly.FIRST_LOOK_SECONDS, nightly.SPREAD_SECONDS = 1.0, 1
+nightly.NOT_BEFORE = datetime.time(0)
+look = nightly.Verifier.look
+nightly.Verifier.look = lambda self, now: look(self, now + datetime.timedelta(days=1))
 History.first_seen = lambda *_: datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
 Audit.load_verified = lambda *_: None
 note = Audit.note_verified

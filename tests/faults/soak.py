@@ -16,7 +16,7 @@ from statistics import mean
 
 from sqlalchemy import URL, text
 
-from history.database import open_database
+from history.db.database import open_database
 from tests.clusters.chroot import wait_for
 from tests.conftest import running_postgres
 from tests.exact import inexact

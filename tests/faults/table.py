@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from history.database import parse_url
+from history.db.database import parse_url
 from tests.clusters import workloads
 from tests.clusters.htcondor import HTCondor
 from tests.clusters.slurm import Slurm

@@ -10,10 +10,10 @@ from random import Random
 from unittest.mock import patch
 
 from exporter import config
-from exporter.webconfig import WebConfig, WebConfigError
-from history.database import HistoryError
-from history.frames import Damaged
+from exporter.web.toolkit_config import WebConfig, WebConfigError
+from history.db.database import HistoryError
 from history.spool import Spool
+from history.spool.frames import Damaged
 from tests.fuzz.making import mutated, nasty
 from tests.fuzz.promises import Broken, one_line
 

@@ -7,13 +7,10 @@ from functools import cache
 from random import Random
 from typing import Any
 
-from exporter.snapshot import Feed, Kind
+from exporter.readings import Feed, Kind
 from exporter.sources import AnswerUnreadable
-from exporter.sources import _htcondor_ads as ads
-from exporter.sources import _htcondor_daemons as daemons
-from exporter.sources import _htcondor_machines as machines
-from exporter.sources._htcondor_tail import Tail, TailReader
-from exporter.sources.htcondor import Settings, Source, _split
+from exporter.sources.htcondor import Settings, Source, _split, ads, daemons, machines
+from exporter.sources.htcondor.tail import Tail, TailReader
 from tests.fuzz.making import mutated, scalar
 from tests.fuzz.promises import Broken, storable
 from tests.htcondor_says import Ad, completed, epoch, running, slot

@@ -8,11 +8,10 @@ from random import Random
 from typing import NamedTuple
 
 from exporter.config import Duration
-from exporter.snapshot import Feed, Kind
+from exporter.readings import Feed, Kind
 from exporter.sources import AnswerUnreadable, CommandFailed, SourceError
-from exporter.sources import _slurm_accounting as accounting
-from exporter.sources import _slurm_jobs as queue
-from exporter.sources.slurm import Accounting, Settings, Source
+from exporter.sources.slurm import Accounting, Settings, Source, accounting
+from exporter.sources.slurm import jobs as queue
 from tests.fuzz.making import changed_fields, mutated, text_like
 from tests.fuzz.promises import Broken, storable
 from tests.replay import CAPTURED_MARK, SLURM, captured, captured_rows

@@ -8,13 +8,15 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy.dialects import postgresql
 
-from exporter.sources import _htcondor_reader, _slurm_tres, _slurm_words, _units
-from exporter.sources._hostlist import hosts, tasks
-from exporter.sources._htcondor_values import as_whole_text
+from exporter.sources import units
+from exporter.sources.hostlist import hosts, tasks
+from exporter.sources.htcondor import reader
+from exporter.sources.htcondor.values import as_whole_text
+from exporter.sources.slurm import states, tres
 from exporter.vo import Names, Vos
 from history.questions import WrongQuestion
 from history.questions.resources import parse
-from history.when import WhenError, parse_when
+from history.timespec import WhenError, parse_when
 from tests.fuzz.making import text_like
 from tests.fuzz.promises import Broken, one_line, storable
 
@@ -77,20 +79,20 @@ def read_tasks(text: str) -> None:
 
 def read_tres(text: str) -> None:
     """Whatever the text is, what is understood of it; nothing is raised."""
-    storable(_slurm_tres.tres(text.replace("\0", "")))
-    _slurm_tres.usage(text, "mem")
+    storable(tres.tres(text.replace("\0", "")))
+    tres.usage(text, "mem")
 
 
 def read_gres(text: str) -> None:
     """Whatever the text is, what is understood of it; nothing is raised."""
     clean = text.replace("\0", "")
-    storable(_slurm_tres.gres(clean))
-    storable(_slurm_tres.wanted(((clean, 1), (clean, 3))))
+    storable(tres.gres(clean))
+    storable(tres.wanted(((clean, 1), (clean, 3))))
 
 
 def read_units(text: str) -> None:
     """Each is a number that a database can hold, None, or a ValueError."""
-    for read in (_units.moment, _units.size, _units.duration, _units.count, _units.real):
+    for read in (units.moment, units.size, units.duration, units.count, units.real):
         try:
             storable(read(text))
         except ValueError:
@@ -100,8 +102,8 @@ def read_units(text: str) -> None:
 
 def read_reason(text: str) -> None:
     """Every reason is of some kind."""
-    _slurm_words.waiting(text)
-    _slurm_words.is_held("PENDING", text)
+    states.waiting(text)
+    states.is_held("PENDING", text)
 
 
 def read_when(text: str) -> None:
@@ -151,4 +153,4 @@ def read_vo(made: tuple[dict[str, str], str]) -> None:
 
 def read_escaped(text: str) -> None:
     """Whatever the bytes of a ClassAd string are, a text."""
-    _htcondor_reader._raw(text).encode()
+    reader._raw(text).encode()

@@ -1,0 +1,1 @@
+"""Comparing the history with what accounting says: verify, recollect, backfill, and each night."""

@@ -1,0 +1,1 @@
+"""bbq-history: what takes care of the database. It writes."""

@@ -1,0 +1,273 @@
+"""What every question's command shares: its options, its connection, and how its answer is written."""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import click
+
+from history.output import put, put_json
+from history.timespec import WhenError, local, parse_when
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from history.questions import Scope
+    from history.render import Answer, Stream
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True}
+
+
+class When(click.ParamType[datetime]):
+    """A moment as people name it."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Read it, or say what could have been written."""
+        if isinstance(value, datetime):
+            return value
+        try:
+            return parse_when(value)
+        except WhenError as error:
+            self.fail(str(error), param, ctx)
+
+
+_SHARED: dict[str, dict[str, Any]] = {
+    "--database": {"help": "History database: a URL or an SQLite file.  [env var: BBQ_DATABASE]"},
+    "--cluster": {"multiple": True, "metavar": "NAME", "help": "Only this cluster; may be repeated."},
+    "--at": {"type": When(), "help": "The answer as it was at that moment; now if not said."},
+    "--format": {
+        "type": click.Choice(["table", "json", "csv"]),
+        "help": "How the answer is written; a table if not said.",
+    },
+    "--columns": {"metavar": "A,B,C", "help": "Only these columns, in this order."},
+    "--limit": {"type": click.IntRange(1, 1_000_000_000), "help": "At most so many rows, of each part and interval."},
+    "--no-headers": {"is_flag": True, "help": "Leave the column names out."},
+    "--sql": {"is_flag": True, "help": "Show the queries used, on stderr."},
+}
+"""Options of every question. They may stand before its name or behind it; what stands behind wins."""
+
+
+def shared(*, moment: bool = True, limit: int | None = None) -> Callable[[_F], _F]:
+    """Add the options that every question has.
+
+    Args:
+        moment: whether it can be asked about a moment.
+        limit: rows when the options do not say; all when None.
+    """
+
+    def with_options(command: _F) -> _F:
+        @wraps(command)
+        def asked(*arguments: Any, **options: Any) -> Any:
+            return command(*arguments, **options, default_limit=limit, moment=moment)
+
+        for name, settings in reversed(_SHARED.items()):
+            if name == "--cluster":
+                from history.commands._completion import complete
+
+                settings = {**settings, "shell_complete": complete("cluster")}
+            if name == "--at" and not moment:
+                settings = {**settings, "hidden": True}  # it can stand before the question's name, and is refused
+            if name == "--limit" and limit is not None:
+                settings = {**settings, "help": f"{settings['help']}  [default: {limit}]"}
+            asked = click.option(name, name.strip("-").replace("-", "_"), **settings)(asked)
+        return cast(_F, asked)
+
+    return with_options
+
+
+def period(default: str | None = None, said: str | None = None) -> Callable[[_F], _F]:
+    """Add --since and --until, of questions about a period.
+
+    Args:
+        said: what the help says of the default where the command sets it.
+    """
+
+    def with_period(command: _F) -> _F:
+        @wraps(command)
+        def asked(*arguments: Any, **options: Any) -> Any:
+            since, until = options["since"], options["until"]
+            if since is not None and until is not None and until < since:
+                raise click.UsageError(
+                    f"--until, {local(until)}, is before --since, {local(since)}: nothing lies between them"
+                )
+            return command(*arguments, **options)
+
+        about = f"The beginning of the time.{(said and f'  [default: {said}]') or ''}"
+        asked = click.option("--until", type=When(), help="The end of the time; now if not said.")(asked)
+        return cast(_F, click.option("--since", type=When(), default=default, help=about)(asked))
+
+    return with_period
+
+
+@contextmanager
+def asking(options: dict[str, Any], *, moment: bool | None = None) -> "Iterator[tuple[Connection, Scope]]":
+    """Give a connection that can only read, and the scope; errors become one line and exit code 1, or 2.
+
+    Args:
+        moment: whether the question, as it was put, is about a moment; as its command says when None.
+    """
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from history.db.database import HistoryError, explain, parse_url
+    from history.questions import AskError, Scope, WrongQuestion, reading
+
+    of_moment, limit = options.pop("moment"), options.pop("default_limit")
+    moment = of_moment if moment is None else moment
+    for name, value in (click.get_current_context().obj or {}).items():
+        options[name] = options[name] or value
+    options["format"] = options["format"] or "table"
+    if options["at"] is not None and not moment:
+        raise click.UsageError("--at is about a moment, which this question is not")
+    url = options["database"] or os.environ.get("BBQ_DATABASE") or default_database()
+    try:
+        with reading(url) as connection:
+            scope = Scope(
+                clusters=options["cluster"], at=options["at"], limit=options["limit"] or limit, statements=[], notes=[]
+            )
+            _check_scope(connection, scope)
+            if moment and scope.at is None:
+                _note_stale(connection, scope)
+            yield connection, scope
+    except SQLAlchemyError as error:
+        raise click.ClickException(explain(error, parse_url(url))) from error
+    except WrongQuestion as error:
+        raise click.UsageError(str(error)) from error
+    except (HistoryError, AskError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _note_stale(connection: "Connection", scope: "Scope") -> None:
+    """Say it where "now" is some time ago."""
+    from history.questions.status import stale_queues
+
+    for cluster, sources, moment in stale_queues(connection, scope):
+        scope.notes.append(f"{cluster}: {sources} last read at {local(moment)}; what is told of now is of then")
+
+
+def _check_scope(connection: "Connection", scope: "Scope") -> None:
+    """Refuse what the history cannot know: other clusters, and times before it began or after now."""
+    from datetime import UTC
+
+    from sqlalchemy import select
+
+    from history.commands._completion import nearest
+    from history.db.schema import clusters
+    from history.questions import AskError, WrongQuestion
+
+    if not scope.clusters and scope.at is None:
+        return
+    known = {row.cluster: row.first_seen_at for row in connection.execute(select(clusters))}
+    for name in scope.clusters:
+        if name not in known:
+            raise AskError(
+                f"no cluster called {name!r} is in the history{nearest(name, known)}; "
+                f"there are {', '.join(sorted(known)) or 'none'}"
+            )
+    if scope.at is not None and scope.at > datetime.now(UTC):
+        raise WrongQuestion(f"{local(scope.at)} is still to come; --at is about the past")
+    began = min((known[name] for name in scope.clusters or known), default=None)
+    if scope.at is not None and began is not None and scope.at < began:
+        scope.notes.append(
+            f"BBQ began to look at {local(began)}; of {local(scope.at)} it knows "
+            "what accounting told it of jobs that had ended, and nothing of workers, queues and holds"
+        )
+
+
+def default_database(*, silent: bool = False) -> str:
+    """Give the default history, or the demo's where there is no other, and say so."""
+    from history.db.database import default_url
+
+    url = default_url()
+    real, demo = (Path(each.removeprefix("sqlite:///")) for each in (url, url.replace("history.db", "demo.db")))
+    if not real.exists() and demo.exists():
+        if not silent:
+            click.echo(f"bbq: no history yet; this is the demo's, {demo}", err=True)
+        return f"sqlite:///{demo}"
+    return url
+
+
+def say(answers: "Sequence[Answer]", scope: "Scope", options: dict[str, Any], empty: str | None = None) -> None:
+    """Write answers in the format asked for: stdout has them and nothing else."""
+    from history import render
+
+    if options["sql"]:
+        for statement in scope.statements:
+            click.echo(f"{statement};\n", err=True)
+    if options["columns"]:
+        try:
+            answers = _only(answers, [each.strip() for each in options["columns"].split(",")])
+        except KeyError as error:
+            raise click.UsageError(str(error.args[0])) from error
+    headers = not options["no_headers"]
+    if options["format"] == "json":
+        put_json(render.to_json(answers))
+    elif options["format"] == "csv":
+        put(render.to_csv(answers, headers=headers))
+    else:
+        terminal = sys.stdout is not None and sys.stdout.isatty()
+        width = shutil.get_terminal_size().columns if terminal else 10_000
+        color = terminal and not os.environ.get("NO_COLOR")
+        # what is between the names is ours: colours, bars
+        put(render.to_table(answers, width=width, headers=headers, pictures=terminal, colours=color), ours=True)
+    _say_notes(scope, options, max((len(answer.rows) for answer in answers), default=0))
+    if empty is not None and not any(answer.rows for answer in answers):
+        click.echo(f"bbq: {empty}", err=True)
+
+
+def _say_notes(scope: "Scope", options: dict[str, Any], rows: int) -> None:
+    for note in scope.notes:
+        click.echo(f"bbq: {note}", err=True)
+    if scope.limit is not None and rows >= scope.limit and options["limit"] is None:
+        click.echo(f"bbq: the first {rows}; there may be more: --limit", err=True)
+
+
+def stream(found: "Stream", scope: "Scope", options: dict[str, Any], empty: str) -> int:
+    """Write rows as JSON or CSV while they are found, however many; give how many."""
+    from history import render
+
+    columns = [each.strip() for each in options["columns"].split(",")] if options["columns"] else list(found.columns)
+    try:
+        places = render.places(found.columns, columns)
+    except KeyError as error:
+        raise click.UsageError(str(error.args[0])) from error
+    columns = [found.columns[place] for place in places]
+    write = render.json_lines if options["format"] == "json" else render.csv_lines
+    count = 0
+
+    def rows() -> Iterator[list[Any]]:
+        nonlocal count
+        for row in found.rows:
+            count += 1
+            yield [row[place] for place in places]
+
+    put_part = put_json if options["format"] == "json" else put
+    for text in write(columns, rows(), headers=not options["no_headers"]):
+        put_part(text)
+    if options["sql"]:
+        for statement in scope.statements:
+            click.echo(f"{statement};\n", err=True)
+    _say_notes(scope, options, count)
+    if not count:
+        click.echo(f"bbq: {empty}", err=True)
+    return count
+
+
+def _only(answers: "Sequence[Answer]", columns: list[str]) -> "list[Answer]":
+    """Keep these columns; an answer of several parts is kept to the parts that have them. Raises KeyError."""
+    from history.render import places
+
+    having = []
+    for answer in answers:
+        with suppress(KeyError):
+            places(answer.columns, columns)
+            having.append(answer)
+    return [answer.only(columns) for answer in having or answers]

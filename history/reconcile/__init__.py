@@ -1,0 +1,1 @@
+"""Holding the history against what accounting says of a window of time."""
