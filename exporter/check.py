@@ -11,12 +11,13 @@ import click
 from sqlalchemy import URL, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from exporter.config import Cluster, Config
 from exporter.exposition import MetricsPage
 from exporter.latest import Board
 from exporter.readings import Feed, JobsReading, Kind
+from exporter.settings import Cluster, Config
 from exporter.sources import Source, SourceError, open_source
-from history.db.database import HistoryError, explain, open_database, refuse_encoding, shown
+from history.db import HistoryError
+from history.db.database import explain, open_database, refuse_encoding, shown
 from history.db.private_files import refuse_shared
 from history.db.upgrade import current, newest, refuse_other_schema
 from history.rollups.definitions import BOUNDS

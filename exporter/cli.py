@@ -17,15 +17,16 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from exporter import logs
 from exporter.check import check_table
-from exporter.config import Config, ConfigError
-from exporter.configured import configuration, database_url
+from exporter.config import configuration, database_url
 from exporter.daemon import Exporter
 from exporter.reconcile import commands
+from exporter.settings import Config, ConfigError
 from exporter.threads import Watch
 from exporter.web.app import AddressError, parse_address
 from exporter.web.toolkit_config import WebConfig, WebConfigError
 from history import __version__
-from history.db.database import HistoryError, default_url, parse_url, shown
+from history.db import HistoryError
+from history.db.database import default_url, parse_url, shown
 from history.output import run
 from history.spool import default_folder
 

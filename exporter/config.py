@@ -1,20 +1,23 @@
-"""bbq.yaml as frozen objects; every mistake is named with its line and what was expected.
-
-The settings of one scheduler live in its own folder (`exporter/sources/<kind>/`, class `Settings`).
-"""
+"""Reading bbq.yaml: every mistake is named with its line and what was expected."""
 
 import difflib
+import os
 import re
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import msgspec
 import yaml
+from sqlalchemy import URL
 
 from exporter import strict_yaml
+from exporter.detect import detect
+from exporter.settings import Cluster, Config, ConfigError, Duration, HistorySettings, Limits, Size, WebSettings
+from exporter.sources import kinds
 from exporter.vo import Fields, Names
+from history.db.database import default_url, parse_url
 
 _S = TypeVar("_S", bound=msgspec.Struct)
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d|w|y)?\Z")
@@ -24,91 +27,15 @@ _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "y
 _LONGEST = 1000 * _SECONDS["y"]
 
 
-class ConfigError(Exception):
-    """The configuration cannot be used. The message says, in one line, which file and line, what was read and what was
-    expected."""
-
-    def __init__(self, said: str) -> None:
-        """Put on one line whatever line ends were read."""
-        super().__init__(" ".join(said.split()))
+def configuration(config_file: Path | None) -> Config:
+    """Read the configuration; without one, take the schedulers whose commands are on PATH. Raises ConfigError."""
+    return detect() if config_file is None else load(config_file)
 
 
-class Duration(float):
-    """A time span in seconds, written `60s`, `2h`, `3y` or as a bare number of seconds."""
-
-
-class Size(int):
-    """A number of bytes, written `512MiB`, `1GiB` or as a bare number of bytes."""
-
-
-class HistorySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where and how long the history is kept."""
-
-    database: str | None = None
-    password_file: Path | None = None
-    retention: Duration | None = None
-    spool: Path | None = None
-    """Folder of what waits while the database is away; beside the default database when not said."""
-    spool_limit: Size = Size(1 << 30)
-    """How much of it there may be."""
-
-
-class WebSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the pages are served."""
-
-    listen_address: str = ":10227"
-    telemetry_path: str = "/metrics"
-    slurm_names: bool | str = False
-    """Whose names there is a page with: those of the older Slurm exporter (true is the same), or of the newer one."""
-
-    def __post_init__(self) -> None:
-        if self.slurm_names not in (False, True, "older", "newer"):
-            raise ValueError(f"slurm_names {self.slurm_names!r}: expected older or newer (true is older), or false")
-        if not self.telemetry_path.startswith("/"):
-            raise ValueError(f"telemetry_path {self.telemetry_path!r}: a path starts with /")
-        if self.telemetry_path in ("/", "/-/healthy", "/-/ready") or not set("?#%").isdisjoint(self.telemetry_path):
-            raise ValueError(f"telemetry_path {self.telemetry_path!r}: another page has it, or no page can; /metrics?")
-
-
-class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How many series may become."""
-
-    owners: Annotated[int, msgspec.Meta(ge=0)] = 200
-    series: Annotated[int, msgspec.Meta(ge=1)] = 50_000
-
-
-class Cluster(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What every scheduler's cluster has."""
-
-    name: Annotated[str, msgspec.Meta(min_length=1)]
-    scheduler: str
-    interval: Duration = Duration(60)
-    """Seconds between the starts of two polls."""
-    timeout: Duration | None = None
-    """Seconds after which a call to the scheduler is given up; the interval, and at least 30 s, when not said."""
-    verify: bool = True
-    """Whether each night the day before is compared with the scheduler's accounting."""
-    stale_after: Duration | None = None
-    """Seconds after which a reading is no longer shown; three intervals when not said."""
-
-    @property
-    def call_seconds(self) -> float:
-        """Give the longest that one call to the scheduler may take."""
-        return self.timeout if self.timeout is not None else max(30.0, self.interval)
-
-    @property
-    def stale_seconds(self) -> float:
-        """Give the age at which a reading is withdrawn."""
-        return self.stale_after if self.stale_after is not None else 3 * self.interval
-
-
-class Config(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole configuration."""
-
-    clusters: tuple[Cluster, ...]
-    history: HistorySettings = HistorySettings()
-    web: WebSettings = WebSettings()
-    limits: Limits = Limits()
+def database_url(config: Config, database: str | None, default: str | None = None) -> URL:
+    """Give the database: the flag's, the configuration's, $BBQ_DATABASE, or the default. Raises HistoryError."""
+    named = database or config.history.database or default or os.environ.get("BBQ_DATABASE") or default_url()
+    return parse_url(named, config.history.password_file)
 
 
 def load(path: Path) -> Config:
@@ -168,8 +95,6 @@ class _Reader:
         return self._convert({} if said is None else said, kind, f"$.{key}")
 
     def _cluster(self, data: Any, path: str) -> Cluster:
-        from exporter.sources import kinds  # sources need this module's classes
-
         if not isinstance(data, dict):
             raise self._error(path, f"expected a cluster with `name:` and `scheduler:`, read {_kind(data)}")
         kind = data.get("scheduler")

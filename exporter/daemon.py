@@ -11,7 +11,6 @@ from pathlib import Path
 from sqlalchemy import URL, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from exporter.config import Config
 from exporter.exposition import MetricsPage
 from exporter.history_counters import TotalsReader
 from exporter.latest import Board
@@ -19,6 +18,7 @@ from exporter.poller import ClusterPoller
 from exporter.reconcile.nightly import Verifier
 from exporter.recorder import Recorder
 from exporter.retention import Keeper
+from exporter.settings import Config
 from exporter.sources import open_source
 from exporter.threads import Watch
 from exporter.web.app import Application, Server

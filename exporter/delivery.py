@@ -13,7 +13,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from exporter.threads import Watch
 from history.batch import Batch
-from history.db.database import HistoryError, is_away
+from history.db import HistoryError
+from history.db.database import is_away
 from history.ingest.gaps import note_lost
 from history.ingest.store import History
 from history.spool import Spool

@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from exporter.config import Cluster, Config, ConfigError
+from exporter.settings import Cluster, Config, ConfigError
 from exporter.sources import SourceError
 from exporter.sources.command import run
 

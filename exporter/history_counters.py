@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy.exc import SQLAlchemyError
 
 from exporter.threads import Watch
-from history.db.database import HistoryError
+from history.db import HistoryError
 from history.ingest.store import History
 from history.rollups.counters import COUNTERS, Count
 

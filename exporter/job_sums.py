@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 import msgspec
 
 from exporter.readings import JobsReading
-from history.records import COULD_NOT_START, HOLDING, State, Waiting
+from history.vocabulary import COULD_NOT_START, HOLDING, State, Waiting
 
 JobsKey = tuple[str, str, str, str, str]
 """(owner, account, vo, queue, state); what is not said is an empty label."""

@@ -13,7 +13,8 @@ from prometheus_client.core import GaugeMetricFamily
 
 from exporter.latest import Board, ClusterView
 from exporter.readings import SchedulerReading
-from history.records import HOLDING, Outcome, State, Waiting, Worker, WorkerFlag, WorkerState
+from history.records import Worker
+from history.vocabulary import HOLDING, Outcome, State, Waiting, WorkerFlag, WorkerState
 
 _MB = 1 << 20
 _MICRO = 1e6

@@ -30,7 +30,8 @@ from exporter.legacy_slurm_names import (
     status_of,
 )
 from exporter.readings import SchedulerReading
-from history.records import HOLDING, State, Worker
+from history.records import Worker
+from history.vocabulary import HOLDING, State
 
 _MB = 1 << 20
 _MICRO = 1e6

@@ -14,14 +14,14 @@ from functools import partial
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from exporter.config import Cluster
 from exporter.latest import Board
 from exporter.lookups import ROUND_SECONDS
 from exporter.readings import AccountingPage, Feed, Kind, Reading, SchedulerReading
 from exporter.recorder import Recorder
+from exporter.settings import Cluster
 from exporter.sources import Source, SourceError
 from exporter.threads import Watch
-from history.db.database import HistoryError
+from history.db import HistoryError
 
 log = logging.getLogger(__name__)
 

@@ -19,11 +19,12 @@ from exporter.lookups import due, round_of
 from exporter.readings import AccountingPage, Feed, JobsReading, StoredReading
 from exporter.threads import Watch
 from history.batch import Gap, JobsBatch, WorkersBatch
-from history.db.database import HistoryError
+from history.db import HistoryError
 from history.ingest.merge import left
 from history.ingest.store import History
-from history.records import Job, State
+from history.records import Job
 from history.spool import Spool
+from history.vocabulary import State
 
 log = logging.getLogger(__name__)
 

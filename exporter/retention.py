@@ -9,7 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from exporter.threads import Watch
 from history.admin.prune import prune
-from history.db.database import HistoryError
+from history.db import HistoryError
 
 log = logging.getLogger(__name__)
 

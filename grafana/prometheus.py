@@ -1,6 +1,8 @@
 """PromQL that several boards share."""
 
 from grafana.queries import CLUSTER
+from history.vocabulary import FAILURES
+from history.vocabulary import HOLDING as HOLDING_STATES
 
 MAP: dict[str, tuple[str, str]] = {
     "1": ("idle", "green"),
@@ -42,11 +44,11 @@ OUT = (
     f" unless on (cluster, worker) {PLANNED}"
 )
 """A series for each worker that takes no jobs and should."""
-STATES = {"running": ("running", "suspended", "finishing"), "pending": ("pending",), "held": ("held",)}
+STATES = {"running": HOLDING_STATES, "pending": ("pending",), "held": ("held",)}
 """What the columns mean that jobs are counted in, as bbq's do: a suspended job is one of those that are on workers."""
-HOLDING = 'state=~"running|finishing|suspended"'
+HOLDING = f'state=~"{"|".join(HOLDING_STATES)}"'
 """The matcher of jobs that hold a part of a worker."""
-FAILED = 'outcome=~"failed|timeout|out_of_memory|node_fail"'
+FAILED = f'outcome=~"{"|".join(FAILURES)}"'
 
 SLICE = "(?i).*[0-9]+g[.][0-9]+gb.*"
 """Models of GPUs that are MIG slices (`a100_1g.5gb`): never added to whole ones."""

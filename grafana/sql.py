@@ -6,7 +6,7 @@ are written out, not selected: only what is constant when a query is planned fin
 """
 
 from history.db.schema import OPEN_SPAN, TOP_SPAN
-from history.questions.period import NOT_FAILED
+from history.vocabulary import NOT_FAILED
 
 FROM = "$__timeFrom()::timestamptz"
 TO = "$__timeTo()::timestamptz"

@@ -38,7 +38,7 @@ class _Questions(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            from history.commands._completion import nearest
+            from history.questions.names import nearest
 
             raise click.UsageError(error.message.rstrip(".") + (nearest(args[0], QUESTIONS) or "."), ctx) from None
 

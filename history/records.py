@@ -1,65 +1,19 @@
-"""What any scheduler's job, run, worker and queue is, in BBQ's one vocabulary.
+"""What any scheduler's job, run, worker and queue is, in the words of `history.vocabulary`.
 
 Every value here is frozen and already translated: moments are aware UTC, sizes are bytes, durations are
 seconds, and ``None`` means "the scheduler did not say", never zero.
 """
 
 from collections.abc import Mapping
-from datetime import datetime
-from enum import StrEnum
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 
+from history.vocabulary import Outcome, State, Waiting, WorkerFlag, WorkerState
 
-class State(StrEnum):
-    """Where a job is in its life."""
-
-    PENDING = "pending"
-    HELD = "held"
-    RUNNING = "running"
-    SUSPENDED = "suspended"
-    FINISHING = "finishing"
-    ENDED = "ended"
-    UNKNOWN = "unknown"
-
-
-class Outcome(StrEnum):
-    """How an ended job, or one of its runs, came to its end."""
-
-    COMPLETED = "completed"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    TIMEOUT = "timeout"
-    OUT_OF_MEMORY = "out_of_memory"
-    NODE_FAIL = "node_fail"
-    PREEMPTED = "preempted"
-    UNKNOWN = "unknown"
-
-
-class Waiting(StrEnum):
-    """Why a pending job waits: the bounded set that may be a label."""
-
-    RESOURCES = "resources"
-    PRIORITY = "priority"
-    DEPENDENCY = "dependency"
-    LIMIT = "limit"
-    ARRAY_LIMIT = "array_limit"
-    BEGIN_TIME = "begin_time"
-    RESERVATION = "reservation"
-    LICENCES = "licences"
-    WORKER_UNAVAILABLE = "worker_unavailable"
-    QUEUE_UNAVAILABLE = "queue_unavailable"
-    NOT_MADE_YET = "not_made_yet"
-    UNSTATED = "unstated"
-    OTHER = "other"
-
-
-COULD_NOT_START = frozenset({Waiting.DEPENDENCY, Waiting.ARRAY_LIMIT, Waiting.BEGIN_TIME, Waiting.NOT_MADE_YET})
-"""Reasons for which a pending job is not a candidate to start, however many workers are free."""
-
-HOLDING = frozenset({State.RUNNING, State.SUSPENDED, State.FINISHING})
-"""States in which a job holds its worker."""
+RETIRED_AFTER = timedelta(days=1)
+"""For how long a cluster has not named a queue, while it named others, until it is no longer expected to come back."""
 
 
 class RunWorker(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -202,27 +156,6 @@ class Gpus(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     model: str
     total: float
     allocated: float | None = None
-
-
-class WorkerState(StrEnum):
-    """The one base state of a worker; everything else about it is a flag."""
-
-    IDLE = "idle"
-    PARTIAL = "partial"
-    FULL = "full"
-    DOWN = "down"
-    UNKNOWN = "unknown"
-
-
-class WorkerFlag(StrEnum):
-    """What may be true of a worker beside its base state."""
-
-    DRAINING = "draining"
-    NOT_RESPONDING = "not_responding"
-    MAINTENANCE = "maintenance"
-    RESERVED = "reserved"
-    POWERED_DOWN = "powered_down"
-    POWERING_UP = "powering_up"
 
 
 class Worker(msgspec.Struct, frozen=True, kw_only=True, gc=False):

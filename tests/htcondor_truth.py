@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from exporter.sources import AnswerUnreadable
 from exporter.sources.htcondor import Source, ads
-from history.records import Outcome
+from history.vocabulary import Outcome
 from tests.replay import history_answer
 from tests.test_htcondor import settings
 from tests.truth import Ended, Exit, Number, Ran

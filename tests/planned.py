@@ -5,8 +5,8 @@ from typing import Any
 
 from sqlalchemy import URL, inspect, select
 
-from history.db import schema
-from history.db.database import HistoryError, open_database
+from history.db import HistoryError, schema
+from history.db.database import open_database
 from tests.exact import inexact
 from tests.made_up import FIRST_ID, Plan
 

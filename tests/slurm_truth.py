@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from exporter.sources import CommandFailed
 from exporter.sources.slurm import Settings, Source
-from history.records import Outcome
+from history.vocabulary import Outcome
 from tests.slurm_says import Played, accounted, queued, step
 from tests.truth import Ended, Exit, Number, Ran
 

@@ -29,7 +29,8 @@ from exporter.sources.slurm import Source as SlurmSource
 from history.cli import command
 from history.db.database import open_database
 from history.ingest.store import History
-from history.records import Gpus, Job, Outcome, Run, RunWorker, State, Worker, WorkerState
+from history.records import Gpus, Job, Run, RunWorker, Worker
+from history.vocabulary import Outcome, State, WorkerState
 from tests.grafana_asks import Grafana, dashboards, panels
 from tests.promql import assert_evaluated, named
 from tests.slurm_says import commands, marked, queued

@@ -3,7 +3,8 @@
 import ast
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
@@ -16,8 +17,13 @@ ROOT = Path(__file__).parent.parent
 MODULES = sorted(path for folder in ("exporter", "history") for path in (ROOT / folder).rglob("*.py"))
 
 
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -37,6 +43,94 @@ def using(package: str) -> set[str]:
     }
 
 
+FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("words and plain data", (
+        "history", "history.vocabulary", "history.records", "history.batch", "history.render", "history.timespec",
+        "history.output", "history.rollups", "history.rollups.definitions", "exporter", "exporter.settings",
+        "exporter.strict_yaml", "exporter.threads", "exporter.logs", "exporter.lookups", "exporter.vo",
+    )),
+    ("readings", ("exporter.readings", "exporter.job_sums")),
+    ("sources", ("exporter.sources.*",)),
+    ("database", ("history.db.*",)),
+    ("configuration", ("exporter.detect", "exporter.config")),
+    ("rollups", ("history.rollups.*",)),
+    ("schema steps", ("history.db.upgrade",)),
+    ("ingest", ("history.ingest.*", "history.spool", "history.spool.frames")),
+    ("comparing and care", (
+        "history.reconcile.*", "history.spool.pieces", "history.admin", "history.admin.prune", "history.admin.stats",
+    )),
+    ("questions", ("history.questions.*",)),
+    ("commands of the history", ("history.commands.*", "history.cli", "history.admin.cli")),
+    ("recording", ("exporter.delivery", "exporter.recorder", "exporter.retention", "exporter.history_counters")),
+    ("the latest readings", ("exporter.latest", "exporter.summary")),
+    ("gauges", ("exporter.gauges.*", "exporter.legacy_slurm_names", "exporter.newer_slurm_names")),
+    ("the page's text", ("exporter.exposition",)),
+    ("polling, comparing, serving", ("exporter.poller", "exporter.reconcile.*", "exporter.web.*")),
+    ("the daemon", ("exporter.daemon", "exporter.check")),
+    ("commands of the exporter", ("exporter.cli", "exporter.start")),
+)  # fmt: skip
+"""From the ground up: a module imports what is on its own floor or below. The longest pattern that fits tells which."""
+
+
+def module_of(path: Path) -> str:
+    """Give a file's dotted name."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def graph() -> dict[str, set[str]]:
+    """Give which modules each module imports, at its head or later; the steps of migrations are no part of the house."""
+    paths = {module_of(path): path for path in MODULES if "versions" not in path.parts}
+    found = {}
+    for name, path in paths.items():
+        said = [each for each in imports(path) if each in paths and each != name]
+        # `from history.db import schema` names both; the package is meant where nothing of it is a module
+        found[name] = {
+            each
+            for each in said
+            if not any(other.startswith(f"{each}.") for other in said) or _meant(path, each, paths)
+        }
+    return found
+
+
+def _meant(path: Path, package: str, modules: Collection[str]) -> bool:
+    """Tell whether a file imports something that a package's own file defines."""
+    return any(
+        isinstance(node, ast.ImportFrom)
+        and node.module == package
+        and any(f"{package}.{alias.name}" not in modules for alias in node.names)
+        for node in ast.walk(tree_of(path))
+    )
+
+
+def floor_of(module: str) -> int:
+    """Give a module's floor, counted from the ground."""
+    fitting = [
+        (len(pattern), number)
+        for number, (_, patterns) in enumerate(FLOORS)
+        for pattern in patterns
+        if module == pattern or (pattern.endswith(".*") and f"{module}.".startswith(pattern[:-1]))
+    ]
+    assert fitting, f"{module}: no floor of FLOORS has it"
+    return max(fitting)[1]
+
+
+def test_no_arrow_goes_up() -> None:
+    for number, (name, patterns) in enumerate(FLOORS):
+        print(f"{number:2} {name}: {', '.join(patterns)}")
+    up = {
+        (module, other) for module, others in graph().items() for other in others if floor_of(other) > floor_of(module)
+    }
+    assert up == set()
+
+
+def test_there_are_no_circles() -> None:
+    found = graph()
+    while free := [module for module, others in found.items() if not others & found.keys()]:
+        for module in free:
+            del found[module]
+    assert found == {}
+
+
 def test_history_never_imports_the_exporter() -> None:
     assert {name for name in using("exporter") if name.startswith("history/")} == set()
 
@@ -46,15 +140,14 @@ def test_nothing_needs_the_dashboards() -> None:
 
 
 def test_sources_know_neither_sql_nor_prometheus() -> None:
-    for package in (
-        "sqlalchemy",
-        "prometheus_client",
-        "history.ingest.store",
-        "history.db.schema",
-        "exporter.gauges",
-        "exporter.latest",
-    ):
-        assert {name for name in using(package) if name.startswith("exporter/sources/")} == set(), package
+    """Neither by themselves nor through what they import."""
+    known, found = graph(), {module for module in graph() if module.startswith("exporter.sources")}
+    while more := {other for module in found for other in known[module]} - found:
+        found |= more
+    paths = {module_of(path): path for path in MODULES}
+    for package in ("sqlalchemy", "prometheus_client", "click"):
+        users = {where(paths[module]) for module in found} & using(package)
+        assert users == set(), package
 
 
 def test_every_source_is_a_source() -> None:
@@ -112,7 +205,7 @@ def test_the_htcondor_reader_stands_alone() -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=where)
 def test_every_public_thing_is_documented(path: Path) -> None:
-    tree = ast.parse(path.read_text())
+    tree = tree_of(path)
     assert ast.get_docstring(tree), "the module"
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef):

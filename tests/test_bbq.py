@@ -19,8 +19,9 @@ from history.db import schema
 from history.db.database import open_database
 from history.ingest.store import History
 from history.questions import Scope, TookTooLong, reading, run
-from history.records import Job, Outcome, Queue, Run, RunWorker, State, Waiting, Worker, WorkerFlag, WorkerState
+from history.records import Job, Queue, Run, RunWorker, Worker
 from history.render import Answer, human_bytes, human_seconds, printable, to_csv, to_json, to_table
+from history.vocabulary import Outcome, State, Waiting, WorkerFlag, WorkerState
 
 NOW = datetime.min
 """When the test that runs began."""

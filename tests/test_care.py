@@ -37,8 +37,9 @@ from history.db.database import open_database
 from history.db.upgrade import _config, newest, upgrade
 from history.ingest.job_rows import stored_jobs, waits_again
 from history.ingest.store import History
-from history.records import Job, Outcome, Run, State
+from history.records import Job, Run
 from history.rollups.definitions import LONGER
+from history.vocabulary import Outcome, State
 from tests.exact import counters, inexact
 from tests.test_merge import some_lives
 from tests.test_rollup import T, named, usage

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from exporter.config import ConfigError, load, parse
+from exporter.config import load, parse
+from exporter.settings import ConfigError
 from exporter.sources.htcondor import Settings as HTCondor
 from exporter.sources.slurm import Settings as Slurm
 from tests.fuzz.promises import bounded

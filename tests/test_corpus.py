@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from exporter.sources.slurm import nodes
-from history.records import Gpus, WorkerFlag, WorkerState
+from history.records import Gpus
+from history.vocabulary import WorkerFlag, WorkerState
 
 TESTS = Path(__file__).parent
 CORPUS = {

@@ -12,11 +12,12 @@ import pytest
 from sqlalchemy import URL, Connection, create_engine, select, text
 from sqlalchemy.exc import DBAPIError
 
-from history.db import schema
-from history.db.database import HistoryError, open_database
+from history.db import HistoryError, schema
+from history.db.database import open_database
 from history.ingest.store import History
 from history.questions import reading
-from history.records import Job, Outcome, Run, RunWorker, State
+from history.records import Job, Run, RunWorker
+from history.vocabulary import Outcome, State
 from tests.conftest import free_port, missing
 from tests.exact import inexact
 

@@ -14,7 +14,8 @@ from exporter.sources.demo.site import WATCH, Site
 from history.batch import JobsBatch
 from history.db import schema
 from history.ingest.store import History
-from history.records import HOLDING, Job, Outcome, Run, State, WorkerFlag, WorkerState
+from history.records import Job, Run
+from history.vocabulary import HOLDING, Outcome, State, WorkerFlag, WorkerState
 
 START = 1_790_000_000.0
 

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from exporter.config import ConfigError, parse
+from exporter.config import parse
 from exporter.exposition import MetricsPage
 from exporter.gauges import families
 from exporter.latest import Board
 from exporter.reconcile.commands import backfill, recollect, verify
 from exporter.recorder import Recorder
+from exporter.settings import ConfigError
 from history import cli
 from history.admin import cli as care
 from history.db import schema

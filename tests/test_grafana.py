@@ -18,8 +18,8 @@ from grafana.build import built
 from grafana.layout import MOMENT
 from grafana.prometheus import MAP
 from grafana.site import kept_password
-from history.records import Outcome, State, WorkerState
 from history.rollups.definitions import BOUNDS
+from history.vocabulary import Outcome, State, WorkerState
 from tests.grafana_asks import DASHBOARDS, dashboards, links, panels, where_to
 from tests.grafana_text import BUTTON, CELL, pixels, written
 from tests.test_rules import labels_of

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from exporter.config import Duration
 from exporter.readings import AccountingPage, Feed, Kind
+from exporter.settings import Duration
 from exporter.sources import AnswerUnreadable, CommandFailed, CommandTimeout
 from exporter.sources.htcondor import Settings, Source, ads, machines
 from history.ingest.merge import merge
-from history.records import Job, Outcome, State, Waiting, WorkerFlag, WorkerState
+from history.records import Job
+from history.vocabulary import Outcome, State, Waiting, WorkerFlag, WorkerState
 from tests.replay import HTCONDOR, captured, pool
 
 NOW = datetime(2026, 11, 23, 16, 30, tzinfo=UTC)

@@ -24,7 +24,7 @@ from history.cli import command
 from history.db import schema
 from history.ingest.job_rows import stored_jobs
 from history.ingest.store import History
-from history.records import Outcome
+from history.vocabulary import Outcome
 from tests.htcondor_says import SCHEDD, Pool, Site, at, completed, epoch, job, running, slot, source
 
 WORKERS, ACCOUNTING = Kind.WORKERS, Kind.ACCOUNTING

@@ -12,8 +12,9 @@ import yaml
 from click.testing import CliRunner
 
 from exporter.cli import command
-from exporter.config import Cluster, ConfigError, HistorySettings, Limits, WebSettings, load, parse
+from exporter.config import load, parse
 from exporter.daemon import Exporter
+from exporter.settings import Cluster, ConfigError, HistorySettings, Limits, WebSettings
 from exporter.sources import open_source
 from exporter.sources.demo import Settings as Demo
 from exporter.sources.htcondor import Settings as HTCondor

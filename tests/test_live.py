@@ -16,9 +16,10 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import URL, delete, insert, select, update
 
-from exporter.config import Cluster, load
+from exporter.config import load
 from exporter.readings import AccountingPage, Feed, Kind
 from exporter.reconcile import windows
+from exporter.settings import Cluster
 from exporter.sources import NotAllowed, open_source
 from exporter.sources.slurm import Settings
 from exporter.sources.slurm import Source as SlurmSource

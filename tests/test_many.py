@@ -16,8 +16,9 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import URL, Connection, Table, delete, insert, select, update
 
-from exporter.config import Cluster, load
+from exporter.config import load
 from exporter.reconcile import windows
+from exporter.settings import Cluster
 from exporter.sources import Source, open_source
 from exporter.sources.hostlist import hosts
 from history.cli import command

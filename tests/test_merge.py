@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from history.ingest.merge import merge
-from history.records import Job, Outcome, Run, RunWorker, State
+from history.records import Job, Run, RunWorker
+from history.vocabulary import Outcome, State
 
 T = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -28,7 +28,8 @@ from exporter.sources.htcondor import Source as HTCondorSource
 from exporter.sources.slurm import Settings as Slurm
 from exporter.sources.slurm import Source as SlurmSource
 from history.ingest.store import History
-from history.records import Gpus, Job, Outcome, State, Unmade, Waiting, Worker, WorkerFlag, WorkerState
+from history.records import Gpus, Job, Unmade, Worker
+from history.vocabulary import Outcome, State, Waiting, WorkerFlag, WorkerState
 from tests.conftest import missing
 from tests.replay import commands, pool
 

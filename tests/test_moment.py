@@ -12,7 +12,8 @@ from history.ingest.job_rows import stored_jobs
 from history.ingest.store import History
 from history.questions import Scope
 from history.questions.moment import in_queue
-from history.records import Job, State
+from history.records import Job
+from history.vocabulary import State
 from tests.test_merge import some_lives
 from tests.test_rollup import T, named
 from tests.test_store import pending, running

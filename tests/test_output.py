@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from history.db.database import HistoryError, open_database, parse_url, shown
+from history.db import HistoryError
+from history.db.database import open_database, parse_url, shown
 from history.ingest.store import History
-from history.records import Job, State
+from history.records import Job
+from history.vocabulary import State
 
 NAMES = ("=cmd|'/c calc'!A1", "a\x1b]0;evil\x07b", "x\u009b31mred", "-z", "@sum", "\ttab", "naïve", "two\nlines")
 COMMANDS = Path(sys.executable).parent

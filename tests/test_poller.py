@@ -10,15 +10,16 @@ from msgspec.structs import replace
 from sqlalchemy import select, update
 from sqlalchemy.exc import OperationalError
 
-from exporter.config import Cluster, Duration
 from exporter.latest import Board
 from exporter.poller import ClusterPoller, pause
 from exporter.readings import AccountingPage, Feed, JobsReading, Kind, SchedulerReading, WorkersReading
 from exporter.recorder import Recorder
+from exporter.settings import Cluster, Duration
 from exporter.sources import CommandTimeout
 from history.db import schema
 from history.ingest.store import History
-from history.records import Job, Outcome, Queue, State
+from history.records import Job, Queue
+from history.vocabulary import Outcome, State
 from tests.exact import inexact
 
 NOW = datetime.min

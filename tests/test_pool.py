@@ -28,7 +28,8 @@ from exporter.reconcile import windows
 from exporter.sources import open_source
 from exporter.sources.htcondor import Settings, Source, machines
 from history.cli import command
-from history.db.database import HistoryError, open_database
+from history.db import HistoryError
+from history.db.database import open_database
 from history.db.schema import job_pauses, jobs, run_workers, runs, workers
 from history.ingest.store import History
 from history.reconcile.audit import Audit

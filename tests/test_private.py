@@ -16,7 +16,8 @@ from click.testing import CliRunner
 from sqlalchemy import URL
 
 from exporter.cli import command
-from history.db.database import HistoryError, open_database, parse_url
+from history.db import HistoryError
+from history.db.database import open_database, parse_url
 from history.ingest.store import History
 from history.spool import Spool
 from tests.conftest import free_port

@@ -19,7 +19,8 @@ from history.ingest.store import History
 from history.questions import AskError, WrongQuestion
 from history.questions.resources import parse
 from history.questions.waits import percentiles
-from history.records import Gpus, Job, Outcome, Queue, Run, RunWorker, State, Waiting, Worker, WorkerFlag, WorkerState
+from history.records import Gpus, Job, Queue, Run, RunWorker, Worker
+from history.vocabulary import Outcome, State, Waiting, WorkerFlag, WorkerState
 from tests.fuzz.promises import bounded
 from tests.reference import pages
 from tests.test_bbq import answer

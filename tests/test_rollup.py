@@ -11,9 +11,10 @@ from sqlalchemy import select, text
 from history.db import schema
 from history.ingest.job_rows import stored_jobs
 from history.ingest.store import History
-from history.records import Job, Outcome, Run, RunWorker, State
+from history.records import Job, Run, RunWorker
 from history.rollups.definitions import DAILY, USAGE, Figures, Rollup, add_job, no_rollup
 from history.rollups.from_rows import computed, rebuild, stored, table_of
+from history.vocabulary import Outcome, State
 from tests.exact import counters, inexact
 from tests.test_merge import some_lives
 

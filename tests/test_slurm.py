@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from exporter.config import Duration
 from exporter.readings import Feed, Kind, UnknownValue
+from exporter.settings import Duration
 from exporter.sources import AnswerUnreadable, CommandFailed, CommandMissing, CommandTimeout, NotAllowed
 from exporter.sources.slurm import Accounting, Settings, Source, Vo, accounting, diag, fair_shares
 from exporter.sources.slurm.jobs import JobsParser
-from history.records import Job, Outcome, State, Waiting, WorkerFlag, WorkerState
+from history.records import Job
+from history.vocabulary import Outcome, State, Waiting, WorkerFlag, WorkerState
 from tests.replay import SLURM, commands
 from tests.slurm_says import queued
 

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from exporter.config import Duration
 from exporter.readings import Feed, Kind
+from exporter.settings import Duration
 from exporter.sources import CommandFailed, SourceError
 from exporter.sources.slurm import Accounting, Settings
 from tests.slurm_says import Played, accounted

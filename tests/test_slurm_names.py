@@ -10,14 +10,15 @@ import requests
 from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.config import WebSettings
 from exporter.exposition import MetricsPage
 from exporter.history_counters import totals
 from exporter.latest import Board
 from exporter.readings import Feed, JobsReading, Kind, SchedulerReading, WorkersReading
+from exporter.settings import WebSettings
 from exporter.sources.slurm import Settings, Source
 from exporter.web.app import Application, Server
-from history.records import Gpus, Job, Run, State, Waiting, Worker, WorkerFlag, WorkerState
+from history.records import Gpus, Job, Run, Worker
+from history.vocabulary import State, Waiting, WorkerFlag, WorkerState
 from tests.replay import commands
 from tests.test_metrics import LATER, OLDER, read, samples
 

@@ -19,7 +19,8 @@ from history.ingest.job_rows import no_rows, rows_of
 from history.ingest.merge import merge
 from history.ingest.store import History
 from history.reconcile.audit import Audit
-from history.records import Gpus, Job, Outcome, Run, State, Waiting, WorkerFlag, WorkerState
+from history.records import Gpus, Job, Run
+from history.vocabulary import Outcome, State, Waiting, WorkerFlag, WorkerState
 from tests.fuzz.promises import bounded
 from tests.replay import captured
 from tests.slurm_says import MARK, Played, accounted, commands, marked, queued, step

@@ -20,15 +20,15 @@ from msgspec.structs import replace
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
-from exporter.config import Duration
 from exporter.readings import AccountingPage, Feed, JobsReading, Kind, WorkersReading
 from exporter.recorder import Recorder
-from history.db import schema
-from history.db.database import HistoryError
+from exporter.settings import Duration
+from history.db import HistoryError, schema
 from history.ingest.store import History
-from history.records import Worker, WorkerState
+from history.records import Worker
 from history.spool import Spool, SpoolFull
 from history.spool.frames import Damaged, Mark, frames, read
+from history.vocabulary import WorkerState
 from tests.conftest import missing
 from tests.test_store import at, ended, pending, rows, running, usage_is_exact
 

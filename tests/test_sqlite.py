@@ -17,7 +17,8 @@ from exporter.daemon import Exporter
 from exporter.readings import Feed, JobsReading, Kind
 from exporter.recorder import Recorder
 from exporter.sources.demo import configuration
-from history.db.database import HistoryError, open_database, parse_url
+from history.db import HistoryError
+from history.db.database import open_database, parse_url
 from history.ingest.store import History
 from history.spool import Spool
 from tests.conftest import missing

@@ -11,15 +11,16 @@ from sqlalchemy import URL, inspect, select, text
 from sqlalchemy.exc import OperationalError
 
 from history.batch import Gap, JobsBatch
-from history.db import schema
-from history.db.database import HistoryError, open_database
+from history.db import HistoryError, schema
+from history.db.database import open_database
 from history.db.partitions import months_ahead
 from history.db.upgrade import newest, upgrade
 from history.ingest.job_rows import stored_jobs
 from history.ingest.merge import left
 from history.ingest.quarantine import MOST_TEXT
 from history.ingest.store import History
-from history.records import Gpus, Job, Outcome, Queue, Run, RunWorker, State, Waiting, Worker, WorkerFlag, WorkerState
+from history.records import Gpus, Job, Queue, Run, RunWorker, Worker
+from history.vocabulary import Outcome, State, Waiting, WorkerFlag, WorkerState
 from tests.exact import inexact
 
 T = datetime(2026, 3, 1, 12, tzinfo=UTC)

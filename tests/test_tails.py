@@ -15,9 +15,10 @@ from history.ingest import last_runs
 from history.ingest.store import History
 from history.questions import Scope
 from history.questions.info_job import SHOWN, info_job
-from history.records import Job, Outcome, Run, RunWorker, State, Waiting
+from history.records import Job, Run, RunWorker
 from history.rollups.definitions import DAILY
 from history.rollups.from_rows import table_of
+from history.vocabulary import Outcome, State, Waiting
 from tests.exact import inexact
 from tests.test_merge import some_lives
 from tests.test_rollup import named

@@ -7,7 +7,8 @@ from exporter.lookups import ROUND_SECONDS, due
 from exporter.readings import Feed, Kind
 from exporter.recorder import MISSING_AFTER, MISSING_FOR, MOST_MISSING, Recorder
 from history.ingest.store import History
-from history.records import Job, Outcome, State
+from history.records import Job
+from history.vocabulary import Outcome, State
 
 T = datetime(2026, 3, 1, 12, tzinfo=UTC)
 FEED = Feed(kind=Kind.ACCOUNTING)

@@ -16,12 +16,12 @@ from click.testing import CliRunner
 from msgspec.structs import replace
 from sqlalchemy import URL, delete, insert, select, text, update
 
-from exporter.config import Cluster, Duration
 from exporter.latest import Board
 from exporter.readings import AccountingPage, Feed, Kind
 from exporter.reconcile.nightly import Verifier
 from exporter.reconcile.windows import accounting_feeds, backfill, recollect, verify
 from exporter.recorder import Recorder
+from exporter.settings import Cluster, Duration
 from exporter.sources import CommandTimeout, TooMany
 from exporter.sources.slurm import Settings, Source
 from history.admin import cli as care
@@ -32,7 +32,8 @@ from history.ingest.merge import left
 from history.ingest.store import History
 from history.reconcile.audit import Audit
 from history.reconcile.compare import Findings
-from history.records import Job, State
+from history.records import Job
+from history.vocabulary import State
 from tests.exact import contents
 from tests.made_up import FIRST_ID, Plan, commands
 from tests.test_store import usage_is_exact

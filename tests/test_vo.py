@@ -10,8 +10,9 @@ from click.testing import CliRunner
 from sqlalchemy import create_engine, text
 
 from exporter.cli import command
-from exporter.config import ConfigError, parse
+from exporter.config import parse
 from exporter.readings import Feed, Kind
+from exporter.settings import ConfigError
 from exporter.sources.htcondor import Source as HTCondor
 from exporter.sources.slurm import Source as Slurm
 from exporter.vo import Vos

@@ -14,7 +14,6 @@ import pytest
 from msgspec.structs import replace
 
 from exporter import cli
-from exporter.config import Duration
 from exporter.daemon import Exporter
 from exporter.delivery import Delivery
 from exporter.exposition import MetricsPage
@@ -23,6 +22,7 @@ from exporter.poller import ClusterPoller
 from exporter.reconcile.nightly import Verifier
 from exporter.recorder import Recorder
 from exporter.retention import Keeper
+from exporter.settings import Duration
 from exporter.sources.demo import Source, configuration
 from exporter.threads import Part, Watch
 from exporter.web.app import Server

@@ -11,13 +11,14 @@ import pytest
 import requests
 
 from exporter import logs
-from exporter.config import WebSettings
 from exporter.exposition import MetricsPage
 from exporter.latest import Board
 from exporter.readings import Feed, Kind, WorkersReading
+from exporter.settings import WebSettings
 from exporter.web.app import AddressError, Application, Server, parse_address
 from exporter.web.connections import most_connections
-from history.records import Worker, WorkerState
+from history.records import Worker
+from history.vocabulary import WorkerState
 from tests.test_metrics import NOW
 
 

@@ -13,7 +13,8 @@ from history.cli import command
 from history.db import schema
 from history.ingest.store import PAGE, History
 from history.questions import reading
-from history.records import Job, State, Waiting
+from history.records import Job
+from history.vocabulary import State, Waiting
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MANY = 5 * PAGE + 1

@@ -9,7 +9,8 @@ from sqlalchemy import Connection, func, select
 
 from history.db import schema
 from history.ingest.job_rows import stored_jobs
-from history.records import Job, Outcome, State
+from history.records import Job
+from history.vocabulary import Outcome, State
 from tests.exact import counters, inexact
 
 Number = Callable[[int, int], int]

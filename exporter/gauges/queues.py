@@ -2,31 +2,11 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from enum import StrEnum
 
 from exporter.gauges import Family, Sample
 from exporter.latest import ClusterView, Part
-from history.records import Worker, WorkerFlag, WorkerState
-
-
-class Unusable(StrEnum):
-    """Why free CPUs are of no use to who waits; of several reasons, the first here (maintenance is on purpose)."""
-
-    MAINTENANCE = "maintenance"
-    DOWN = "down"
-    DRAINING = "draining"
-    POWERED_DOWN = "powered_down"
-    RESERVED = "reserved"
-    MEMORY = "memory"
-
-
-_FLAGS = {
-    WorkerFlag.NOT_RESPONDING: Unusable.DOWN,
-    WorkerFlag.MAINTENANCE: Unusable.MAINTENANCE,
-    WorkerFlag.DRAINING: Unusable.DRAINING,
-    WorkerFlag.POWERED_DOWN: Unusable.POWERED_DOWN,
-    WorkerFlag.RESERVED: Unusable.RESERVED,
-}
+from history.records import Worker
+from history.vocabulary import OUT, UNUSABLE, Unusable
 
 
 def _sum(amount: Callable[[Worker], float | None]) -> Callable[[ClusterView], Iterable[Sample]]:
@@ -49,8 +29,8 @@ def _sum(amount: Callable[[Worker], float | None]) -> Callable[[ClusterView], It
 
 def _why_unusable(worker: Worker) -> Unusable | None:
     """Give why no job can have a worker's free CPUs; None where one can."""
-    why = {_FLAGS[flag] for flag in worker.flags if flag in _FLAGS}
-    if worker.state in (WorkerState.DOWN, WorkerState.UNKNOWN):
+    why = {UNUSABLE[flag] for flag in worker.flags if flag in UNUSABLE}
+    if worker.state in OUT:
         why.add(Unusable.DOWN)
     if (
         worker.memory_bytes is not None

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 from exporter.gauges import Family, Sample
 from exporter.latest import ClusterView, Part
-from history.records import Worker, WorkerState
+from history.records import Worker
+from history.vocabulary import WorkerState
 
 
 def _workers(view: ClusterView) -> list[Worker]:

@@ -12,13 +12,14 @@ from typing import Any, TypeVar
 import click
 from sqlalchemy.exc import SQLAlchemyError
 
-from exporter.config import ConfigError
-from exporter.configured import configuration, database_url
+from exporter.config import configuration, database_url
 from exporter.readings import Feed
 from exporter.reconcile import windows
+from exporter.settings import ConfigError
 from exporter.sources import Source, SourceError, open_source
 from history.commands._options import When
-from history.db.database import HistoryError, explain, open_database
+from history.db import HistoryError
+from history.db.database import explain, open_database
 from history.ingest.store import History
 from history.reconcile.audit import Audit
 from history.reconcile.compare import Findings

@@ -7,13 +7,13 @@ from datetime import UTC, date, datetime, time, timedelta
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from exporter.config import Cluster
 from exporter.latest import Board
 from exporter.reconcile.windows import accounting_feeds, nightly
 from exporter.recorder import Recorder
+from exporter.settings import Cluster
 from exporter.sources import Source, SourceError
 from exporter.threads import Watch
-from history.db.database import HistoryError
+from history.db import HistoryError
 from history.ingest.store import History
 from history.reconcile.audit import Audit
 from history.reconcile.compare import Findings

@@ -18,8 +18,8 @@ from datetime import datetime, timedelta
 from importlib import import_module
 from typing import Protocol
 
-from exporter.config import Cluster
 from exporter.readings import AccountingPage, Feed, JobsReading, SchedulerReading, UnknownValue, WorkersReading
+from exporter.settings import Cluster
 
 
 class SourceError(Exception):

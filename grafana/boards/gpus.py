@@ -6,7 +6,7 @@ from grafana.layout import MOMENT, board_of
 from grafana.links import label, to
 from grafana.look import days, graph, number, ranking, renamed, step, table
 from grafana.notices import of_history, of_prometheus
-from grafana.prometheus import HOLDING, MAP, OUT, SLICE, or_none, told, untold, what_it_is
+from grafana.prometheus import HOLDING, MAP, OUT, SLICE, STATES, or_none, told, untold, what_it_is
 from grafana.queries import CLUSTER, Json, now, now_table, over_time, rows, series
 from grafana.sql import NOON, TOUCHED_DAYS, among, used
 
@@ -186,7 +186,7 @@ def _has() -> Json:
         by="owner",
         leads=(
             "Their jobs with GPUs",
-            to("jobs", owner=label("owner"), resource="gpu", state=("running", "suspended", "finishing"), when="any"),
+            to("jobs", owner=label("owner"), resource="gpu", state=STATES["running"], when="any"),
         ),
     )
 

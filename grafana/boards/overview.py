@@ -11,7 +11,7 @@ from grafana.links import field, label, to
 from grafana.look import counts, graph, number, ranking, renamed, step, table, tiles
 from grafana.prometheus import FAILED, HOLDING, MAP, OUT, STATES, by_state, in_state, or_none, told, what_it_is
 from grafana.queries import CLUSTER, Json, now, now_table, over_time
-from history.vocabulary import FLAGS, WORKER_STATES
+from history.vocabulary import FAILURES, FLAGS, WORKER_STATES
 
 RULES = Path(__file__).parent.parent.parent / "rules" / "alerts.yml"
 _C = f"{{{CLUSTER}}}"
@@ -248,7 +248,6 @@ def _why() -> Json:
 
 
 def _failures() -> Json:
-    outcomes = ("failed", "timeout", "out_of_memory", "node_fail")
     return graph(
         "Failures per hour",
         "Jobs that did not end well in the hour before, as accounting tells; neither cancelled nor preempted "
@@ -260,7 +259,7 @@ def _failures() -> Json:
         empty="Nothing has failed",
         stacked=True,
         narrow=True,
-        words=outcomes,
+        words=FAILURES,
         leads=("These jobs", to("jobs", outcome=label("outcome"), when="ended")),
     )
 

@@ -50,7 +50,8 @@ def _database(function: _F) -> _F:
 @contextmanager
 def _open(database: str | None, *, upgraded: bool = True) -> "Iterator[Engine]":
     """Open a history for writing; errors become one line and exit code 1."""
-    from history.db.database import HistoryError, default_url, explain, open_database, parse_url, shown
+    from history.db import HistoryError
+    from history.db.database import default_url, explain, open_database, parse_url, shown
     from history.db.upgrade import refuse_other
 
     try:
@@ -254,7 +255,7 @@ def grant_read(database: str | None, role: str) -> None:
     Examples:
       bbq-history grant-read grafana
     """
-    from history.db.database import HistoryError
+    from history.db import HistoryError
 
     with _open(database) as engine:
         if engine.dialect.name != "postgresql":

@@ -1,55 +1,11 @@
-"""Names that are in the history: to complete what is being typed, and to suggest what may have been meant."""
+"""Completion of names that are in the history."""
 
-import difflib
 import os
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection, Select
+from collections.abc import Callable
+from typing import Any
 
 MOST = 100
 """Names that are offered to a shell."""
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """Give `; did you mean alice?`, or nothing where no name is like it."""
-    near = difflib.get_close_matches(name, [each for each in names if each], 3)
-    return f"; did you mean {', '.join(near)}?" if near else ""
-
-
-def meant(name: str, names: Iterable[str]) -> str | None:
-    """Give the one name that is meant by a short one, or one in other letters; None where there are several."""
-    short = name.casefold()
-    found = [each for each in names if each.casefold() == short or each.casefold().startswith(f"{short}.")]
-    return found[0] if len(found) == 1 else None
-
-
-def known(connection: "Connection", kind: str, beginning: str = "") -> list[str]:
-    """Give the names of a kind (cluster, owner, account, vo, queue, worker) that begin so, in order."""
-    return [name for name in connection.scalars(_query(kind, beginning)) if name]
-
-
-def _query(kind: str, beginning: str) -> "Select[Any]":
-    from sqlalchemy import select
-
-    from history.db import schema
-
-    column: Any = {
-        "cluster": schema.clusters.c.cluster,
-        "queue": schema.queues.c.queue,
-        "worker": schema.workers.c.worker,
-    }.get(kind)
-    if column is None:
-        # the rollup knows everybody of whom a job ended, and is small; who only waits is among the open jobs
-        column = schema.usage_daily.c[kind]
-        waiting = select(schema.jobs.c[kind]).where(schema.jobs.c.ended_at.is_(None))
-        both = select(column).union(waiting).subquery()
-        column = both.c[0]
-    query = select(column).distinct().order_by(column)
-    if beginning:
-        query = query.where(column >= beginning, column < f"{beginning}\U0010ffff")
-    return query
 
 
 def complete(kind: str) -> Callable[..., list[Any]]:
@@ -63,10 +19,11 @@ def complete(kind: str) -> Callable[..., list[Any]]:
             chosen = context.params.get("kind") or ""
         options = {**(context.obj or {}), **{key: value for key, value in context.params.items() if value}}
         try:
-            from history.commands._options import default_database
+            from history.db.database import default_or_demo
             from history.questions import reading
+            from history.questions.names import known
 
-            url = options.get("database") or os.environ.get("BBQ_DATABASE") or default_database(silent=True)
+            url = options.get("database") or os.environ.get("BBQ_DATABASE") or default_or_demo()[0]
             with reading(url) as connection:
                 return [CompletionItem(name) for name in known(connection, chosen, incomplete)[:MOST]]
         except Exception:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import wraps
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
@@ -117,7 +116,8 @@ def asking(options: dict[str, Any], *, moment: bool | None = None) -> "Iterator[
     """
     from sqlalchemy.exc import SQLAlchemyError
 
-    from history.db.database import HistoryError, explain, parse_url
+    from history.db import HistoryError
+    from history.db.database import explain, parse_url
     from history.questions import AskError, Scope, WrongQuestion, reading
 
     of_moment, limit = options.pop("moment"), options.pop("default_limit")
@@ -127,7 +127,7 @@ def asking(options: dict[str, Any], *, moment: bool | None = None) -> "Iterator[
     options["format"] = options["format"] or "table"
     if options["at"] is not None and not moment:
         raise click.UsageError("--at is about a moment, which this question is not")
-    url = options["database"] or os.environ.get("BBQ_DATABASE") or default_database()
+    url = options["database"] or os.environ.get("BBQ_DATABASE") or _default_database()
     try:
         with reading(url) as connection:
             scope = Scope(
@@ -159,9 +159,9 @@ def _check_scope(connection: "Connection", scope: "Scope") -> None:
 
     from sqlalchemy import select
 
-    from history.commands._completion import nearest
     from history.db.schema import clusters
     from history.questions import AskError, WrongQuestion
+    from history.questions.names import nearest
 
     if not scope.clusters and scope.at is None:
         return
@@ -182,16 +182,13 @@ def _check_scope(connection: "Connection", scope: "Scope") -> None:
         )
 
 
-def default_database(*, silent: bool = False) -> str:
-    """Give the default history, or the demo's where there is no other, and say so."""
-    from history.db.database import default_url
+def _default_database() -> str:
+    """Return the default history, or the demo's where there is no other, and say so."""
+    from history.db.database import default_or_demo
 
-    url = default_url()
-    real, demo = (Path(each.removeprefix("sqlite:///")) for each in (url, url.replace("history.db", "demo.db")))
-    if not real.exists() and demo.exists():
-        if not silent:
-            click.echo(f"bbq: no history yet; this is the demo's, {demo}", err=True)
-        return f"sqlite:///{demo}"
+    url, demo = default_or_demo()
+    if demo is not None:
+        click.echo(f"bbq: no history yet; this is the demo's, {demo}", err=True)
     return url
 
 

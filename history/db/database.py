@@ -9,20 +9,25 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from history.db import HistoryError
+
 _NEARLY_A_URL = re.compile(r"postgres(ql)?(\+\w+)?:?/")
 """Not the name of a file, in which a password would be shown."""
 READ_TIMEOUT_SECONDS = 60
 """Longest statement of a tool that only reads."""
 
 
-class HistoryError(Exception):
-    """The history cannot be used: the message says what was tried, what was seen and what to do."""
-
-
 def default_url(environ: Mapping[str, str] = os.environ) -> str:
     """Give the SQLite database under $XDG_STATE_HOME/bbq (~/.local/state/bbq when that is not set)."""
     home = environ.get("XDG_STATE_HOME") or str(Path(environ.get("HOME") or "~").expanduser() / ".local/state")
     return f"sqlite:///{home}/bbq/history.db"
+
+
+def default_or_demo() -> tuple[str, Path | None]:
+    """Return the default history's URL and None; where only the demo's is there, that one's and its file."""
+    url = default_url()
+    real, demo = (Path(each.removeprefix("sqlite:///")) for each in (url, url.replace("history.db", "demo.db")))
+    return (f"sqlite:///{demo}", demo) if not real.exists() and demo.exists() else (url, None)
 
 
 def parse_url(url: str, password_file: Path | None = None) -> URL:

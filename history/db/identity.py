@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy import Engine, event, select
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from history.db import schema
-from history.db.database import HistoryError, shown
+from history.db import HistoryError, schema
+from history.db.database import shown
 
 _RIGHT = "put the right one back, or restart bbq-exporter to go on with this one"
 

@@ -10,7 +10,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from history.db.database import HistoryError
+from history.db import HistoryError
 from history.db.private_files import private_database, private_folder
 
 _OPENED = "bbq_opened"

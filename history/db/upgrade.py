@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import URL, Connection, Engine, inspect
 
-from history.db.database import HistoryError, refuse_encoding, shown
+from history.db import HistoryError
+from history.db.database import refuse_encoding, shown
 from history.db.migrations import wanted
 from history.db.partitions import LOCK
 

@@ -8,9 +8,9 @@ import msgspec
 from sqlalchemy import Table, delete, select
 
 from history.db import bulk, schema
-from history.ingest.job_rows import REQUEUED
 from history.ingest.writer import Writer
-from history.records import Job, State, Worker, WorkerState
+from history.records import Job, Worker
+from history.vocabulary import REQUEUED, State, WorkerState
 
 _PAUSES = (State.HELD, State.SUSPENDED)
 

@@ -11,8 +11,9 @@ from typing import Any
 from sqlalchemy import Connection, Table
 
 from history.db import bulk, schema
-from history.records import Job, Outcome, Run, RunWorker, State, Waiting
+from history.records import Job, Run, RunWorker
 from history.rollups.definitions import first_start
+from history.vocabulary import REQUEUED, Outcome, State, Waiting
 
 Rows = dict[Table, dict[tuple[Any, ...], dict[str, Any]]]
 """Rows by table and primary key."""
@@ -36,8 +37,6 @@ _RUN_SAME = (
 
 _SHARE = ("worker", "cpus", "gpus", "memory_bytes", "gpu_models", "gpu_parts")
 
-REQUEUED = "requeued"
-"""The kind of pause in which a job waits again; it follows from the job's runs, the others from what was observed."""
 
 _job_values = attrgetter(*_SAME)
 _run_values = attrgetter(*_RUN_SAME)

@@ -19,7 +19,8 @@ from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
-from history.records import Job, Outcome, Run, RunWorker, State
+from history.records import Job, Run, RunWorker
+from history.vocabulary import Outcome, State
 
 REQUEUED, RESIZING, REVOKED = "REQUEUED", "RESIZING", "REVOKED"
 REQUEUEING = frozenset({REQUEUED, RESIZING, "PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "LAUNCH_FAILED"})

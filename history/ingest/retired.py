@@ -1,13 +1,11 @@
 """Queues that were sources of their own (schedds) and are gone for good."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy import Connection, select
 
 from history.db import schema
-
-RETIRED_AFTER = timedelta(days=1)
-"""For how long a cluster has not named a queue, while it named others, until it is no longer expected to come back."""
+from history.records import RETIRED_AFTER
 
 
 def retired_queues(connection: Connection, cluster: str) -> set[str]:

@@ -18,8 +18,8 @@ from sqlalchemy import Connection, Engine, Table, func, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from history.batch import Batch, Gap, JobsBatch, WorkersBatch
-from history.db import partitions, schema
-from history.db.database import HistoryError, is_away, refuses_row
+from history.db import HistoryError, partitions, schema
+from history.db.database import is_away, refuses_row
 from history.db.identity import Identity
 from history.db.liveness import UNANSWERED_SECONDS, Answers
 from history.db.upgrade import upgrade
@@ -29,11 +29,12 @@ from history.ingest.job_rows import stored_jobs
 from history.ingest.late_submissions import note_made, save_unmade
 from history.ingest.merge import left
 from history.ingest.quarantine import as_text, set_aside
-from history.ingest.retired import RETIRED_AFTER, retired_queues
+from history.ingest.retired import retired_queues
 from history.ingest.save_jobs import save_page
 from history.ingest.writer import Writer
-from history.records import Job, Outcome, Queue, State, Worker
+from history.records import RETIRED_AFTER, Job, Queue, Worker
 from history.rollups.counters import Count
+from history.vocabulary import Outcome, State
 
 PAGE = 2_000
 """Jobs that are merged and written together."""

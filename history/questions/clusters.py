@@ -11,6 +11,7 @@ from history.questions.moment import in_queue
 from history.questions.unmade import unmade
 from history.questions.workers import at_moment
 from history.render import Answer
+from history.vocabulary import HOLDING
 
 COLUMNS = (
     "cluster", "scheduler", "version", "workers", "workers_down", "cpus_used", "cpus", "gpus_used", "gpus", "running",
@@ -35,7 +36,7 @@ def clusters(connection: Connection, scope: Scope) -> Answer:
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     used: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
     for cluster, state, count, cpus, gpus in run(connection, scope, query):
-        word = "running" if state in ("running", "suspended", "finishing") else state
+        word = "running" if state in HOLDING else state
         counts[cluster][word] += count
         if word == "running":
             used[cluster][0] += float(cpus or 0)

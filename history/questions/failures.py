@@ -13,9 +13,8 @@ from history.db.schema import FAILED, job_pauses, jobs, run_workers, runs
 from history.questions import Scope, placed_runs, run
 from history.questions.days import Days, days_of, usage_tables
 from history.questions.ended import Ended, ended_on_workers
-from history.questions.period import NOT_FAILED
-from history.records import State
 from history.render import Answer
+from history.vocabulary import NOT_FAILED, State
 
 OWNERS = 2
 """A worker that fails one owner's jobs only may not be to blame."""

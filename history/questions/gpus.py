@@ -14,10 +14,11 @@ from history.questions.moment import holding, in_queue
 from history.questions.unmade import unmade
 from history.questions.workers import at_moment, loads_at
 from history.render import Answer
+from history.vocabulary import UNUSABLE, words
 
 UNTOLD = "(not said)"
 """The model of GPUs of which it is not told which of several they are."""
-OUT = frozenset({"draining", "maintenance", "not_responding", "powered_down", "reserved"})
+KEEPING_OUT = frozenset(words(tuple(UNUSABLE)))
 """Flags of a worker whose free GPUs nobody can have."""
 
 
@@ -77,7 +78,7 @@ def gpus(connection: Connection, scope: Scope) -> list[Answer]:
                     models[cluster, each].untold = True
     for (cluster, worker), its_models in models_of.items():
         row = workers[cluster, worker]
-        if row.state != "up" or not OUT.isdisjoint(row.flags.split(",")):
+        if row.state != "up" or not KEEPING_OUT.isdisjoint(row.flags.split(",")):
             for model, number in its_models.items():
                 models[cluster, model].unusable += max(0.0, number - taken[cluster, worker].get(model, 0.0))
     by_model = [

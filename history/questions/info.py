@@ -6,17 +6,16 @@ from typing import Any
 
 from sqlalchemy import Connection, case, func, select
 
-from history.commands._completion import known, meant, nearest
 from history.db.intervals import seconds_between
 from history.db.schema import jobs, late_submissions, queue_settings, runs, usage_daily
 from history.questions import AskError, Scope, run
-from history.questions.moment import HOLDING, holding, in_queue, period_at
-from history.questions.period import NOT_FAILED
+from history.questions.moment import holding, in_queue, period_at
+from history.questions.names import known, meant, nearest
 from history.questions.resources import detail
 from history.questions.unmade import unmade
-from history.records import State, Waiting
 from history.render import Answer
 from history.timespec import local
+from history.vocabulary import HOLDING, NOT_FAILED, State, Waiting
 
 LATELY = timedelta(days=1)
 DAYS = 7

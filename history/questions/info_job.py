@@ -7,12 +7,12 @@ from typing import Any
 from sqlalchemy import Connection, Row, String, cast, func, or_, select
 
 from history.db.schema import job_pauses, jobs, run_workers, runs
-from history.ingest.job_rows import REQUEUED
 from history.questions import AskError, Scope, run
 from history.questions.search import ids_of
 from history.questions.why import why
 from history.render import Answer
 from history.timespec import local
+from history.vocabulary import REQUEUED
 
 _FACTS = (
     "owner", "account", "vo", "queue", "name", "state", "native_state", "outcome", "reason", "submitted_at",

@@ -6,10 +6,10 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
-from history.commands._completion import known, meant, nearest
 from history.db.schema import run_workers, runs, worker_states
 from history.questions import AskError, Scope, placed_runs, run
 from history.questions.moment import placed
+from history.questions.names import known, meant, nearest
 from history.questions.workers import Load, loads_at, used
 from history.render import Answer
 from history.timespec import local

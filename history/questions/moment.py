@@ -13,11 +13,9 @@ from sqlalchemy import ColumnElement, FromClause, Select, Subquery, and_, case, 
 
 from history.db.intervals import open_at
 from history.db.schema import OPEN_SPAN, TOP_SPAN, clusters, job_pauses, jobs, run_workers, runs
-from history.ingest.job_rows import REQUEUED
 from history.questions import Scope
-from history.records import State
+from history.vocabulary import REQUEUED, State
 
-HOLDING = (State.RUNNING.value, State.SUSPENDED.value, State.FINISHING.value)
 """States in which a job holds a worker."""
 _KEY = ("native_id", "submitted_at", "cluster")
 _WHO = ("owner", "account", "vo", "queue")

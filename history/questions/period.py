@@ -12,10 +12,7 @@ from history.db.schema import OPEN_SPAN, job_pauses, jobs, runs, usage_daily
 from history.questions import Scope, run
 from history.questions.days import days_of, first_day, usage_tables
 from history.questions.moment import lends
-from history.records import Outcome, State
-
-NOT_FAILED = ("completed", "cancelled", "preempted", "unknown", "")
-"""Outcomes that are nobody's failure, or of which it is not known."""
+from history.vocabulary import NOT_FAILED, Outcome, State
 
 
 class Figures(msgspec.Struct):

@@ -8,10 +8,11 @@ from sqlalchemy import Connection, case, func, select
 
 from history.db.schema import queue_settings
 from history.questions import Scope, run
-from history.questions.moment import HOLDING, in_queue, period_at
+from history.questions.moment import in_queue, period_at
 from history.questions.unmade import unmade
 from history.questions.workers import at_moment
 from history.render import Answer
+from history.vocabulary import HOLDING
 
 COLUMNS = (
     "cluster", "queue", "state", "jobs", "running", "pending", "held", "owners", "cpus_used", "cpus", "gpus_used",

@@ -98,7 +98,7 @@ def _parse(text: str) -> Resource:
         return Resource(name, "=" if sign == ":" else sign, value)
     measure = _MEASURES.get(name)
     if measure is None:
-        from history.commands._completion import nearest
+        from history.questions.names import nearest
 
         there = ("gpu", *_MEASURES, *_WORDS)
         raise _wrong(text, match.start("name"), f"no resource of that name{nearest(name, there)}; {', '.join(there)}")

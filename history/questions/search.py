@@ -7,12 +7,12 @@ from typing import Any
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Select, func, select, tuple_
 
-from history.commands._completion import known, nearest
 from history.db import bulk
 from history.db.intervals import open_at, open_between
 from history.db.schema import jobs, queues, run_workers, runs
 from history.questions import Scope, TookTooLong, WrongQuestion, run, run_stream
 from history.questions.moment import in_queue
+from history.questions.names import known, nearest
 from history.questions.resources import Resource
 from history.render import Stream
 from history.timespec import local

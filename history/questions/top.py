@@ -9,14 +9,14 @@ from history.db.schema import runs, usage_daily, workers_daily
 from history.questions import Scope, WrongQuestion, run
 from history.questions.days import days_of, first_day
 from history.questions.ended import ended_on_workers
-from history.questions.moment import HOLDING, held_cpus, holding, in_queue, lending
-from history.questions.period import NOT_FAILED, used_in
+from history.questions.moment import held_cpus, holding, in_queue, lending
+from history.questions.period import used_in
 from history.questions.unmade import unmade
 from history.questions.workers import loads_at
 from history.questions.workers import used as used_of
-from history.records import State
 from history.render import Answer
 from history.timespec import local
+from history.vocabulary import HOLDING, NOT_FAILED, State
 
 THINGS = {
     "owners": "owner",

@@ -11,8 +11,8 @@ from history.db.schema import job_pauses, run_workers, runs, worker_states
 from history.questions import Scope, WrongQuestion, placed_runs, run
 from history.questions.moment import lends
 from history.questions.period import Figures, used_in
-from history.records import State
 from history.render import Answer
+from history.vocabulary import State
 
 MOST_HOURS = 7 * 24
 COLUMNS = (

@@ -8,8 +8,8 @@ from sqlalchemy import Connection, select
 
 from history.db.schema import worker_states
 from history.questions import Scope, run
-from history.records import State, Waiting
 from history.timespec import local
+from history.vocabulary import UNUSABLE, State, Waiting, WorkerFlag, words
 
 _SENTENCES = {
     Waiting.RESOURCES: "no worker has room for it at the moment",
@@ -31,7 +31,8 @@ _HOLDERS = {
     "jobheldadmin": "held by an administrator",
     "held by user": "held by its owner",
 }
-_UNUSABLE = frozenset({"draining", "maintenance", "powered_down", "not_responding"})
+_UNUSABLE = frozenset(words(tuple(UNUSABLE))) - {WorkerFlag.RESERVED.value}
+"""A reserved worker takes the jobs of its reservation."""
 
 
 def why(connection: Connection, scope: Scope, job: Mapping[str, Any]) -> list[str]:

@@ -15,7 +15,7 @@ import msgspec
 from sqlalchemy import Connection, Table, delete, select
 
 from history.db import bulk, schema
-from history.ingest.job_rows import REQUEUED, Rows, assemble, no_rows, rows_of, seal
+from history.ingest.job_rows import Rows, assemble, no_rows, rows_of, seal
 from history.ingest.merge import REQUEUEING, merge, not_pruned
 from history.ingest.raw_ids import join_parts, placeholders
 from history.ingest.save_jobs import follow
@@ -23,6 +23,7 @@ from history.ingest.writer import Writer
 from history.records import Job
 from history.rollups.definitions import DAILY, Rollup, add_job, no_rollup
 from history.rollups.from_rows import computed, daily_rows, difference, rebuild, stored
+from history.vocabulary import REQUEUED
 
 _NOT_COMPARED = frozenset({"seen_at", "seal"})
 _TABLES = (schema.jobs, schema.runs, schema.run_workers, schema.job_pauses)

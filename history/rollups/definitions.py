@@ -17,7 +17,8 @@ from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 
-from history.records import Job, Outcome, Run
+from history.records import Job, Run
+from history.vocabulary import Outcome
 
 
 class Daily(NamedTuple):

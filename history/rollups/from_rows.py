@@ -28,7 +28,6 @@ from sqlalchemy import (
 from history.db import bulk, schema
 from history.db.intervals import ended_between, first_started_between, open_between, seconds_between
 from history.db.schema import UtcDateTime, jobs, run_workers, runs
-from history.records import Outcome
 from history.rollups.counters import counter_rows, never_falling
 from history.rollups.definitions import (
     ARRIVALS,
@@ -50,6 +49,7 @@ from history.rollups.definitions import (
     no_rollup,
     told,
 )
+from history.vocabulary import Outcome
 
 _ROWS = 20_000
 """Rows held in memory at a time."""

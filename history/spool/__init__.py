@@ -19,7 +19,8 @@ from pathlib import Path
 
 from sqlalchemy import URL
 
-from history.db.database import HistoryError, default_url
+from history.db import HistoryError
+from history.db.database import default_url
 from history.db.private_files import private_file, private_folder
 from history.spool.frames import Damaged, Frame, Mark, append, frames, packed, read, set_aside
 

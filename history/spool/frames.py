@@ -15,7 +15,7 @@ from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
-from history.db.database import HistoryError
+from history.db import HistoryError
 
 _HEAD = struct.Struct("<4sIII")
 

@@ -8,8 +8,8 @@ import msgspec
 from sqlalchemy import Engine, select
 
 from history.batch import Batch, JobsBatch
-from history.db import schema
-from history.db.database import HistoryError, shown
+from history.db import HistoryError, schema
+from history.db.database import shown
 from history.ingest.store import History
 from history.spool import bound_to
 from history.spool.frames import Mark, frames, read

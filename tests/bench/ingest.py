@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import Engine
 
 from history.ingest.store import History
-from history.records import Job, Outcome, Run, RunWorker, State
+from history.records import Job, Run, RunWorker
+from history.vocabulary import Outcome, State
 
 
 def ended_jobs(count: int, until: datetime, cluster: str) -> Iterator[Job]:

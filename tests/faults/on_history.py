@@ -19,6 +19,7 @@ from history.spool.frames import frames
 from tests.clusters.chroot import wait_for
 from tests.conftest import running_postgres
 from tests.faults.fault import Fault
+from tests.faults.network import Network
 from tests.faults.site import INTERVAL_SECONDS, STALE_SECONDS, Site
 from tests.made_up import Plan, commands
 from tests.planned import wrong
@@ -29,15 +30,19 @@ _JOBS_PER_SECOND = 20
 _LASTS_SECONDS = 3600
 _MIB = 1 << 20
 _DISK_MIB = 64
+_SERVERS_DISK_MIB = 400
 
 
 class MadeUp(Site):
     """A made-up Slurm that goes on by itself, and a history on a disk of its own."""
 
-    def __init__(self, folder: Path, database: URL, disk: Path, server: Server | None = None) -> None:
+    def __init__(
+        self, folder: Path, database: URL, disk: Path, server: Server | None = None, network: Network | None = None
+    ) -> None:
         """Write the configuration; `server` is that of the database, unless it is SQLite's file on the disk."""
         self.disk = disk
         self.server = server
+        self.network = network
         self._until = 0.0
         self._plan = Plan(int(time.time()) - 40, _JOBS_PER_SECOND * _LASTS_SECONDS, _JOBS_PER_SECOND)
         made = commands(folder / "bin", self._plan)
@@ -76,9 +81,9 @@ class MadeUp(Site):
         (self.folder / "clock.new").write_text(f"{seconds:+d}")
         (self.folder / "clock.new").replace(self.clock)
 
-    def fill_disk(self) -> None:
-        """Leave no room on the disk."""
-        with (self.disk / "filler").open("wb", buffering=0) as filler:
+    def fill_disk(self, disk: Path | None = None) -> None:
+        """Leave no room on the disk, or on another."""
+        with ((disk or self.disk) / "filler").open("wb", buffering=0) as filler:
             for size in (_MIB, 4096, 1):
                 try:
                     while True:
@@ -97,8 +102,9 @@ def made_up(kind: str, folder: Path, stack: ExitStack) -> MadeUp:
     if kind == "sqlite":
         site = MadeUp(folder, parse_url(f"sqlite:///{disk}/history.db"), disk)
     else:
-        url = stack.enter_context(running_postgres(f"faults-{folder.name}"))
-        site = MadeUp(folder, url, disk, Server(url))
+        url = stack.enter_context(running_postgres(f"faults-{folder.name}", _SERVERS_DISK_MIB))
+        network = Network(url, stack)
+        site = MadeUp(folder, network.url, disk, Server(url), network)
     stack.callback(site.close)
     site.start()
     return site
@@ -156,6 +162,18 @@ def _stop_and_fill(site: MadeUp) -> None:
     site.server.stop()
     assert wait_for(lambda: (site.value("bbq_history_spooled_rows") or 0) > 0, 60, 0.1)
     site.fill_disk()
+
+
+def _fill_servers_disk(site: MadeUp) -> None:
+    assert site.server is not None
+    site.fill_disk(site.server.home)
+
+
+def _free_servers_disk(site: MadeUp) -> None:
+    """Leave room on the server's disk; where it could not even write its log, somebody has to start it again."""
+    assert site.server is not None
+    (site.server.home / "filler").unlink()
+    site.server.start_if_down()
 
 
 def _start_and_free(site: MadeUp) -> None:
@@ -219,6 +237,22 @@ _ON_POSTGRESQL: tuple[Fault[MadeUp], ...] = (
         "PostgreSQL frozen",
         _freeze(signal.SIGSTOP),
         _freeze(signal.SIGCONT),
+        _history_is_away,
+        MadeUp.load,
+        "BBQHistoryDown",
+    ),
+    Fault(
+        "PostgreSQL's disk full",
+        _fill_servers_disk,
+        _free_servers_disk,
+        _history_is_away,
+        MadeUp.load,
+        "BBQHistoryDown",
+    ),
+    Fault(
+        "network to PostgreSQL cut",
+        lambda site: site.network and site.network.cut(),
+        lambda site: site.network and site.network.mend(),
         _history_is_away,
         MadeUp.load,
         "BBQHistoryDown",

@@ -11,7 +11,7 @@ from unittest.mock import patch
 
 from exporter import config
 from exporter.web.toolkit_config import WebConfig, WebConfigError
-from history.db.database import HistoryError
+from history.db import HistoryError
 from history.spool import Spool
 from history.spool.frames import Damaged
 from tests.fuzz.making import mutated, nasty

@@ -7,8 +7,8 @@ from functools import cache
 from random import Random
 from typing import NamedTuple
 
-from exporter.config import Duration
 from exporter.readings import Feed, Kind
+from exporter.settings import Duration
 from exporter.sources import AnswerUnreadable, CommandFailed, SourceError
 from exporter.sources.slurm import Accounting, Settings, Source, accounting
 from exporter.sources.slurm import jobs as queue

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from exporter.sources.demo.plan import FILLER_MEMORY, Plan
 from exporter.sources.demo.submissions import Work
 from exporter.sources.demo.things import Factory, Share, SimJob, SimRun, SimWorker
-from history.records import Outcome, WorkerFlag
+from history.vocabulary import Outcome, WorkerFlag
 
 WATCH = 3 * 3600.0
 """The simulation begins at a multiple of this many seconds, and a past before it."""

@@ -1,7 +1,7 @@
 """The workers, jobs and runs of the simulated site, and what one takes of the other."""
 
 from exporter.sources.demo.plan import GIB, Kit, Owner
-from history.records import Outcome, WorkerFlag
+from history.vocabulary import Outcome, WorkerFlag
 
 
 class SimWorker:

@@ -20,7 +20,6 @@ from typing import Any
 
 import msgspec
 
-from exporter.config import Cluster
 from exporter.readings import (
     AccountingPage,
     Feed,
@@ -30,6 +29,7 @@ from exporter.readings import (
     UnknownValue,
     WorkersReading,
 )
+from exporter.settings import Cluster
 from exporter.sources import (
     AnswerUnreadable,
     CommandFailed,
@@ -45,8 +45,7 @@ from exporter.sources.htcondor.owners import Vo
 from exporter.sources.htcondor.tail import MOST_PARTS, MOST_PATIENCE, Step, Tail, TailReader, part_of
 from exporter.sources.htcondor.values import Ad, ad_of, as_moment, row_of, version
 from exporter.vo import Vos
-from history.ingest.retired import RETIRED_AFTER
-from history.records import Job, Unmade
+from history.records import RETIRED_AFTER, Job, Unmade
 
 log = logging.getLogger(__name__)
 

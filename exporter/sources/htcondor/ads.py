@@ -27,7 +27,8 @@ from exporter.sources.htcondor.values import (
     as_whole_text,
 )
 from exporter.vo import Vos
-from history.records import Job, Outcome, Run, RunWorker, State, Unmade, Waiting
+from history.records import Job, Run, RunWorker, Unmade
+from history.vocabulary import Outcome, State, Waiting
 
 _N = TypeVar("_N", int, float)
 _WHO = (

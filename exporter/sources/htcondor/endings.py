@@ -1,7 +1,7 @@
 """How HTCondor's runs end, and why jobs are held: its codes and their names."""
 
 from exporter.sources.htcondor.values import Ad, as_code, as_whole
-from history.records import Outcome
+from history.vocabulary import Outcome
 
 HOLD_CODES = {
     0: "Unspecified", 1: "UserRequest", 2: "GlobusGramError", 3: "JobPolicy", 4: "CorruptedCredential",

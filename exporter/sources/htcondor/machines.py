@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from exporter.readings import UnknownValue
 from exporter.sources.htcondor.values import Ad, as_bytes, as_code, as_real, as_text, as_whole, version
-from history.records import Gpus, Queue, Worker, WorkerFlag, WorkerState
+from history.records import Gpus, Queue, Worker
+from history.vocabulary import WorkerFlag, WorkerState
 
 MACHINES = (
     "Machine", "PartitionableSlot", "State", "TotalSlotCpus", "TotalSlotMemory", "TotalSlotGPUs", "Cpus",

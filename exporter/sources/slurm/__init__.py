@@ -18,8 +18,8 @@ from pathlib import Path
 
 import msgspec
 
-from exporter.config import Cluster, Duration
 from exporter.readings import AccountingPage, Feed, JobsReading, Kind, SchedulerReading, UnknownValue, WorkersReading
+from exporter.settings import Cluster, Duration
 from exporter.sources import AnswerUnreadable, CommandFailed, CommandTimeout, NotAllowed, SourceError, TooMany
 from exporter.sources.command import find, run
 from exporter.sources.slurm import accounting as slurm_accounting

@@ -16,7 +16,8 @@ from exporter.sources.slurm.jobs import split
 from exporter.sources.slurm.states import ENDED_CODES, NOT_ENDED, OUTCOMES, REQUEUED, RESIZING, REVOKED
 from exporter.sources.slurm.tres import Tres, tres, usage
 from exporter.sources.units import NOTHING, Values, decoded, duration, moment, real, size, whole, words
-from history.records import Job, Outcome, Run, RunWorker, State, Waiting
+from history.records import Job, Run, RunWorker
+from history.vocabulary import Outcome, State, Waiting
 
 FIELDS = (
     "JobIDRaw", "JobID", "User", "Account", "Partition", "QOS", "State", "ExitCode", "DerivedExitCode", "Submit",

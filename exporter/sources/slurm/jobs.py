@@ -20,7 +20,8 @@ from exporter.sources.slurm.tres import Wanted, tres, wanted
 from exporter.sources.slurm.vo import with_vo
 from exporter.sources.units import NOTHING, Values, count, decoded, duration, moment, whole, words
 from exporter.vo import Vos
-from history.records import HOLDING, Job, Run, RunWorker, State, Waiting
+from history.records import Job, Run, RunWorker
+from history.vocabulary import HOLDING, State, Waiting
 
 FIELDS = (
     "JobID", "JobArrayID", "ArrayJobID", "ArrayTaskID", "HetJobID", "HetJobOffset", "UserName", "Account", "Partition",

@@ -14,7 +14,8 @@ from exporter.sources import AnswerUnreadable, refuse_rubbish
 from exporter.sources.slurm.states import BASE_STATES, FLAGS, OTHER_FLAGS
 from exporter.sources.slurm.tres import PARTS, gres, tres
 from exporter.sources.units import Values, count, decoded, duration, moment, size, whole, words
-from history.records import Gpus, Queue, Worker, WorkerFlag, WorkerState
+from history.records import Gpus, Queue, Worker
+from history.vocabulary import WorkerFlag, WorkerState
 
 # (?<!\s): what may follow white space is looked for once, where it begins, not again at each character of a long run
 _PAIR = re.compile(r"(?:^|\s)([A-Za-z_]+(?:/[a-z]+)?)=(.*?)(?<!\s)(?=\s+[A-Z][A-Za-z_]*=|\s*\Z)", re.DOTALL)

@@ -1,6 +1,6 @@
 """Slurm's words in BBQ's. Sources: squeue(1), sacct(1), scontrol(1) and slurm/slurm.h of 22.05 to 26.05."""
 
-from history.records import Outcome, State, Waiting, WorkerFlag, WorkerState
+from history.vocabulary import Outcome, State, Waiting, WorkerFlag, WorkerState
 
 STATES = {
     "PENDING": State.PENDING,

@@ -1,0 +1,93 @@
+"""The settings, as frozen objects; those of one scheduler are `Settings` of its own folder in `exporter/sources/`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used. The message says, in one line, which file and line, what was read and what was
+    expected."""
+
+    def __init__(self, said: str) -> None:
+        """Put on one line whatever line ends were read."""
+        super().__init__(" ".join(said.split()))
+
+
+class Duration(float):
+    """A time span in seconds, written `60s`, `2h`, `3y` or as a bare number of seconds."""
+
+
+class Size(int):
+    """A number of bytes, written `512MiB`, `1GiB` or as a bare number of bytes."""
+
+
+class HistorySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where and how long the history is kept."""
+
+    database: str | None = None
+    password_file: Path | None = None
+    retention: Duration | None = None
+    spool: Path | None = None
+    """Folder of what waits while the database is away; beside the default database when not said."""
+    spool_limit: Size = Size(1 << 30)
+    """How much of it there may be."""
+
+
+class WebSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the pages are served."""
+
+    listen_address: str = ":10227"
+    telemetry_path: str = "/metrics"
+    slurm_names: bool | str = False
+    """Whose names there is a page with: those of the older Slurm exporter (true is the same), or of the newer one."""
+
+    def __post_init__(self) -> None:
+        if self.slurm_names not in (False, True, "older", "newer"):
+            raise ValueError(f"slurm_names {self.slurm_names!r}: expected older or newer (true is older), or false")
+        if not self.telemetry_path.startswith("/"):
+            raise ValueError(f"telemetry_path {self.telemetry_path!r}: a path starts with /")
+        if self.telemetry_path in ("/", "/-/healthy", "/-/ready") or not set("?#%").isdisjoint(self.telemetry_path):
+            raise ValueError(f"telemetry_path {self.telemetry_path!r}: another page has it, or no page can; /metrics?")
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How many series may become."""
+
+    owners: Annotated[int, msgspec.Meta(ge=0)] = 200
+    series: Annotated[int, msgspec.Meta(ge=1)] = 50_000
+
+
+class Cluster(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What every scheduler's cluster has."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1)]
+    scheduler: str
+    interval: Duration = Duration(60)
+    """Seconds between the starts of two polls."""
+    timeout: Duration | None = None
+    """Seconds after which a call to the scheduler is given up; the interval, and at least 30 s, when not said."""
+    verify: bool = True
+    """Whether each night the day before is compared with the scheduler's accounting."""
+    stale_after: Duration | None = None
+    """Seconds after which a reading is no longer shown; three intervals when not said."""
+
+    @property
+    def call_seconds(self) -> float:
+        """Give the longest that one call to the scheduler may take."""
+        return self.timeout if self.timeout is not None else max(30.0, self.interval)
+
+    @property
+    def stale_seconds(self) -> float:
+        """Give the age at which a reading is withdrawn."""
+        return self.stale_after if self.stale_after is not None else 3 * self.interval
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole configuration."""
+
+    clusters: tuple[Cluster, ...]
+    history: HistorySettings = HistorySettings()
+    web: WebSettings = WebSettings()
+    limits: Limits = Limits()
