@@ -1,13 +1,17 @@
 """Whether the rollups are the sums of the rows, and the counters those of the rollups."""
 
-from datetime import UTC, datetime
+import random
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from msgspec.structs import replace
 from sqlalchemy import Connection, select
 
 from history.db import schema
+from history.ingest.store import History
+from history.records import Job, Run
 from history.rollups.counters import LABELS, counter_rows
-from history.rollups.definitions import DAILY, MONTHLY_USAGE, USAGE, by_month, no_rollup
+from history.rollups.definitions import DAILY, MONTHLY_USAGE, USAGE, Figures, Rollup, by_month, no_rollup
 from history.rollups.from_rows import computed, daily_rows, difference, stored, table_of, totals
 
 
@@ -64,3 +68,69 @@ def contents(connection: Connection) -> dict[str, list[Any]]:
             query = query.where(table.c.value != 0)
         found[table.name] = [tuple(map(str, row)) for row in connection.execute(query)]
     return found
+
+
+def rows(history: History, table: Any) -> list[dict[str, Any]]:
+    with history._engine.connect() as connection:
+        return [dict(row) for row in connection.execute(select(table)).mappings()]
+
+
+def usage_is_exact(history: History) -> bool:
+    with history._engine.connect() as connection:
+        return not inexact(connection, "local")
+
+
+T = datetime(2026, 1, 31, 20, tzinfo=UTC)
+"""Four hours before a day, and a month, ends."""
+
+
+def rollups(history: History) -> Rollup:
+    """Give the rollups as they are stored, without rows in which there is nothing."""
+    with history._engine.connect() as connection:
+        days = {day for daily in DAILY for day in connection.scalars(select(table_of(daily).c.day).distinct())}
+        return said(stored(connection, "local", days))
+
+
+def usage(history: History) -> Figures:
+    """Give the rollup of what was used."""
+    return rollups(history)[USAGE.name]
+
+
+def said(rollup: Rollup) -> Rollup:
+    """Leave out what says nothing."""
+    return {
+        name: {key: list(values) for key, values in figures.items() if any(values)} for name, figures in rollup.items()
+    }
+
+
+def named(lives: list[list[Job]], native_id: str, chance: random.Random) -> list[Job]:
+    """Move a life of seconds to one of days, with an owner and figures of its own."""
+    step = chance.choice((1, 60, 3600))
+    shift = timedelta(days=chance.randrange(3))
+    figures: dict[str, Any] = {
+        "cpus": chance.choice((None, 1.0, 0.5, 64.0)),
+        "gpus": chance.choice((None, 0.5, 4.0)),
+        "memory_bytes": chance.choice((None, 100 << 20, 1 << 40)),
+        "used_cpu_seconds": chance.choice((None, 0.0, 1234.567)),
+        "suspended_seconds": chance.choice((None, None, 7, 10**6)),
+    }
+
+    def moved(moment: datetime | None) -> datetime | None:
+        return None if moment is None else T + shift + (moment - datetime(2026, 1, 1, tzinfo=UTC)) * step
+
+    def run(each: Run) -> Run:
+        times = {name: moved(getattr(each, name)) for name in ("attempt_at", "started_at", "ended_at")}
+        return replace(each, **times, **(figures if each.accounted else {}))
+
+    return [
+        replace(
+            job,
+            native_id=native_id,
+            owner=chance.choice(("alice", "bob")),
+            account=chance.choice((None, "physics")),
+            **{name: moved(getattr(job, name)) for name in ("submitted_at", "attempt_at", "ended_at")},
+            runs=tuple(run(each) for each in job.runs),
+        )
+        for seen in lives
+        for job in seen
+    ]

@@ -179,3 +179,7 @@ class Site:
 def at(seconds: int) -> str:
     """Return a moment as bbq's options take it."""
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def settings(**more: Any) -> Settings:
+    return Settings(name="grid", scheduler="htcondor", collectors=("127.0.0.1:1",), **more)

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from exporter.sources import AnswerUnreadable
 from exporter.sources.htcondor import Source, ads
 from history.vocabulary import Outcome
+from tests.htcondor_says import settings
 from tests.replay import history_answer
-from tests.test_htcondor import settings
 from tests.truth import Ended, Exit, Number, Ran
 
 T = int(datetime(2026, 10, 31, 22, tzinfo=UTC).timestamp())

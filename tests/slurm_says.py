@@ -1,6 +1,7 @@
 """What Slurm's commands answer, made by hand: one row, with what matters changed, and commands that print it."""
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from exporter.sources.slurm import Settings, Source, accounting, jobs
@@ -82,3 +83,16 @@ def commands(folder: Path, **answers: str) -> Path:
         )
         (folder / name).chmod(0o755)
     return folder
+
+
+def node(
+    name: str = "n1", state: str = "IDLE", gres: str = "(null)", used: str = "", partitions: str = "batch"
+) -> bytes:
+    return (
+        f"NodeName={name} Arch=x86_64 CoresPerSocket=8 CPUAlloc=0 CPUEfctv=16 CPUTot=16 CPULoad=0.00 "
+        f"AvailableFeatures=(null) Gres={gres} GresUsed={used} RealMemory=16000 AllocMem=0 FreeMem=1 Sockets=2 "
+        f"State={state} ThreadsPerCore=1 Partitions={partitions} BootTime=None\n"
+    ).encode()
+
+
+NOW = datetime(2026, 11, 23, 16, 30, tzinfo=UTC)

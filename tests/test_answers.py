@@ -10,7 +10,7 @@ from sqlalchemy import event
 
 from history.db import liveness
 from history.ingest.store import History
-from tests.test_store import T, pending
+from tests.builders import T, pending
 
 
 @pytest.mark.parametrize(

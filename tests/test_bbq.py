@@ -22,6 +22,7 @@ from history.questions import Scope, TookTooLong, reading, run
 from history.records import Job, Queue, Run, RunWorker, Worker
 from history.render import Answer, human_bytes, human_seconds, printable, to_csv, to_json, to_table
 from history.vocabulary import Outcome, State, Waiting, WorkerFlag, WorkerState
+from tests.asking import answer
 
 NOW = datetime.min
 """When the test that runs began."""
@@ -131,11 +132,6 @@ def ask(history: History, database: URL) -> Iterator[Ask]:
     url = database.render_as_string(hide_password=False)
     runner = CliRunner()
     yield lambda *arguments: runner.invoke(command, [*arguments[:1], *arguments[1:], "--database", url])
-
-
-def answer(result: Result) -> Any:
-    assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)
 
 
 def test_top_owners(ask: Ask) -> None:

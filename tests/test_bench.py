@@ -1,7 +1,6 @@
 """The benchmarks' made-up year is a history like any other: right to the row, and the same on both databases."""
 
 from collections import Counter
-from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy import func, select
@@ -13,10 +12,8 @@ from history.ingest.store import History
 from tests.bench.ask import ask
 from tests.bench.ingest import ingest
 from tests.bench.load import load
-from tests.bench.year import Year
+from tests.bench.year import END, Year
 from tests.exact import inexact
-
-END = datetime(2026, 11, 1, tzinfo=UTC)
 
 
 def test_a_loaded_year_is_a_history(history: History) -> None:

@@ -40,10 +40,9 @@ from history.ingest.store import History
 from history.records import Job, Run
 from history.rollups.definitions import LONGER
 from history.vocabulary import Outcome, State
-from tests.exact import counters, inexact
-from tests.test_merge import some_lives
-from tests.test_rollup import T, named, usage
-from tests.test_store import ended, pending, rows, running
+from tests.builders import ended, pending, running
+from tests.exact import T, counters, inexact, named, rows, usage
+from tests.lives import some_lives
 
 RELEASED = sorted(path.name.partition(".")[0] for path in (Path(__file__).parent / "data/history").glob("*.json.gz"))
 NOW = datetime(2026, 6, 15, tzinfo=UTC)

@@ -11,6 +11,7 @@ import pytest
 from exporter.sources.slurm import nodes
 from history.records import Gpus
 from history.vocabulary import WorkerFlag, WorkerState
+from tests.slurm_says import node
 
 TESTS = Path(__file__).parent
 CORPUS = {
@@ -56,16 +57,6 @@ def test_every_entry_has_its_test() -> None:
         for each in tests:
             file, _, name = each.partition("::")
             assert re.search(rf"^def {name}\b", (TESTS / f"{file}.py").read_text(), re.MULTILINE), (entry, each)
-
-
-def node(
-    name: str = "n1", state: str = "IDLE", gres: str = "(null)", used: str = "", partitions: str = "batch"
-) -> bytes:
-    return (
-        f"NodeName={name} Arch=x86_64 CoresPerSocket=8 CPUAlloc=0 CPUEfctv=16 CPUTot=16 CPULoad=0.00 "
-        f"AvailableFeatures=(null) Gres={gres} GresUsed={used} RealMemory=16000 AllocMem=0 FreeMem=1 Sockets=2 "
-        f"State={state} ThreadsPerCore=1 Partitions={partitions} BootTime=None\n"
-    ).encode()
 
 
 def test_long_names_of_nodes() -> None:

@@ -18,8 +18,9 @@ import requests
 from sqlalchemy import URL, text
 
 from history.db.database import open_database
-from tests.conftest import Process, free_port
-from tests.made_up import Plan, commands
+from tests.conftest import Process
+from tests.killing import configuration, finish
+from tests.made_up import Plan
 from tests.planned import wrong
 from tests.servers import Server
 
@@ -49,28 +50,6 @@ from exporter.cli import main
 main()
 """
 """bbq-exporter that kills itself before or after its n-th commit, or write to the spool."""
-
-
-def configuration(folder: Path, plan: Plan, database: URL) -> tuple[Path, int]:
-    port = free_port()
-    path = folder / "bbq.yaml"
-    path.write_text(
-        f"history: {{database: '{database.render_as_string(hide_password=False)}', spool: {folder}/spool}}\n"
-        f"web: {{listen_address: '127.0.0.1:{port}'}}\n"
-        "clusters:\n"
-        f"- {{name: local, scheduler: slurm, commands: {commands(folder / 'bin', plan)}, interval: 0.5s}}\n"
-    )
-    return path, port
-
-
-def finish(start: Any, plan: Plan, database: URL, seconds: float = 60) -> list[str]:
-    """Let an exporter run until everything has ended and is there; give what is wrong then."""
-    last = start()
-    time.sleep(max(0.0, plan.submit(plan.jobs) - time.time()))
-    while (found := wrong(database, plan)) and time.time() < plan.over() + seconds:
-        time.sleep(1)
-    last.stop(signal.SIGTERM)
-    return found
 
 
 def test_killed_at_every_commit(database: URL, tmp_path: Path, started: list[Process]) -> None:

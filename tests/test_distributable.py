@@ -21,9 +21,9 @@ from history.db import bulk, schema
 from history.db.database import open_database
 from history.ingest.store import History
 from history.reconcile.audit import Audit
+from tests.builders import at, ended, pending, running
 from tests.made_up import commands
-from tests.test_store import at, ended, pending, running
-from tests.test_verify import PLAN, SINCE, UNTIL
+from tests.made_up_past import PLAN, SINCE, UNTIL
 
 BIG = tuple(table.name for table in schema.MONTHLY)
 KEY = ("native_id", "submitted_at", "cluster")

@@ -18,15 +18,11 @@ from history.admin import cli as care
 from history.db import schema
 from history.ingest.store import History
 from history.spool import Spool
-from tests.test_metrics import board_of, job, samples
+from tests.documented import documented_metrics
+from tests.pages import board_of, job, samples
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-
-
-def documented_metrics() -> set[str]:
-    table = README[README.index("## Metrics") : README.index("## The history")]
-    return set(re.findall(r"`(bbq_[a-z_]+)`", table))
 
 
 def test_every_metric_is_in_the_readme_and_no_other(history: History, tmp_path: Path) -> None:

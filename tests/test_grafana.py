@@ -20,9 +20,9 @@ from grafana.prometheus import MAP
 from grafana.site import kept_password
 from history.rollups.definitions import BOUNDS
 from history.vocabulary import Outcome, State, WorkerState
+from tests.documented import labels_of
 from tests.grafana_asks import DASHBOARDS, dashboards, links, panels, where_to
 from tests.grafana_text import BUTTON, CELL, pixels, written
-from tests.test_rules import labels_of
 
 BOARDS = dashboards()
 WANTED = {

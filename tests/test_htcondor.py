@@ -16,14 +16,11 @@ from exporter.sources.htcondor import Settings, Source, ads, machines
 from history.ingest.merge import merge
 from history.records import Job
 from history.vocabulary import Outcome, State, Waiting, WorkerFlag, WorkerState
+from tests.htcondor_says import settings
 from tests.replay import HTCONDOR, captured, pool
 
 NOW = datetime(2026, 11, 23, 16, 30, tzinfo=UTC)
 SUITES = {"23.9": "trixie", "25.14": "sid"}
-
-
-def settings(**more: Any) -> Settings:
-    return Settings(name="grid", scheduler="htcondor", collectors=("127.0.0.1:1",), **more)
 
 
 @pytest.fixture(params=HTCONDOR)

@@ -18,8 +18,7 @@ from exporter.readings import Feed, Kind
 from exporter.sources import CommandFailed, CommandTimeout, NotAllowed
 from exporter.sources import htcondor as htcondor_source
 from exporter.sources.htcondor import AnsweredInPart, Settings, Source, reader
-from tests.htcondor_says import slot
-from tests.test_htcondor import settings
+from tests.htcondor_says import settings, slot
 
 WORKERS = Kind.WORKERS
 

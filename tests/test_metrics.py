@@ -5,21 +5,19 @@ import shutil
 import subprocess
 import threading
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
 from msgspec.structs import replace
-from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.exposition import MetricsPage
 from exporter.gauges import families
 from exporter.history_counters import TotalsReader, totals
 from exporter.latest import Board
-from exporter.readings import Feed, JobsReading, Kind, UnknownValue, WorkersReading
+from exporter.readings import Feed, JobsReading, Kind, UnknownValue
 from exporter.sources import Source
 from exporter.sources.demo import Settings as Demo
 from exporter.sources.demo import Source as DemoSource
@@ -28,26 +26,14 @@ from exporter.sources.htcondor import Source as HTCondorSource
 from exporter.sources.slurm import Settings as Slurm
 from exporter.sources.slurm import Source as SlurmSource
 from history.ingest.store import History
-from history.records import Gpus, Job, Unmade, Worker
+from history.records import Gpus, Unmade, Worker
 from history.vocabulary import Outcome, State, Waiting, WorkerFlag, WorkerState
 from tests.conftest import missing
+from tests.pages import LATER, NOW, OLDER, board_of, job, read, samples
 from tests.replay import commands, pool
 
 GOLDEN = Path(__file__).with_name("golden")
-NOW = datetime(2026, 11, 23, 16, 30, tzinfo=UTC)
 CHANGING = ("bbq_source_last_success", "bbq_source_poll_duration", "bbq_build_info")
-
-
-def read(board: Board, cluster: str, source: Source) -> None:
-    """Publish one reading of every feed."""
-    for feed in source.feeds():
-        board.add_feed(cluster, feed, 60)
-        if feed.kind is Kind.JOBS:
-            board.publish(cluster, feed, source.read_jobs(feed), 0.5)
-        elif feed.kind is Kind.WORKERS:
-            board.publish(cluster, feed, source.read_workers(feed), 0.5)
-        elif feed.kind is Kind.SCHEDULER:
-            board.publish(cluster, feed, source.read_scheduler(feed), 0.5)
 
 
 def page_of(cluster: str, source: Source) -> str:
@@ -79,31 +65,6 @@ def test_whole_pages(tmp_path: Path) -> None:
             path.parent.mkdir(exist_ok=True)
             path.write_text(page)
         assert page == path.read_text(), f"{path} differs; BBQ_TEST_UPDATE_GOLDEN=1 writes it anew"
-
-
-OLDER = (
-    "slurm_account_jobs_pending", "slurm_account_jobs_running", "slurm_account_cpus_running",
-    "slurm_account_jobs_suspended", "slurm_user_jobs_pending", "slurm_user_jobs_running", "slurm_user_cpus_running",
-    "slurm_user_jobs_suspended", "slurm_cpus_alloc", "slurm_cpus_idle", "slurm_cpus_other", "slurm_cpus_total",
-    "slurm_gpus_alloc", "slurm_gpus_idle", "slurm_gpus_total", "slurm_gpus_utilization", "slurm_node_cpu_alloc",
-    "slurm_node_cpu_idle", "slurm_node_cpu_other", "slurm_node_cpu_total", "slurm_node_mem_alloc",
-    "slurm_node_mem_total", "slurm_nodes_alloc", "slurm_nodes_comp", "slurm_nodes_down", "slurm_nodes_drain",
-    "slurm_nodes_err", "slurm_nodes_fail", "slurm_nodes_idle", "slurm_nodes_maint", "slurm_nodes_mix",
-    "slurm_nodes_resv", "slurm_partition_cpus_allocated", "slurm_partition_cpus_idle", "slurm_partition_cpus_other",
-    "slurm_partition_cpus_total", "slurm_partition_jobs_pending", "slurm_queue_pending",
-    "slurm_queue_pending_dependency", "slurm_queue_running", "slurm_queue_suspended", "slurm_queue_completing",
-    "slurm_scheduler_threads", "slurm_scheduler_queue_size", "slurm_scheduler_dbd_queue_size",
-    "slurm_scheduler_last_cycle", "slurm_scheduler_mean_cycle", "slurm_queue_configuring", "slurm_queue_completed",
-    "slurm_queue_cancelled", "slurm_queue_failed", "slurm_queue_timeout", "slurm_queue_preempted",
-    "slurm_queue_node_fail", "slurm_scheduler_backfilled_jobs_since_start_total",
-    "slurm_scheduler_backfilled_jobs_since_cycle_total", "slurm_scheduler_backfilled_heterogeneous_total",
-)  # fmt: skip
-"""Names of the older exporter that a dashboard finds."""
-LATER = {
-    "slurm_scheduler_cycle_per_minute", "slurm_scheduler_backfill_last_cycle", "slurm_scheduler_backfill_mean_cycle",
-    "slurm_scheduler_backfill_depth_mean", "slurm_account_fairshare",
-}  # fmt: skip
-"""The rest of them: with the first cycle of backfill, with a whole minute, and where fair shares are read."""
 
 
 def test_the_page_of_the_older_slurm_exporter(tmp_path: Path) -> None:
@@ -165,14 +126,6 @@ def test_promtool_has_nothing_to_say(tmp_path: Path) -> None:
         assert (said.returncode, said.stdout, said.stderr) == (0, "", "")
 
 
-def samples(page: str) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
-    found: dict[str, dict[tuple[tuple[str, str], ...], float]] = defaultdict(dict)
-    for family in text_string_to_metric_families(page):
-        for sample in family.samples:
-            found[sample.name][tuple(sorted(sample.labels.items()))] = sample.value
-    return found
-
-
 def test_labels_are_those_of_the_contract() -> None:
     assert {family.name: family.labels for family in families()} == {
         **dict.fromkeys(
@@ -222,33 +175,6 @@ def test_labels_are_those_of_the_contract() -> None:
         "bbq_owners_collapsed": (),
         **dict.fromkeys(("bbq_job_wait_seconds", "bbq_job_run_seconds"), ("queue",)),
     }  # fmt: skip
-
-
-def job(number: int, owner: str = "alice", **more: Any) -> Job:
-    usual: dict[str, Any] = {
-        "native_id": str(number),
-        "submitted_at": NOW - timedelta(minutes=number),
-        "owner": owner,
-        "queue": "q",
-        "state": State.PENDING,
-        "waiting": Waiting.PRIORITY,
-        "requested_cpus": 2.0,
-    }
-    return Job(**{**usual, **more})
-
-
-def board_of(
-    *jobs: Job, workers: list[Worker] | None = None, owners: int = 200, **more: Any
-) -> tuple[Board, MetricsPage]:
-    clock = more.pop("clock", lambda: NOW)
-    board = Board(owners=owners, now=clock)
-    board.add_cluster("c", "any", 180)
-    for feed in (Feed(kind=Kind.JOBS), Feed(kind=Kind.WORKERS)):
-        board.add_feed("c", feed, 60)
-    board.publish("c", Feed(kind=Kind.JOBS), JobsReading(taken_at=NOW, jobs=list(jobs), **more), 0.1)
-    if workers is not None:
-        board.publish("c", Feed(kind=Kind.WORKERS), WorkersReading(taken_at=NOW, workers=workers, queues=[]), 0.1)
-    return board, MetricsPage(board, None, 50_000)
 
 
 def test_owners_beyond_the_top_are_put_together_and_sums_stay() -> None:

@@ -14,9 +14,9 @@ from history.questions import Scope
 from history.questions.moment import in_queue
 from history.records import Job
 from history.vocabulary import State
-from tests.test_merge import some_lives
-from tests.test_rollup import T, named
-from tests.test_store import pending, running
+from tests.builders import pending, running
+from tests.exact import T, named
+from tests.lives import some_lives
 
 Pause = tuple[str, str, datetime, datetime | None]
 

@@ -18,11 +18,10 @@ from history.questions.period import Figures, used_in
 from history.questions.top import top
 from history.records import Job
 from tests.bench.load import load
-from tests.bench.year import Year
-from tests.test_bench import END
-from tests.test_merge import some_lives
-from tests.test_rollup import T, named
-from tests.test_store import pending, running
+from tests.bench.year import END, Year
+from tests.builders import pending, running
+from tests.exact import T, named
+from tests.lives import some_lives
 
 
 @pytest.fixture

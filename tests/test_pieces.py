@@ -12,7 +12,8 @@ from history.batch import JobsBatch, WorkersBatch
 from history.db import schema
 from history.ingest.store import History
 from history.spool import Spool
-from tests.test_store import at, ended, rows, running
+from tests.builders import at, ended, running
+from tests.exact import rows
 
 
 def test_pieces_of_the_spool_that_were_set_aside_are_shown_and_put_back(

@@ -21,9 +21,9 @@ from history.questions.resources import parse
 from history.questions.waits import percentiles
 from history.records import Gpus, Job, Queue, Run, RunWorker, Worker
 from history.vocabulary import Outcome, State, Waiting, WorkerFlag, WorkerState
+from tests.asking import answer
 from tests.fuzz.promises import bounded
 from tests.reference import pages
-from tests.test_bbq import answer
 
 NOON = datetime.min
 """Of the day before yesterday: what is asked about lies around it."""

@@ -1,7 +1,7 @@
 """The rollup: always the sum of the rows, whatever was corrected, requeued, recycled or seen twice."""
 
 import random
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,31 +12,16 @@ from history.db import schema
 from history.ingest.job_rows import stored_jobs
 from history.ingest.store import History
 from history.records import Job, Run, RunWorker
-from history.rollups.definitions import DAILY, USAGE, Figures, Rollup, add_job, no_rollup
-from history.rollups.from_rows import computed, rebuild, stored, table_of
+from history.rollups.definitions import DAILY, Rollup, add_job, no_rollup
+from history.rollups.from_rows import computed, rebuild
 from history.vocabulary import Outcome, State
-from tests.exact import counters, inexact
-from tests.test_merge import some_lives
-
-T = datetime(2026, 1, 31, 20, tzinfo=UTC)
-"""Four hours before a day, and a month, ends."""
+from tests.exact import T, counters, inexact, named, rollups, said, usage
+from tests.lives import some_lives
 
 
 @pytest.fixture(autouse=True)
 def cluster(history: History) -> None:
     history.begin_cluster("local", "slurm", "24.11", T)
-
-
-def rollups(history: History) -> Rollup:
-    """Give the rollups as they are stored, without rows in which there is nothing."""
-    with history._engine.connect() as connection:
-        days = {day for daily in DAILY for day in connection.scalars(select(table_of(daily).c.day).distinct())}
-        return said(stored(connection, "local", days))
-
-
-def usage(history: History) -> Figures:
-    """Give the rollup of what was used."""
-    return rollups(history)[USAGE.name]
 
 
 def sums(history: History) -> tuple[Rollup, Rollup]:
@@ -49,46 +34,6 @@ def sums(history: History) -> tuple[Rollup, Rollup]:
             for job in jobs:
                 add_job(job, by_jobs)
     return said(by_rows), said(by_jobs)
-
-
-def said(rollup: Rollup) -> Rollup:
-    """Leave out what says nothing."""
-    return {
-        name: {key: list(values) for key, values in figures.items() if any(values)} for name, figures in rollup.items()
-    }
-
-
-def named(lives: list[list[Job]], native_id: str, chance: random.Random) -> list[Job]:
-    """Move a life of seconds to one of days, with an owner and figures of its own."""
-    step = chance.choice((1, 60, 3600))
-    shift = timedelta(days=chance.randrange(3))
-    figures: dict[str, Any] = {
-        "cpus": chance.choice((None, 1.0, 0.5, 64.0)),
-        "gpus": chance.choice((None, 0.5, 4.0)),
-        "memory_bytes": chance.choice((None, 100 << 20, 1 << 40)),
-        "used_cpu_seconds": chance.choice((None, 0.0, 1234.567)),
-        "suspended_seconds": chance.choice((None, None, 7, 10**6)),
-    }
-
-    def moved(moment: datetime | None) -> datetime | None:
-        return None if moment is None else T + shift + (moment - datetime(2026, 1, 1, tzinfo=UTC)) * step
-
-    def run(each: Run) -> Run:
-        times = {name: moved(getattr(each, name)) for name in ("attempt_at", "started_at", "ended_at")}
-        return replace(each, **times, **(figures if each.accounted else {}))
-
-    return [
-        replace(
-            job,
-            native_id=native_id,
-            owner=chance.choice(("alice", "bob")),
-            account=chance.choice((None, "physics")),
-            **{name: moved(getattr(job, name)) for name in ("submitted_at", "attempt_at", "ended_at")},
-            runs=tuple(run(each) for each in job.runs),
-        )
-        for seen in lives
-        for job in seen
-    ]
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -10,12 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
-from exporter.gauges import families
 from tests.alert_cases import CASES, FOLDER, written
 from tests.conftest import missing
+from tests.documented import labels_of
 from tests.grafana_asks import dashboards, panels
 from tests.promql import assert_evaluated, named
-from tests.test_docs import documented_metrics
 
 RULES = FOLDER.parent
 ALERTS = {
@@ -28,16 +27,6 @@ RECORDED = {
     for group in yaml.safe_load((RULES / "recording.yml").read_text())["groups"]
     for rule in group["rules"]
 }
-OWN_LABELS = {
-    "bbq_source": {"source"},
-    "bbq_source_errors": {"source", "reason"},
-    "bbq_unknown_values": {"field"},
-    "bbq_history_rows_written": {"table"},
-    "bbq_history_set_aside_rows": {"source"},
-    "bbq_history_gap": {"source"},
-    "bbq_family_dropped": {"family"},
-}
-"""Labels, beside `cluster`, of metrics that are not about jobs and workers, by what their names begin with."""
 
 
 def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -81,18 +70,6 @@ def test_every_alert_says_what_it_is_and_what_to_do() -> None:
         page, _, heading = alert["annotations"]["runbook"].partition("#")
         assert page == "README.md" and heading in headings, name
     assert headings == {alert["annotations"]["runbook"].partition("#")[2] for alert in ALERTS.values()}
-
-
-def labels_of(metric: str) -> set[str] | None:
-    """Give the labels of a metric that the exporter has; None where it has none of that name."""
-    for family in families():
-        suffixes = ("_bucket", "_sum", "_count") if family.kind == "histogram" else ("",)
-        if metric in {family.name + suffix for suffix in suffixes}:
-            return {"cluster", *family.labels, *({"le"} if metric.endswith("_bucket") else set())}
-    if metric not in documented_metrics():
-        return None
-    mine = max((begin for begin in OWN_LABELS if metric.startswith(begin)), key=len, default=None)
-    return {"cluster"} | (OWN_LABELS[mine] if mine else set())
 
 
 def expressions() -> list[tuple[str, str]]:

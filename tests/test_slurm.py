@@ -16,10 +16,9 @@ from exporter.sources.slurm.jobs import JobsParser
 from history.records import Job
 from history.vocabulary import Outcome, State, Waiting, WorkerFlag, WorkerState
 from tests.replay import SLURM, commands
-from tests.slurm_says import queued
+from tests.slurm_says import NOW, queued
 
 JOBS, WORKERS, ACCOUNTING, SCHEDULER = (Feed(kind=kind) for kind in Kind)
-NOW = datetime(2026, 11, 23, 16, 30, tzinfo=UTC)
 
 
 def source(folder: Path, **settings: object) -> Source:

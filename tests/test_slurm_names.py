@@ -19,8 +19,8 @@ from exporter.sources.slurm import Settings, Source
 from exporter.web.app import Application, Server
 from history.records import Gpus, Job, Run, Worker
 from history.vocabulary import State, Waiting, WorkerFlag, WorkerState
+from tests.pages import LATER, OLDER, read, samples
 from tests.replay import commands
-from tests.test_metrics import LATER, OLDER, read, samples
 
 NOW = datetime(2026, 11, 23, 16, 30, tzinfo=UTC)
 Samples = Mapping[str, Mapping[tuple[tuple[str, str], ...], float]]

@@ -23,9 +23,7 @@ from history.records import Gpus, Job, Run
 from history.vocabulary import Outcome, State, Waiting, WorkerFlag, WorkerState
 from tests.fuzz.promises import bounded
 from tests.replay import captured
-from tests.slurm_says import MARK, Played, accounted, commands, marked, queued, step
-from tests.test_corpus import node
-from tests.test_slurm import NOW
+from tests.slurm_says import MARK, NOW, Played, accounted, commands, marked, node, queued, step
 
 JOBS, WORKERS, ACCOUNTING = (Feed(kind=kind) for kind in (Kind.JOBS, Kind.WORKERS, Kind.ACCOUNTING))
 NOTHING_PRIVATE = "PrivateData             = none\n"

@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from msgspec.structs import replace
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
-from exporter.readings import AccountingPage, Feed, JobsReading, Kind, WorkersReading
+from exporter.readings import Feed, JobsReading, Kind, WorkersReading
 from exporter.recorder import Recorder
 from exporter.settings import Duration
 from history.db import HistoryError, schema
@@ -29,10 +28,11 @@ from history.records import Worker
 from history.spool import Spool, SpoolFull
 from history.spool.frames import Damaged, Mark, frames, read
 from history.vocabulary import WorkerState
+from tests.builders import at, ended, pending, running
 from tests.conftest import missing
-from tests.test_store import at, ended, pending, rows, running, usage_is_exact
+from tests.exact import rows, usage_is_exact
+from tests.spools import MOST, close, page, until, waiting
 
-MOST = 1 << 20
 JOBS, WORKERS, ACCOUNTING = (Feed(kind=kind) for kind in (Kind.JOBS, Kind.WORKERS, Kind.ACCOUNTING))
 
 
@@ -135,29 +135,6 @@ class Away:
 def away(history: History, monkeypatch: pytest.MonkeyPatch) -> Away:
     history.begin_cluster("local", "slurm", "24.11", at(0))
     return Away(history, monkeypatch)
-
-
-def page(*jobs: Any, watermark: str, minutes: float) -> tuple[AccountingPage, datetime]:
-    return AccountingPage(jobs=list(jobs), watermark=watermark, complete=True, reached_at=at(minutes)), at(minutes)
-
-
-def close(recorder: Recorder) -> None:
-    assert recorder._delivery._spool is not None
-    recorder._delivery._spool.close()
-
-
-def waiting(recorder: Recorder) -> int:
-    """Give the rows in the spool."""
-    found = recorder.waiting()
-    assert found is not None
-    return found[0]
-
-
-def until(check: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not check():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def worker(state: WorkerState) -> WorkersReading:

@@ -21,9 +21,9 @@ from history.db import HistoryError
 from history.db.database import open_database, parse_url
 from history.ingest.store import History
 from history.spool import Spool
+from tests.builders import at, ended, pending
 from tests.conftest import missing
-from tests.test_spool import MOST, close, page, until, waiting
-from tests.test_store import at, ended, pending
+from tests.spools import MOST, close, page, until, waiting
 
 ACCOUNTING, JOBS = (Feed(kind=kind) for kind in (Kind.ACCOUNTING, Kind.JOBS))
 Open = Callable[[Path], History]

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 from msgspec.structs import replace
-from sqlalchemy import URL, inspect, select, text
+from sqlalchemy import URL, inspect, text
 from sqlalchemy.exc import OperationalError
 
 from history.batch import Gap, JobsBatch
@@ -19,64 +19,15 @@ from history.ingest.job_rows import stored_jobs
 from history.ingest.merge import left
 from history.ingest.quarantine import MOST_TEXT
 from history.ingest.store import History
-from history.records import Gpus, Job, Queue, Run, RunWorker, Worker
-from history.vocabulary import Outcome, State, Waiting, WorkerFlag, WorkerState
-from tests.exact import inexact
-
-T = datetime(2026, 3, 1, 12, tzinfo=UTC)
-
-
-def at(minutes: float) -> datetime:
-    return T + timedelta(minutes=minutes)
-
-
-def pending(native_id: str = "7", submit: float = 0, **more: Any) -> Job:
-    usual: dict[str, Any] = {
-        "native_id": native_id, "submitted_at": at(submit), "attempt_at": at(submit), "owner": "alice", "account": "physics",
-        "queue": "batch", "name": "a|b\n\x1b[31m Grüße 日本", "state": State.PENDING, "native_state": "PENDING",
-        "reason": "Priority", "waiting": Waiting.PRIORITY, "requested_cpus": 2.0, "requested_memory_bytes": 3 << 40,
-        "requested_gpus": 0.5, "details": {"qos": "normal", "partitions": ["a", "b"]},
-    }  # fmt: skip
-    return Job(**{**usual, **more})
-
-
-def running(native_id: str = "7", submit: float = 0, start: float = 10) -> Job:
-    run = Run(
-        attempt_at=at(submit),
-        started_at=at(start),
-        cpus=2.0,
-        workers=(RunWorker(worker="n1", cpus=2.0), RunWorker(worker="n2")),
-    )
-    return replace(
-        pending(native_id, submit), state=State.RUNNING, native_state="RUNNING", reason=None, waiting=None, runs=(run,)
-    )
-
-
-def ended(native_id: str = "7", submit: float = 0, start: float = 10, end: float = 20) -> Job:
-    job = running(native_id, submit, start)
-    run = replace(
-        job.runs[0], ended_at=at(end), outcome=Outcome.COMPLETED, exit_code=0, used_cpu_seconds=1.25, accounted=True
-    )
-    return replace(
-        job,
-        state=State.ENDED,
-        native_state="COMPLETED",
-        outcome=Outcome.COMPLETED,
-        ended_at=at(end),
-        exit_code=0,
-        accounted=True,
-        runs=(run,),
-    )
+from history.records import Gpus, Job, Queue, Worker
+from history.vocabulary import Outcome, State, WorkerFlag, WorkerState
+from tests.builders import T, at, ended, pending, running
+from tests.exact import rows, usage_is_exact
 
 
 @pytest.fixture(autouse=True)
 def cluster(history: History) -> None:
     history.begin_cluster("local", "slurm", "24.11", T)
-
-
-def rows(history: History, table: Any) -> list[dict[str, Any]]:
-    with history._engine.connect() as connection:
-        return [dict(row) for row in connection.execute(select(table)).mappings()]
 
 
 def save(history: History, *jobs: Job, minutes: float = 0, watermark: str | None = None) -> int:
@@ -407,11 +358,6 @@ def test_a_database_that_is_away_when_a_month_is_made_is_away(
     assert not history.up
     save(history, pending("2"))
     assert history.up
-
-
-def usage_is_exact(history: History) -> bool:
-    with history._engine.connect() as connection:
-        return not inexact(connection, "local")
 
 
 def test_a_whole_queue_closes_what_has_left_it(history: History) -> None:

@@ -19,8 +19,8 @@ from history.batch import Gap
 from history.db.schema import jobs
 from history.ingest.store import History
 from history.reconcile.audit import Audit
+from tests.htcondor_says import settings
 from tests.replay import history_answer
-from tests.test_htcondor import settings
 
 T = 1_790_000_000
 FEED = Feed(kind=Kind.ACCOUNTING, queue="s")

@@ -19,9 +19,8 @@ from history.records import Job, Run, RunWorker
 from history.rollups.definitions import DAILY
 from history.rollups.from_rows import table_of
 from history.vocabulary import Outcome, State, Waiting
-from tests.exact import inexact
-from tests.test_merge import some_lives
-from tests.test_rollup import named
+from tests.exact import inexact, named
+from tests.lives import some_lives
 
 T = datetime(2026, 1, 31, 20, tzinfo=UTC)
 _OTHER = ("cluster", "seal", "highest", "first_at", "last_at")

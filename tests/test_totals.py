@@ -25,11 +25,11 @@ from history.ingest.store import History
 from history.rollups.counters import Count
 from history.rollups.definitions import DURATIONS, WORKERS
 from history.rollups.from_rows import table_of
+from tests.builders import ended, pending
 from tests.conftest import Process, missing
+from tests.killing import configuration, finish
 from tests.made_up import Plan
-from tests.test_crash import configuration, finish
-from tests.test_metrics import NOW, samples
-from tests.test_store import ended, pending
+from tests.pages import NOW, samples
 
 COUNTERS = ("bbq_jobs_", "bbq_worker_runs_", "bbq_cpu_", "bbq_gpu_", "bbq_job_wait_", "bbq_job_run_")
 

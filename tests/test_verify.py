@@ -4,7 +4,6 @@ import json
 import random
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -34,14 +33,10 @@ from history.reconcile.audit import Audit
 from history.reconcile.compare import Findings
 from history.records import Job
 from history.vocabulary import State
-from tests.exact import contents
-from tests.made_up import FIRST_ID, Plan, commands
-from tests.test_store import usage_is_exact
+from tests.exact import contents, usage_is_exact
+from tests.made_up import FIRST_ID, commands
+from tests.made_up_past import PLAN, SINCE, UNTIL
 
-NOW = int(time.time())
-PLAN = Plan(begin=NOW // 3600 * 3600 - 5 * 3600, jobs=1200, rate=0.1)
-"""1,200 jobs in three hours and twenty minutes, which ended more than an hour ago."""
-SINCE, UNTIL = (datetime.fromtimestamp(PLAN.begin + hours * 3600, UTC) for hours in (0, 4))
 IDS = [str(FIRST_ID + number) for number in range(PLAN.jobs)]
 BIG = (schema.jobs, schema.runs, schema.run_workers)
 

@@ -19,7 +19,7 @@ from exporter.web.app import AddressError, Application, Server, parse_address
 from exporter.web.connections import most_connections
 from history.records import Worker
 from history.vocabulary import WorkerState
-from tests.test_metrics import NOW
+from tests.pages import NOW
 
 
 @pytest.fixture

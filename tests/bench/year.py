@@ -12,6 +12,8 @@ import numpy as np
 
 from history.db.schema import OPEN_SPAN, TOP_SPAN
 
+END = datetime(2026, 11, 1, tzinfo=UTC)
+"""When the year ends that tests make."""
 DAY = 86_400
 OUTCOMES = ("completed", "failed", "cancelled", "timeout", "out_of_memory", "node_fail", "preempted")
 _SHARES = (0.862, 0.08, 0.03, 0.018, 0.008, 0.002)
