@@ -1,7 +1,7 @@
 """BBQ's words, each of them here once: states, outcomes and reasons, what of them means what, and what options take.
 
-Commands, SQL, gauges, dashboards and rules take them from here; `tests/test_vocabulary.py` names the place that does
-not know a new one. It imports nothing else, so that a command's help is there at once.
+Commands, SQL, gauges, dashboards and rules take them from here; `tests/history/test_vocabulary.py` names the place that
+does not know a new one. It imports nothing else, so that a command's help is there at once.
 """
 
 from collections.abc import Mapping

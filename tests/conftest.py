@@ -26,11 +26,11 @@ ON_CI = bool(os.environ.get("CI"))
 SUITE = os.environ.get("BBQ_TEST_SUITE", "trixie")
 """The Debian whose Slurm and HTCondor the live tests use."""
 ON_CLUSTERS = (
-    "tests/test_federation.py",
-    "tests/test_live.py",
-    "tests/test_many.py",
-    "tests/test_pool.py",
-    "tests/test_scheduler_faults.py",
+    "tests/real/test_federation.py",
+    "tests/real/test_live.py",
+    "tests/real/test_many.py",
+    "tests/real/test_pool.py",
+    "tests/faults/test_on_clusters.py",
 )
 
 

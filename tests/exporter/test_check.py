@@ -12,9 +12,10 @@ from click.testing import CliRunner
 from exporter.cli import command
 from exporter.sources import NotAllowed
 from exporter.sources.htcondor import Source
+from tests.places import DATA
 from tests.replay import captured, commands, pool
 
-EXPECTED = Path(__file__).with_name("data") / "check.txt"
+EXPECTED = DATA / "check.txt"
 
 
 def test_the_whole_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,10 +24,10 @@ from history.reconcile.audit import Audit
 from tests.builders import at, ended, pending, running
 from tests.made_up import commands
 from tests.made_up_past import PLAN, SINCE, UNTIL
+from tests.places import ROOT
 
 BIG = tuple(table.name for table in schema.MONTHLY)
 KEY = ("native_id", "submitted_at", "cluster")
-ROOT = Path(__file__).parent.parent
 
 
 def test_keys_begin_with_the_jobs_identity_and_nothing_else_is_unique() -> None:

@@ -43,8 +43,9 @@ from history.vocabulary import Outcome, State
 from tests.builders import ended, pending, running
 from tests.exact import T, counters, inexact, named, rows, usage
 from tests.lives import some_lives
+from tests.places import DATA
 
-RELEASED = sorted(path.name.partition(".")[0] for path in (Path(__file__).parent / "data/history").glob("*.json.gz"))
+RELEASED = sorted(path.name.partition(".")[0] for path in (DATA / "history").glob("*.json.gz"))
 NOW = datetime(2026, 6, 15, tzinfo=UTC)
 
 
@@ -62,7 +63,7 @@ def engine(database: URL) -> Iterator[Engine]:
 
 def fill(engine: Engine, release: str) -> dict[str, list[dict[str, Any]]]:
     """Make a database as a release left it, from what its demo had stored."""
-    kept = json.loads(gzip.decompress((Path(__file__).parent / f"data/history/{release}.json.gz").read_bytes()))
+    kept = json.loads(gzip.decompress((DATA / f"history/{release}.json.gz").read_bytes()))
     run = next(row for row in kept["runs"] if row["ended_at"] is not None)
     again = {"number": 2, **{name: run[name] + 7200 for name in ("attempt_at", "started_at", "ended_at")}}
     kept["runs"].append({**run, **again})  # the demo has none that started twice

@@ -6,7 +6,6 @@ import json
 import shlex
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +22,7 @@ from history.records import Gpus, Job, Queue, Run, RunWorker, Worker
 from history.vocabulary import Outcome, State, Waiting, WorkerFlag, WorkerState
 from tests.asking import answer
 from tests.fuzz.promises import bounded
+from tests.places import ROOT
 from tests.reference import pages
 
 NOON = datetime.min
@@ -499,7 +499,7 @@ def test_names_complete(ask: Ask, database: URL, words: str, beginning: str, off
     assert [line.partition(",")[2] for line in shown.output.splitlines()] == offered
 
 
-COOKBOOK = (Path(__file__).parent.parent / "docs/cookbook.md").read_text()
+COOKBOOK = (ROOT / "docs/cookbook.md").read_text()
 RECIPES = [line.strip() for line in COOKBOOK.splitlines() if line.startswith("    bbq ")]
 
 
@@ -516,6 +516,6 @@ def test_the_cookbook_answers_more_than_twenty_questions() -> None:
 
 
 def test_the_reference_is_what_the_commands_say() -> None:
-    folder = Path(__file__).parent.parent / "docs/reference"
+    folder = ROOT / "docs/reference"
     there = {path.name: path.read_text() for path in folder.glob("*.md")}
     assert there == dict(pages()), "python -m tests.reference writes it anew"

@@ -5,7 +5,6 @@ import re
 import shlex
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from sqlalchemy import URL, Engine, text
@@ -19,12 +18,13 @@ from history.db.database import open_database
 from history.ingest.store import History
 from tests.grafana_asks import Grafana, Table, dashboards, panels
 from tests.now import asker
+from tests.places import ROOT
 from tests.situations import SITUATIONS, Situation, rows
 
 BOARDS = dashboards()
 BEGIN = 1_790_000_000.0
 HOURS = 3
-README = Path(__file__).parent.parent / "grafana" / "README.md"
+README = ROOT / "grafana" / "README.md"
 
 
 def test_the_table_is_that_of_the_situations() -> None:

@@ -12,8 +12,8 @@ import pytest
 
 from exporter.sources import Source, kinds
 from history.cli import QUESTIONS
+from tests.places import ROOT, TESTS
 
-ROOT = Path(__file__).parent.parent
 MODULES = sorted(path for folder in ("exporter", "history") for path in (ROOT / folder).rglob("*.py"))
 
 
@@ -179,6 +179,25 @@ def test_only_the_command_files_know_click() -> None:
 def test_every_question_has_a_command_of_its_name() -> None:
     files = {path.stem for path in (ROOT / "history/commands").glob("[a-z]*.py")}
     assert files == set(QUESTIONS)
+
+
+SUBJECTS = {"agreement", "corpus", "late_rows", "sites", "situations", "translation", "whole_readings"}
+"""Tests of what no one module does alone."""
+
+
+def test_a_modules_test_is_found_by_its_name() -> None:
+    for folder in ("exporter", "history"):
+        for path in (TESTS / folder).rglob("test_*.py"):
+            mirrored = ROOT / path.parent.relative_to(TESTS)
+            subject = path.stem.removeprefix("test_")
+            of_a_module = (mirrored / f"{subject}.py").exists() or subject == mirrored.name
+            assert of_a_module or subject in SUBJECTS, where(path)
+
+
+def test_no_test_imports_another() -> None:
+    for path in TESTS.rglob("*.py"):
+        others = {name for name in imports(path) if re.match(r"tests\.(\w+\.)*test_\w+", name)}
+        assert others == set(), where(path)
 
 
 def test_only_one_file_starts_processes() -> None:

@@ -23,6 +23,7 @@ from history.vocabulary import Outcome, State, WorkerState
 from tests.documented import labels_of
 from tests.grafana_asks import DASHBOARDS, dashboards, links, panels, where_to
 from tests.grafana_text import BUTTON, CELL, pixels, written
+from tests.places import ROOT
 
 BOARDS = dashboards()
 WANTED = {
@@ -30,7 +31,6 @@ WANTED = {
 }  # fmt: skip
 ALONE = ("bbq-overview", "bbq-self")
 """Boards that have nothing of the history: all of them is there for who keeps SQLite."""
-ROOT = Path(__file__).parent.parent
 
 
 def test_the_committed_dashboards_are_current() -> None:

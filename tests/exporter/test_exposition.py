@@ -30,9 +30,9 @@ from history.records import Gpus, Unmade, Worker
 from history.vocabulary import Outcome, State, Waiting, WorkerFlag, WorkerState
 from tests.conftest import missing
 from tests.pages import LATER, NOW, OLDER, board_of, job, read, samples
+from tests.places import GOLDEN
 from tests.replay import commands, pool
 
-GOLDEN = Path(__file__).with_name("golden")
 CHANGING = ("bbq_source_last_success", "bbq_source_poll_duration", "bbq_build_info")
 
 

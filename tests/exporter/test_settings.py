@@ -22,10 +22,10 @@ from exporter.sources.htcondor.owners import Vo as HTCondorVo
 from exporter.sources.slurm import Accounting
 from exporter.sources.slurm import Settings as Slurm
 from exporter.sources.slurm.vo import Vo as SlurmVo
+from tests.places import ROOT
 from tests.replay import captured
 from tests.slurm_says import accounted, commands, marked, queued
 
-ROOT = Path(__file__).parent.parent
 KINDS = (HistorySettings, WebSettings, Limits, Cluster, Slurm, Accounting, SlurmVo, HTCondor, HTCondorVo, Demo)
 
 

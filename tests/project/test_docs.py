@@ -20,8 +20,8 @@ from history.ingest.store import History
 from history.spool import Spool
 from tests.documented import documented_metrics
 from tests.pages import board_of, job, samples
+from tests.places import ROOT
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
 

@@ -4,16 +4,15 @@ The entries are the defects that users of such tools have reported; a new one is
 """
 
 import re
-from pathlib import Path
 
 import pytest
 
 from exporter.sources.slurm import nodes
 from history.records import Gpus
 from history.vocabulary import WorkerFlag, WorkerState
+from tests.places import TESTS
 from tests.slurm_says import node
 
-TESTS = Path(__file__).parent
 CORPUS = {
     "a pending job of several partitions": ["test_slurm::test_queue"],
     "the default partition": ["test_slurm::test_workers"],
@@ -29,7 +28,7 @@ CORPUS = {
     "GPUs untyped, typed, MIG, shards, long": ["test_corpus::test_gpus_of_all_kinds", "test_units::test_tres"],
     "a user with a hyphen and a dot": ["test_slurm::test_names_cannot_forge_rows"],
     "names with |, commas, quotes, line breaks, other bytes": [
-        "test_slurm::test_names_cannot_forge_rows", "test_bbq::test_names_cannot_steer_the_terminal",
+        "test_slurm::test_names_cannot_forge_rows", "test_commands::test_names_cannot_steer_the_terminal",
     ],
     "no reservations, no jobs": ["test_slurm::test_an_empty_queue_is_no_error_and_half_an_answer_is"],
     "a night of clock changes, a missing offset": [
@@ -56,7 +55,10 @@ def test_every_entry_has_its_test() -> None:
     for entry, tests in CORPUS.items():
         for each in tests:
             file, _, name = each.partition("::")
-            assert re.search(rf"^def {name}\b", (TESTS / f"{file}.py").read_text(), re.MULTILINE), (entry, each)
+            assert re.search(rf"^def {name}\b", next(TESTS.rglob(f"{file}.py")).read_text(), re.MULTILINE), (
+                entry,
+                each,
+            )
 
 
 def test_long_names_of_nodes() -> None:

@@ -1,7 +1,6 @@
 """A word that is new in `history/vocabulary.py` is known wherever words of its kind are told apart."""
 
 import re
-from pathlib import Path
 
 import pytest
 from click import Choice
@@ -27,8 +26,8 @@ from history.vocabulary import (
     WorkerFlag,
     WorkerState,
 )
+from tests.places import ROOT
 
-ROOT = Path(__file__).parent.parent
 OF_A_JOB_THERE = {State.PENDING, State.HELD}
 """The states, beside those in which it holds its worker, of a job that has not ended."""
 NEITHER_IN_NOR_OUT = {WorkerFlag.POWERING_UP}

@@ -1,0 +1,1 @@
+"""Tests of what holds for all of the project: its floors, its linters, its documentation."""
