@@ -85,7 +85,7 @@ def _history(url: URL) -> str:
 
 
 def _spool(folder: Path, url: URL) -> str:
-    """Tell whether the daemon, as this user, can keep there what waits for the database. Raises HistoryError."""
+    """Return whether the daemon, as this user, can keep there what waits for the database. Raises HistoryError."""
     if not folder.exists():
         return f"{folder}: {_can_be_made(folder.absolute(), 'spool')}"
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):

@@ -33,7 +33,7 @@ def configuration(config_file: Path | None) -> Config:
 
 
 def database_url(config: Config, database: str | None, default: str | None = None) -> URL:
-    """Give the database: the flag's, the configuration's, $BBQ_DATABASE, or the default. Raises HistoryError."""
+    """Return the database: the flag's, the configuration's, $BBQ_DATABASE, or the default. Raises HistoryError."""
     named = database or config.history.database or default or os.environ.get("BBQ_DATABASE") or default_url()
     return parse_url(named, config.history.password_file)
 
@@ -164,7 +164,7 @@ def _decode(kind: type, value: Any) -> Any:
 
 
 def _lines(node: yaml.Node | None, path: str = "$") -> dict[str, int]:
-    """Give the line of every key and item, by msgspec's path."""
+    """Return the line of every key and item, by msgspec's path."""
     if node is None:
         return {}
     found = {path: node.start_mark.line + 1}

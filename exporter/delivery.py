@@ -84,18 +84,18 @@ class Delivery:
             self._begun.add(cluster)
 
     def must_spool(self) -> bool:
-        """Tell whether what is written now has to wait."""
+        """Return whether what is written now has to wait."""
         return self._spool is not None and (self._away or bool(self._spool))
 
     def waiting(self) -> tuple[int, int, int, int] | None:
-        """Give the rows and bytes that wait in the spool, the bytes that may, and the pieces that are set aside there;
+        """Return the rows and bytes that wait in the spool, the bytes that may, and the pieces set aside there;
         None without one."""
         if self._spool is None:
             return None
         return self._spool.rows, self._spool.bytes, self._spool.most_bytes, self._spool.aside
 
     def watermark(self, cluster: str, source: str) -> str | None:
-        """Give how far a source is stored or spooled.
+        """Return how far a source is stored or spooled.
 
         Raises:
             SQLAlchemyError, HistoryError: the database is away and nobody remembers.

@@ -12,7 +12,7 @@ Which = Callable[[str], str | None]
 
 
 def detect(which: Which = shutil.which) -> Config:
-    """Give a configuration of the schedulers whose commands are on PATH.
+    """Return a configuration of the schedulers whose commands are on PATH.
 
     Raises:
         ConfigError: there are none.

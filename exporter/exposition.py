@@ -60,7 +60,7 @@ class MetricsPage:
         board.on_change = self.write
 
     def text(self) -> bytes:
-        """Give the exposition text, version 0.0.4."""
+        """Return the exposition text, version 0.0.4."""
         clusters = list(self._board.clusters())
         for cluster in clusters:
             # a reading that has become too old is withdrawn by whoever asks first
@@ -91,7 +91,7 @@ class MetricsPage:
         return b"".join(parts)
 
     def series(self) -> int:
-        """Give how many series there would be if there were no limit."""
+        """Return how many series there would be if there were no limit."""
         self.text()
         own = sum(len(metric.samples) for metric in self._own()) + 2
         with self._lock:
@@ -106,7 +106,7 @@ class MetricsPage:
         return _write(names.families(self._board))
 
     def _over_limit(self, written: Sequence[_Written], fixed: int) -> tuple[list[str], int]:
-        """Give the families that are left out, and how many series are left: first those of DROPPED_FIRST."""
+        """Return the families that are left out, and how many series are left: first those of DROPPED_FIRST."""
         sizes: Counter[str] = Counter()
         for each in written:
             sizes.update(each.series)

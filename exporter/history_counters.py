@@ -37,7 +37,7 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def totals(counts: Iterable[Count], owners: int, now: datetime) -> Totals:
-    """Give what is shown of counters.
+    """Return what is shown of counters.
 
     So many owners have series of their own: those who were there first. Who comes later is added up as `(other)` and
     stays there, for an owner that changed places would make that counter fall.

@@ -174,7 +174,7 @@ class Board:
             status.errors[reason] += 1
 
     def statuses(self) -> list[tuple[str, FeedStatus]]:
-        """Give (cluster, status) of every feed, as copies."""
+        """Return (cluster, status) of every feed, as copies."""
         with self._lock:
             return [
                 (name, msgspec.structs.replace(status, errors=Counter(status.errors)))
@@ -183,12 +183,12 @@ class Board:
             ]
 
     def clusters(self) -> Mapping[str, tuple[str, str | None]]:
-        """Give (scheduler, version) of every cluster."""
+        """Return (scheduler, version) of every cluster."""
         with self._lock:
             return {name: (board.scheduler, board.version) for name, board in self._clusters.items()}
 
     def fresh(self, cluster: str) -> frozenset[str]:
-        """Give the names of the feeds whose reading may be shown now, and `totals` where counters may."""
+        """Return the names of the feeds whose reading may be shown now, and `totals` where counters may."""
         with self._lock:
             return self._fresh(self._clusters[cluster])
 
@@ -204,7 +204,7 @@ class Board:
         return frozenset(fresh)
 
     def view(self, cluster: str) -> tuple[frozenset[str], ClusterView]:
-        """Give the fresh feeds of a cluster, and what may be shown of them."""
+        """Return the fresh feeds of a cluster, and what may be shown of them."""
         with self._lock:
             board = self._clusters[cluster]
             fresh = self._fresh(board)
@@ -221,6 +221,6 @@ class Board:
             )
 
     def ready(self) -> bool:
-        """Tell whether every feed has been read, or has failed, once."""
+        """Return whether every feed has been read, or has failed, once."""
         statuses = self.statuses()
         return bool(statuses) and all(status.polls > 0 for _, status in statuses)

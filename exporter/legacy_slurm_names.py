@@ -37,7 +37,7 @@ class Figures:
         return sum(self._values[name].values())
 
     def sorted(self) -> Iterator[tuple[str, list[tuple[Labels, float]]]]:
-        """Give each metric with its values."""
+        """Return each metric with its values."""
         return ((name, sorted(values.items())) for name, values in sorted(self._values.items()) if values)
 
 
@@ -76,7 +76,7 @@ def slurm_clusters(board: Board) -> list[str]:
 def gather(
     board: Board, figures: Callable[[ClusterView], Figures], about: str, more: Figures | None = None
 ) -> Iterator[GaugeMetricFamily]:
-    """Give the metrics of all Slurm clusters.
+    """Yield the metrics of all Slurm clusters.
 
     Args:
         figures: what gives those of one.
@@ -206,7 +206,7 @@ def _workers(workers: list[Worker], found: Figures) -> None:
 
 
 def is_out(worker: Worker) -> bool:
-    """Tell whether nothing more starts on a worker."""
+    """Return whether nothing more starts on a worker."""
     return worker.state in (WorkerState.DOWN, WorkerState.UNKNOWN) or not _OUT.isdisjoint(worker.flags)
 
 
@@ -249,7 +249,7 @@ def status_of(worker: Worker) -> str:
 
 
 def state_of(worker: Worker) -> str:
-    """Give the one of that exporter's ten words for a node; a node of which nothing is known is in error."""
+    """Return the one of that exporter's ten words for a node; a node of which nothing is known is in error."""
     native = worker.native_state or ""
     if WorkerFlag.MAINTENANCE in worker.flags:
         return "maint"

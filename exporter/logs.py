@@ -53,7 +53,7 @@ class Seldom(logging.Filter):
         self._last: dict[str, float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Tell whether a record passes."""
+        """Return whether a record passes."""
         last = self._last.get(record.msg)
         if last is not None and record.created - last < self._seconds:
             return False
@@ -81,7 +81,7 @@ class Repeats(logging.Filter):
         """When the first of some equal lines came, how many of them have passed since, and how many were held back."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Tell whether a record passes."""
+        """Return whether a record passes."""
         if record.levelno < logging.WARNING:
             return True
         now = time.monotonic()

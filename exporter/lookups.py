@@ -44,7 +44,7 @@ def due(jobs: Iterable[tuple[str, datetime]], after: int | None, now: datetime, 
 
 
 def _has_turn(native_id: str, age: int, this: int) -> bool:
-    """Tell whether a job of an age, in rounds, has its turn in a round: in one of as many as it is old."""
+    """Return whether a job of an age, in rounds, has its turn in a round: in one of as many as it is old."""
     # the first round may come before it is long enough gone to be missed
     period = 1 << (max(1, age - 1).bit_length() - 1)
     return (this - _hash(native_id)) % period == 0

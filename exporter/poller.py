@@ -31,7 +31,7 @@ CLOSING_EVERY_SECONDS = 600.0
 
 
 def pause(interval: float, failures: int, duration: float) -> float:
-    """Give the seconds from the start of one poll to the start of the next.
+    """Return the seconds from the start of one poll to the start of the next.
 
     Failures double it, and so does a scheduler that takes more than half of the interval to answer.
     """
@@ -304,7 +304,7 @@ MOST_TOLD = 10_000
 
 
 def _first_time(value: object) -> bool:
-    """Tell whether something is worth a line of the log: not said before, and not the ten-thousandth of its kind."""
+    """Return whether something is worth a line of the log: not said before, and not the ten-thousandth of its kind."""
     if value in _told or len(_told) >= MOST_TOLD:
         return False
     _told.add(value)

@@ -33,7 +33,7 @@ class Feed(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        """Give the value of the `source` label: `jobs`, or `jobs:sched1.example.org`."""
+        """Return the value of the `source` label: `jobs`, or `jobs:sched1.example.org`."""
         return self.kind.value if self.queue is None else f"{self.kind.value}:{self.queue}"
 
 

@@ -89,7 +89,7 @@ class Recorder:
         self._delivery.begin_cluster(cluster, scheduler, version, remarks, lends_cpus=lends_cpus)
 
     def known_queues(self, cluster: str) -> list[str] | None:
-        """Give the queues that had feeds of their own in the past; None while the database is away."""
+        """Return the queues that had feeds of their own in the past; None while the database is away."""
         try:
             return self._history.known_queues(cluster)
         except (SQLAlchemyError, HistoryError):
@@ -125,7 +125,7 @@ class Recorder:
             self._store(*item)
 
     def watermark(self, cluster: str, feed: Feed) -> str | None:
-        """Give how far a feed's accounting is stored or spooled.
+        """Return how far a feed's accounting is stored or spooled.
 
         Raises:
             SQLAlchemyError, HistoryError: the database is away and nobody remembers.
@@ -165,7 +165,7 @@ class Recorder:
         )
 
     def missing(self, cluster: str, feed: Feed, now: datetime) -> list[str]:
-        """Give the jobs that left a cluster's queue some time ago, of whose end accounting has not told, and whose turn
+        """Return the jobs that left the queue some time ago, of whose end accounting tells nothing, and whose turn
         it is to be asked for by name; `asked` notes that they were."""
         if self._delivery.must_spool():
             return []
@@ -195,7 +195,7 @@ class Recorder:
             log.debug("history cannot be written", extra={"cluster": cluster, "error": line(error)})
 
     def waiting(self) -> tuple[int, int, int, int] | None:
-        """Give the rows and bytes that wait in the spool, the bytes that may, and the pieces that are set aside there;
+        """Return the rows and bytes that wait in the spool, the bytes that may, and the pieces set aside there;
         None without one."""
         return self._delivery.waiting()
 

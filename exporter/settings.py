@@ -75,12 +75,12 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     @property
     def call_seconds(self) -> float:
-        """Give the longest that one call to the scheduler may take."""
+        """Return the longest that one call to the scheduler may take."""
         return self.timeout if self.timeout is not None else max(30.0, self.interval)
 
     @property
     def stale_seconds(self) -> float:
-        """Give the age at which a reading is withdrawn."""
+        """Return the age at which a reading is withdrawn."""
         return self.stale_after if self.stale_after is not None else 3 * self.interval
 
 

@@ -6,7 +6,7 @@ from exporter.latest import Board
 
 
 def glance(board: Board) -> str:
-    """Give each cluster's jobs by state and its CPUs in use, from the newest readings."""
+    """Return each cluster's jobs by state and its CPUs in use, from the newest readings."""
     parts = []
     for cluster in board.clusters():
         _, view = board.view(cluster)

@@ -14,7 +14,7 @@ DASHBOARDS = Path(__file__).with_name("dashboards")
 
 
 def built() -> Iterator[tuple[Path, str]]:
-    """Give the file and the text of each dashboard."""
+    """Yield the file and the text of each dashboard."""
     for module in pkgutil.iter_modules(boards.__path__):
         board: Json = import_module(f"grafana.boards.{module.name}").board()
         yield DASHBOARDS / f"{board['uid']}.json", json.dumps(board, indent=1, ensure_ascii=False) + "\n"

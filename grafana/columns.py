@@ -33,13 +33,13 @@ _SIGNS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 def _classes(count: int) -> list[str]:
-    """Give that many parts of all signs, as character classes: whatever is neither letter nor digit is in the first."""
+    """Return that many parts of all signs, as character classes; what is neither letter nor digit is in the first."""
     parts = [_SIGNS[rest::count] for rest in range(count)]
     return [f"[^{''.join(parts[1:])}]", *(f"[{part}]" for part in parts[1:])]
 
 
 def _sums(count: int, rest: int, *, first: str, last: str) -> str:
-    """Give the pattern of names whose two signs, numbered by their class, add up to `rest` modulo `count`."""
+    """Return the pattern of names whose two signs, numbered by their class, add up to `rest` modulo `count`."""
     classes = _classes(count)
     pairs = ((classes[place], classes[(rest - place) % count]) for place in range(count))
     return "|".join(f"(?=^{first.format(one)})(?=.*{last.format(other)}$)" for one, other in pairs)
@@ -107,7 +107,7 @@ HIDDEN: Json = {"custom.hidden": True, "custom.hideFrom": {"viz": True, "legend"
 
 
 def mappings(words: Mapping[str, tuple[str, str]]) -> list[Json]:
-    """Give value mappings: what each value is called, and its colour."""
+    """Return value mappings: what each value is called, and its colour."""
     options = {
         value: {"text": text, "color": colour, "index": place}
         for place, (value, (text, colour)) in enumerate(words.items())
@@ -123,7 +123,7 @@ _UNKNOWN: Json = {"type": "special", "options": {"match": "null+nan", "result": 
 
 
 def column(name: str, beside: Sequence[str] = ()) -> Json:
-    """Give how a column of this name is shown, beside these in its table."""
+    """Return how a column of this name is shown, beside these in its table."""
     unit = next((unit for unit, names in _UNITS.items() if name in names), None)
     shown: Json = {} if unit is None else {"unit": unit}
     if unit == "percentunit":
@@ -150,22 +150,22 @@ def column(name: str, beside: Sequence[str] = ()) -> Json:
 
 
 def fixed(colour: str) -> Json:
-    """Give a colour that is the same for every value."""
+    """Return a colour that is the same for every value."""
     return {"mode": "fixed", "fixedColor": colour}
 
 
 def _scale(name: str) -> Json:
-    """Give the colours of a share: of efficiencies much is good, of failures little, and of use neither."""
+    """Return the colours of a share: of efficiencies much is good, of failures little, and of use neither."""
     if name == "failed share":
         return {"mode": "continuous-GrYlRd"}
     return {"mode": "continuous-RdYlGr"} if name.endswith("efficiency") else fixed("text")
 
 
 def link(title: str, url: str) -> Json:
-    """Give a link behind a value."""
+    """Return a link behind a value."""
     return {"title": title, "url": url, "targetBlank": False}
 
 
 def leads(title: str, url: str) -> Json:
-    """Give the properties of a column that leads somewhere."""
+    """Return the properties of a column that leads somewhere."""
     return {"links": [link(title, url)]}

@@ -25,7 +25,7 @@ elsewhere is not taken by a board of one (of an owner, of All)."""
 
 
 def _leads(uid: str, name: str, variables: Sequence[Json]) -> Json:
-    """Give an entry of the menu: another board, with the time range and what is chosen here of its choices."""
+    """Return an entry of the menu: another board, with the time range and what is chosen here of its choices."""
     here = [variable["name"] for variable in variables]
     kept = [f"${{{each}:queryparam}}" for each in BOARDS[uid][1] if each in here]
     return {

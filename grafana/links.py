@@ -9,17 +9,17 @@ _CLUSTERS = "${cluster:queryparam}"
 
 
 def field(name: str) -> str:
-    """Give the value of another column of the same row."""
+    """Return the value of another column of the same row."""
     return f'${{__data.fields["{name}"]:percentencode}}'
 
 
 def label(name: str) -> str:
-    """Give a label of the series that is clicked."""
+    """Return a label of the series that is clicked."""
     return f"${{__field.labels.{name}:percentencode}}"
 
 
 def to(board: str, *, clusters: str | None = None, keep: Sequence[str] = (), **variables: str | Sequence[str]) -> str:
-    """Give the address of a board with this time range, the chosen clusters (or those named) and variables.
+    """Return the address of a board with this time range, the chosen clusters (or those named) and variables.
 
     Args:
         keep: variables that it has as they are chosen here.
@@ -32,7 +32,7 @@ def to(board: str, *, clusters: str | None = None, keep: Sequence[str] = (), **v
 
 
 def job() -> str:
-    """Give the address of a job's page, with its life as the time range; from the hidden columns of LIFE."""
+    """Return the address of a job's page, with its life as the time range; from the hidden columns of LIFE."""
     at = {name: f"${{__data.fields.{name}}}" for name in LIFE}
     when = f"from={at['from']}&to={at['to']}"
     return f"/d/bbq-job?{when}&var-cluster={field('cluster')}&var-job={at['key']}&var-submitted={at['at']}"
@@ -43,7 +43,7 @@ LIFE = ("key", "at", "from", "to")
 
 
 def life(table: str = "") -> str:
-    """Give the SQL of these columns.
+    """Return the SQL of these columns.
 
     Newer Grafanas decode a link before they follow it: what has a meaning in addresses is written as something else,
     and the job's page writes it back.
@@ -69,5 +69,5 @@ COLUMNS: Mapping[str, tuple[str, str]] = {
 
 
 def of_row(url: str) -> str:
-    """Give an address with the cluster of the row in place of those that are chosen: the table has it."""
+    """Return an address with the cluster of the row in place of those that are chosen: the table has it."""
     return url.replace(_CLUSTERS, f"var-cluster={field('cluster')}")

@@ -25,13 +25,13 @@ BLANK = "\u200b"
 
 
 def by_name(name: str, properties: Mapping[str, object]) -> Json:
-    """Give an override of one field."""
+    """Return an override of one field."""
     listed = [{"id": each, "value": value} for each, value in properties.items()]
     return {"matcher": {"id": "byName", "options": name}, "properties": listed}
 
 
 def _not_said(shown: str) -> Json:
-    """Give how what is not said looks in an answer; the panel's own `noValue` is for no answer at all."""
+    """Return how what is not said looks in an answer; the panel's own `noValue` is for no answer at all."""
     return {"matcher": {"id": "byRegexp", "options": "/.*/"}, "properties": [{"id": "noValue", "value": shown}]}
 
 
@@ -42,7 +42,7 @@ _NOT_FACTS = (
 
 
 def unread(empty: str, queries: Sequence[Json]) -> str:
-    """Give what a panel says that has no answer: Grafana does not tell an answer without rows from none at all.
+    """Return what a panel says that has no answer: Grafana does not tell an answer without rows from none at all.
 
     So what would be a fact is one of two things, and the board's first line tells which.
     """
@@ -52,7 +52,7 @@ def unread(empty: str, queries: Sequence[Json]) -> str:
 
 
 def step(name: str, **options: object) -> Json:
-    """Give a transformation: one step between what was asked and what is shown."""
+    """Return a transformation: one step between what was asked and what is shown."""
     return {"id": name, "options": options}
 
 
@@ -197,7 +197,7 @@ def days(title: str, about: str, query: Json, *, empty: str, words: Sequence[str
 
 
 def colours_of_names() -> list[Json]:
-    """Give overrides by which a name has one colour on every board: what its last two characters say."""
+    """Return overrides by which a name has one colour on every board: what its last two characters say."""
     return [
         {"matcher": {"id": "byRegexp", "options": pattern}, "properties": [{"id": "color", "value": fixed(colour)}]}
         for pattern, colour in NAMES
@@ -205,7 +205,7 @@ def colours_of_names() -> list[Json]:
 
 
 def mappings_of_names() -> list[Json]:
-    """Give the same for values that are names."""
+    """Return the same for values that are names."""
     return [
         {"type": "regex", "options": {"pattern": pattern, "result": {"color": colour, "index": place}}}
         for place, (pattern, colour) in enumerate(NAMES)
@@ -453,7 +453,7 @@ def words(markdown: str) -> Json:
 
 
 def renamed(names: Mapping[str, str], *, without: Sequence[str] = ("Time", "__name__", "job", "instance")) -> Json:
-    """Give the step that names the columns of Prometheus' tables, in this order, and leaves out what says nothing."""
+    """Return the step that names the columns of Prometheus' tables, in this order, and leaves out what says nothing."""
     return step(
         "organize",
         excludeByName=dict.fromkeys(without, True),

@@ -16,7 +16,7 @@ _AWAY = "min(bbq_history_up) == bool 0 or vector(0)"
 
 
 def notices(variables: Sequence[Json]) -> tuple[tuple[Json, int], ...]:
-    """Give the first line of a board that has these variables, each part with its width."""
+    """Return the first line of a board that has these variables, each part with its width."""
     names = [variable["name"] for variable in variables]
     parts = [part() for name, part in (("datasource", of_prometheus), ("history", of_history)) if name in names]
     return tuple((part, 24 // len(parts)) for part in parts)

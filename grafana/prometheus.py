@@ -21,7 +21,7 @@ _FLAGS = ("reserved", "draining", "not responding", "powered down", "maintenance
 
 
 def what_it_is(selector: str = "") -> str:
-    """Give the expression of each worker's number in MAP, by cluster and worker."""
+    """Return the expression of each worker's number in MAP, by cluster and worker."""
     parts = []
     for number, (word, _) in MAP.items():
         kind, name = ("flag", word.replace(" ", "_")) if word in _FLAGS else ("state", word)
@@ -30,7 +30,7 @@ def what_it_is(selector: str = "") -> str:
 
 
 def by_state() -> str:
-    """Give the expression of how many workers are what, by the word as the label `state`."""
+    """Return the expression of how many workers are what, by the word as the label `state`."""
     counted = f'count_values("state", {what_it_is()})'
     for number, (word, _) in MAP.items():
         counted = f'label_replace({counted}, "state", "{word}", "state", "{number}")'
@@ -55,17 +55,17 @@ SLICE = "(?i).*[0-9]+g[.][0-9]+gb.*"
 
 
 def told(total: str, allocated: str) -> str:
-    """Give the expression of what there is, where it is told what of it is in use."""
+    """Return the expression of what there is, where it is told what of it is in use."""
     return f"({total} and {allocated})"
 
 
 def untold(total: str, allocated: str) -> str:
-    """Give the expression of what there is, where it is not told what of it is in use: neither used nor free."""
+    """Return the expression of what there is, where it is not told what of it is in use: neither used nor free."""
     return f"({total} unless {allocated})"
 
 
 def or_none(asked: str, label: str, none: str, read: str) -> str:
-    """Give an expression with a series of 0 where it has none but something was read, which is a fact.
+    """Return an expression with a series of 0 where it has none but something was read, which is a fact.
 
     Args:
         label: the label that has `none` then.

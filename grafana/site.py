@@ -73,7 +73,7 @@ class Site:
         self._running.clear()
 
     def failed(self) -> str | None:
-        """Give the name of a program that has ended by itself."""
+        """Return the name of a program that has ended by itself."""
         return next((name for name, process, _ in self._running if process.poll() is not None), None)
 
     def _start(self, name: str, command: Sequence[str], how: signal.Signals = signal.SIGTERM) -> None:

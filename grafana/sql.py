@@ -32,7 +32,7 @@ _CLASSES = (range(10), (10, 11), (12, 13), (14, 15), (16, 17), (18, 19), (20, 21
 
 
 def among(*names: str, table: str = "") -> str:
-    """Give the condition that columns are among the values chosen of the variables of the same names.
+    """Return the condition that columns are among the values chosen of the variables of the same names.
 
     `'*'` is the value of All, of clusters `.*`, as Prometheus wants it; NONE is that of what is not said.
     """
@@ -47,14 +47,14 @@ def among(*names: str, table: str = "") -> str:
 
 
 def open_at(table: str, moment: str) -> str:
-    """Give the condition that a period of a table was open at a moment."""
+    """Return the condition that a period of a table was open at a moment."""
     still = f"{table}.span = {OPEN_SPAN} AND {table}.started_at <= {moment}"
     ended = f"{table}.ended_at > {moment} AND ({_classes(table, moment, f'{table}.started_at <= {moment}')})"
     return f"{table}.submitted_at <= {moment} AND ({still} OR {ended})"
 
 
 def open_between(table: str, begin: str, end: str, *, ended: bool = False) -> str:
-    """Give the condition that a period was open at some time in [begin, end); with `ended`, and is not any more."""
+    """Return the condition that a period was open at some time in [begin, end); with `ended`, and is not any more."""
     over = (
         f"({table}.ended_at > {begin} OR {table}.started_at >= {begin})"
         f" AND ({_classes(table, begin, f'{table}.started_at < {end}')})"
@@ -83,7 +83,7 @@ CPU_EFFICIENCY = f"runs.used_cpu_seconds / nullif(runs.cpus * {RAN}, 0)"
 
 
 def first_started(begin: str, end: str) -> str:
-    """Give the condition that a job first started in [begin, end): by the class of its wait."""
+    """Return the condition that a job first started in [begin, end): by the class of its wait."""
     classes = "\n  OR ".join(
         f"wait_span IN ({', '.join(map(str, spans))})"
         + ("" if max(spans) == TOP_SPAN else f" AND submitted_at > {begin} - interval '{2 << max(spans)} s'")
@@ -120,7 +120,7 @@ MEASURES = (
 
 
 def used(column: str, where: str) -> str:
-    """Give common table expressions that end in `used`: what was used in the range by a column, as bbq counts it.
+    """Return common table expressions that end in `used`: what was used in the range by a column, as bbq counts it.
 
     Whole days of UTC come from usage_daily, the edges of the range and what still runs from the rows.
 
@@ -164,7 +164,7 @@ def _ended(column: str, where: str, begin: str, end: str) -> str:
 
 
 def _ran(column: str, where: str, begin: str, end: str) -> str:
-    """Give what ended runs held in a part of the range.
+    """Return what ended runs held in a part of the range.
 
     How use, and suspension, were spread over a run is not known: evenly.
     """
@@ -182,7 +182,7 @@ def _ran(column: str, where: str, begin: str, end: str) -> str:
 
 
 def _suspended(column: str, where: str) -> str:
-    """Give what runs that go on did not hold while they were suspended, as less than nothing."""
+    """Return what runs that go on did not hold while they were suspended, as less than nothing."""
     begin = f"greatest(job_pauses.started_at, runs.started_at, {FROM})"
     end = f"least(coalesce(job_pauses.ended_at, {NOW_OR_TO}), {NOW_OR_TO})"
     return f"""

@@ -43,7 +43,7 @@ class JobsBatch(msgspec.Struct, frozen=True, kw_only=True, tag="jobs"):
 
     @property
     def rows(self) -> int:
-        """Give how many things it tells of."""
+        """Return how many things it tells of."""
         return len(self.jobs) + len(self.unreadable)
 
 
@@ -59,7 +59,7 @@ class WorkersBatch(msgspec.Struct, frozen=True, kw_only=True, tag="workers"):
 
     @property
     def rows(self) -> int:
-        """Give how many things it tells of."""
+        """Return how many things it tells of."""
         return len(self.workers) + len(self.queues)
 
 

@@ -21,7 +21,7 @@ class _Questions(click.Group):
     """The questions; what a question needs is imported when it is asked."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Give their names."""
+        """Return their names."""
         return list(QUESTIONS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:

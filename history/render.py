@@ -48,7 +48,7 @@ class Answer:
         """Columns of a time, a name and a value: a terminal also shows each name's values over time as a sparkline."""
 
     def only(self, columns: Sequence[str]) -> "Answer":
-        """Give the answer with just these columns. Raises KeyError with the ones there are."""
+        """Return the answer with just these columns. Raises KeyError with the ones there are."""
         wanted = places(self.columns, columns)
         rows = [[row[place] for place in wanted] for row in self.rows]
         return Answer([self.columns[place] for place in wanted], rows, title=self.title, key=self.key, bar=self.bar)
@@ -62,12 +62,12 @@ class Stream:
         self.rows = rows
 
     def answer(self) -> Answer:
-        """Give all of it at once."""
+        """Return all of it at once."""
         return Answer(self.columns, self.rows)
 
 
 def places(there: Sequence[str], columns: Sequence[str]) -> list[int]:
-    """Give where columns stand, by their names or headings. Raises KeyError with the ones there are."""
+    """Return where columns stand, by their names or headings. Raises KeyError with the ones there are."""
     by_name = {_heading(name).lower(): place for place, name in enumerate(there)}
     by_name |= {name.replace("_", " "): place for place, name in enumerate(there)}
     wanted = [column.strip().lower().replace("_", " ") for column in columns]
@@ -78,7 +78,7 @@ def places(there: Sequence[str], columns: Sequence[str]) -> list[int]:
 
 
 def json_lines(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, headers: bool = True) -> Iterator[str]:
-    """Give an array of objects, an object a line."""
+    """Yield an array of objects, an object a line."""
     before = "[\n "
     for row in rows:
         yield before + json.dumps(dict(zip(columns, map(_plain, row), strict=True)), ensure_ascii=False)
@@ -87,7 +87,7 @@ def json_lines(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, headers
 
 
 def csv_lines(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, headers: bool = True) -> Iterator[str]:
-    """Give RFC 4180, a record at a time, with the line ends that Unix tools want."""
+    """Yield RFC 4180, a record at a time, with the line ends that Unix tools want."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     for row in ([columns] if headers else []), rows:
@@ -103,7 +103,7 @@ def _number(value: Decimal) -> int | float:
 
 
 def to_json(answers: Sequence[Answer]) -> str:
-    """Give an array of objects; for a question whose answer has parts, an object of such arrays."""
+    """Return an array of objects; for a question whose answer has parts, an object of such arrays."""
     parts = {
         answer.key or answer.title or "answer": [
             dict(zip(answer.columns, map(_plain, row), strict=True)) for row in answer.rows
@@ -115,7 +115,7 @@ def to_json(answers: Sequence[Answer]) -> str:
 
 
 def to_csv(answers: Sequence[Answer], *, headers: bool = True) -> str:
-    """Give RFC 4180, with line ends as Unix tools want; parts are separated by an empty line.
+    """Return RFC 4180, with line ends as Unix tools want; parts are separated by an empty line.
 
     A text that a spreadsheet would take for a formula has a `'` before it; JSON has it as it is.
     """
@@ -133,7 +133,7 @@ def to_csv(answers: Sequence[Answer], *, headers: bool = True) -> str:
 def to_table(
     answers: Sequence[Answer], *, width: int, headers: bool = True, pictures: bool = False, colours: bool = False
 ) -> str:
-    """Give aligned columns as wide as the terminal; too long texts end in `…`.
+    """Return aligned columns as wide as the terminal; too long texts end in `…`.
 
     Args:
         pictures: bars beside rankings.
@@ -279,7 +279,7 @@ def _cut(text: str, size: int) -> str:
 
 
 def _width(text: str) -> int:
-    """Give the columns a text takes in a terminal: wide characters take two."""
+    """Return the columns a text takes in a terminal: wide characters take two."""
     if text.isascii():
         return len(text)
     return sum(
@@ -327,14 +327,14 @@ def _human(column: str, value: Any) -> str:
 
 
 def printable(text: str) -> str:
-    """Give a text that cannot move the cursor or colour the terminal, whatever somebody called their job."""
+    """Return a text that cannot move the cursor or colour the terminal, whatever somebody called their job."""
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def human_bytes(value: float) -> str:
-    """Give `3.0G` for 3 GiB."""
+    """Return `3.0G` for 3 GiB."""
     for unit in ("", "K", "M", "G", "T", "P"):
         if abs(value) < 1024 or unit == "P":
             break
@@ -343,7 +343,7 @@ def human_bytes(value: float) -> str:
 
 
 def human_seconds(value: float) -> str:
-    """Give `2d03h`, `4h05m`, `3m20s` or `12s`."""
+    """Return `2d03h`, `4h05m`, `3m20s` or `12s`."""
     seconds = round(value)
     if seconds < 60:
         return f"{seconds}s"

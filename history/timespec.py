@@ -64,7 +64,7 @@ def parse_when(text: str, now: datetime | None = None, zone: tzinfo | None = Non
 
 
 def local(moment: datetime) -> str:
-    """Give a moment for people: of this machine's zone, and with it."""
+    """Return a moment for people: of this machine's zone, and with it."""
     return f"{moment.astimezone():%Y-%m-%d %H:%M %Z}"
 
 
@@ -87,7 +87,7 @@ def _beyond(text: str) -> WhenError:
 
 
 def _days_ago(word: str, local: datetime) -> int | None:
-    """Give how many days ago a named day was; None when no day is called so."""
+    """Return how many days ago a named day was; None when no day is called so."""
     if word in _DAYS:
         return _DAYS[word]
     name = word.removeprefix("last").strip()
@@ -98,5 +98,5 @@ def _days_ago(word: str, local: datetime) -> int | None:
 
 
 def _local(naive: datetime, zone: tzinfo | None) -> datetime:
-    """Give a wall-clock time as UTC; in the hour that a clock change repeats, the first of the two."""
+    """Return a wall-clock time as UTC; in the hour that a clock change repeats, the first of the two."""
     return naive.replace(tzinfo=zone).astimezone(UTC) if zone is not None else naive.astimezone(UTC)

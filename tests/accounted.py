@@ -26,7 +26,7 @@ def query(database: URL, statement: Any) -> list[Any]:
 
 
 def _stored_runs(database: URL, cluster: str) -> tuple[dict[Any, list[Any]], dict[Any, list[str]]]:
-    """Give the runs of each job of a cluster, and the workers of each run."""
+    """Return the runs of each job of a cluster, and the workers of each run."""
     starts: dict[Any, list[Any]] = defaultdict(list)
     for row in query(database, select(runs).where(runs.c.cluster == cluster).order_by(runs.c.number)):
         starts[row["native_id"], row["submitted_at"]].append(row)
@@ -41,7 +41,7 @@ def _missing_and_extra(expected: Set[str], ours: Set[str]) -> list[str]:
 
 
 def sacct(slurm: Slurm, since: int) -> dict[str, list[dict[str, str]]]:
-    """Give each job's attempts, and parts of them, as sacct tells them, cancelled tasks of arrays written out."""
+    """Return each job's attempts, and parts of them, as sacct tells them, cancelled tasks of arrays written out."""
     fields = ("JobID", "Submit", "Start", "End", "State", "ExitCode", "NodeList", "AllocCPUS")
     states = "BF,CA,CD,DL,F,NF,OOM,PR,RQ,RS,RV,TO"
     window = ("-S", f"uts{since}", "-E", f"uts{int(time.time()) + 60}")
@@ -132,7 +132,7 @@ def _nodes(text: str) -> list[str]:
 
 
 def condor_history(pool: HTCondor, since: int) -> dict[str, dict[str, str]]:
-    """Give the record of each job that was submitted since a moment, by its id and submission."""
+    """Return the record of each job that was submitted since a moment, by its id and submission."""
     names = (
         "GlobalJobId", "QDate", "JobStatus", "ExitCode", "ExitBySignal", "ExitSignal", "CompletionDate",
         "EnteredCurrentStatus", "NumShadowStarts", "NumJobReconnects", "JobUniverse", "RoutedToJobId", "JobStartDate",

@@ -181,7 +181,7 @@ CASES: dict[str, Case] = {
 
 
 def written(rules: Path) -> str:
-    """Give the whole of rules/tests/alerts.yml."""
+    """Return the whole of rules/tests/alerts.yml."""
     alerts = {rule["alert"]: rule for group in yaml.safe_load(rules.read_text())["groups"] for rule in group["rules"]}
     tests = [test for name in alerts for test in _tests(name, CASES[name], alerts[name])]
     about = (
@@ -219,7 +219,7 @@ def _test(title: str, series: Series, minutes: int, name: str, firing: list[dict
 
 
 def _until_blind(values: str, minutes: int) -> str:
-    """Give the same values for so many minutes, and then none: the source is stale."""
+    """Return the same values for so many minutes, and then none: the source is stale."""
     kept: list[str] = []
     for segment in values.split():
         form, _, count = segment.partition("x")

@@ -59,7 +59,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def free_port() -> int:
-    """Give a port that nobody listens on, so that two runs on one machine do not meet."""
+    """Return a port that nobody listens on, so that two runs on one machine do not meet."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
         return port
@@ -74,7 +74,7 @@ def missing(what: str) -> None:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[URL]:
-    """Give a PostgreSQL: BBQ_TEST_POSTGRES, or one started here."""
+    """Return a PostgreSQL: BBQ_TEST_POSTGRES, or one started here."""
     named = os.environ.get("BBQ_TEST_POSTGRES")
     if named:
         yield parse_url(named)
@@ -85,7 +85,7 @@ def postgres_server() -> Iterator[URL]:
 
 @pytest.fixture
 def fresh_postgres() -> Iterator[URL]:
-    """Give a PostgreSQL that a test may stop and start."""
+    """Return a PostgreSQL that a test may stop and start."""
     with running_postgres("own") as url:
         yield url
 
@@ -127,7 +127,7 @@ def running_postgres(name: str, disk_mib: int | None = None) -> Iterator[URL]:
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[URL]:
-    """Give an empty database, once on SQLite and once on PostgreSQL."""
+    """Return an empty database, once on SQLite and once on PostgreSQL."""
     if request.param == "sqlite":
         yield parse_url(f"sqlite:///{tmp_path}/history.db")
         return
@@ -136,7 +136,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[URL]:
 
 @pytest.fixture
 def postgres_database(postgres_server: URL) -> Iterator[URL]:
-    """Give an empty database on PostgreSQL."""
+    """Return an empty database on PostgreSQL."""
     name = f"test_{time.monotonic_ns()}"
     admin = create_engine(postgres_server, isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
@@ -149,7 +149,7 @@ def postgres_database(postgres_server: URL) -> Iterator[URL]:
 
 @pytest.fixture
 def history(database: URL) -> Iterator[History]:
-    """Give a history that is ready to be written."""
+    """Return a history that is ready to be written."""
     engine = open_database(database)
     made = History(engine)
     made.prepare()
@@ -200,13 +200,13 @@ class Process:
         self._file.close()
 
     def text(self) -> str:
-        """Give what it has logged."""
+        """Return what it has logged."""
         return self.log.read_text()
 
 
 @pytest.fixture
 def exporter(tmp_path: Path) -> Iterator[Callable[..., Process]]:
-    """Give a way to start exporters, which are ended with the test."""
+    """Return a way to start exporters, which are ended with the test."""
     started: list[Process] = []
 
     def start(*arguments: str) -> Process:
@@ -250,7 +250,7 @@ def pool() -> Iterator[HTCondor | None]:
 
 @pytest.fixture
 def started() -> Iterator[list[Process]]:
-    """Give a list for exporters that a test starts and kills; what is left of them ends with it."""
+    """Return a list for exporters that a test starts and kills; what is left of them ends with it."""
     processes: list[Process] = []
     yield processes
     for each in processes:

@@ -19,7 +19,7 @@ OWN_LABELS = {
 
 
 def labels_of(metric: str) -> set[str] | None:
-    """Give the labels of a metric that the exporter has; None where it has none of that name."""
+    """Return the labels of a metric that the exporter has; None where it has none of that name."""
     for family in families():
         suffixes = ("_bucket", "_sum", "_count") if family.kind == "histogram" else ("",)
         if metric in {family.name + suffix for suffix in suffixes}:

@@ -16,7 +16,7 @@ from history.rollups.from_rows import computed, daily_rows, difference, stored, 
 
 
 def inexact(connection: Connection, cluster: str, *, highest: bool = False) -> list[str]:
-    """Give each rollup's row that is not the sum of its rows, and each counter that is not that of its rollup.
+    """Return each rollup's row that is not the sum of its rows, and each counter that is not that of its rollup.
 
     Args:
         highest: whether no counter may be below what it has once been.
@@ -47,7 +47,7 @@ def inexact(connection: Connection, cluster: str, *, highest: bool = False) -> l
 
 
 def counters(connection: Connection, cluster: str) -> dict[tuple[Any, ...], tuple[int, int]]:
-    """Give the value and the highest value of each counter of a cluster."""
+    """Return the value and the highest value of each counter of a cluster."""
     query = select(schema.counters).where(schema.counters.c.cluster == cluster)
     return {_key(row): (row["value"], row["highest"]) for row in connection.execute(query).mappings()}
 
@@ -85,14 +85,14 @@ T = datetime(2026, 1, 31, 20, tzinfo=UTC)
 
 
 def rollups(history: History) -> Rollup:
-    """Give the rollups as they are stored, without rows in which there is nothing."""
+    """Return the rollups as they are stored, without rows in which there is nothing."""
     with history._engine.connect() as connection:
         days = {day for daily in DAILY for day in connection.scalars(select(table_of(daily).c.day).distinct())}
         return said(stored(connection, "local", days))
 
 
 def usage(history: History) -> Figures:
-    """Give the rollup of what was used."""
+    """Return the rollup of what was used."""
     return rollups(history)[USAGE.name]
 
 

@@ -28,7 +28,7 @@ _REGEX = re.compile(r"[\\^$*+?.()|\[\]{}\/]")
 
 
 def dashboards() -> dict[str, dict[str, Any]]:
-    """Give the committed dashboards by uid."""
+    """Return the committed dashboards by uid."""
     found = [json.loads(path.read_text()) for path in sorted(DASHBOARDS.glob("*.json"))]
     return {board["uid"]: board for board in found}
 
@@ -46,7 +46,7 @@ class Chosen(NamedTuple):
 
     @property
     def all_of_them(self) -> list[str]:
-        """Give the values; those of All written out."""
+        """Return the values; those of All written out."""
         return self.options if self.is_all else self.values
 
     @property
@@ -221,12 +221,12 @@ class Grafana:
 
 
 def panels(board: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Give the panels of a board that ask for something."""
+    """Return the panels of a board that ask for something."""
     return [panel for panel in board["panels"] if panel.get("targets")]
 
 
 def links(panel: Mapping[str, Any]) -> list[str]:
-    """Give the addresses of the links behind a panel's values."""
+    """Return the addresses of the links behind a panel's values."""
     defaults, overrides = panel["fieldConfig"]["defaults"], panel["fieldConfig"]["overrides"]
     listed = [*defaults.get("links", [])]
     for override in overrides:
@@ -235,7 +235,7 @@ def links(panel: Mapping[str, Any]) -> list[str]:
 
 
 def where_to(url: str) -> tuple[str, list[tuple[str, str]]]:
-    """Give the uid of a link's board, and its (variable, value)."""
+    """Return the uid of a link's board, and its (variable, value)."""
     parts = urlsplit(url)
     pairs = parse_qsl(parts.query.replace("${__url_time_range}", ""), keep_blank_values=True)
     return parts.path.removeprefix("/d/"), pairs

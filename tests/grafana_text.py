@@ -20,7 +20,7 @@ BUTTON = 20
 
 
 def pixels(text: str) -> int:
-    """Give how wide a text is, in the size of tables; what is not ASCII is as wide as the widest."""
+    """Return how wide a text is, in the size of tables; what is not ASCII is as wide as the widest."""
     return ceil(sum(_WIDTHS.get(character, 1020) * _SIZE / 1000 + _SPACING for character in text))
 
 
@@ -29,7 +29,7 @@ _FACTORS = (("PiB", 1 << 50), ("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 2
 
 
 def written(value: object, unit: str | None, decimals: int | None) -> str:
-    """Give how Grafana writes a value at the most: two decimals where it chooses them itself."""
+    """Return how Grafana writes a value at the most: two decimals where it chooses them itself."""
     if value is None:
         return ""
     if isinstance(value, datetime):

@@ -64,12 +64,12 @@ class Job(NamedTuple):
 
     @property
     def native(self) -> str:
-        """Give the id that BBQ knows it by."""
+        """Return the id that BBQ knows it by."""
         return f"{SCHEDD}#{self.cluster}.{self.proc}"
 
     @property
     def removed(self) -> bool:
-        """Tell whether it was removed: while it ran, or waited."""
+        """Return whether it was removed: while it ran, or waited."""
         return not self.starts or self.starts[-1].how not in ("well", "badly", "by signal")
 
 

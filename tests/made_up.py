@@ -37,15 +37,15 @@ class Plan(NamedTuple):
     """Seconds by which accounting may tell too late of an end."""
 
     def submit(self, number: int) -> int:
-        """Give when a job is submitted."""
+        """Return when a job is submitted."""
         return self.begin + int(number / self.rate)
 
     def over(self) -> int:
-        """Give when everything has ended and accounting has told of it."""
+        """Return when everything has ended and accounting has told of it."""
         return self.submit(self.jobs) + LONGEST + self.late
 
     def attempts(self, number: int) -> list[Attempt]:
-        """Give the starts of a job, the last one with its end; every 17th is requeued once."""
+        """Return the starts of a job, the last one with its end; every 17th is requeued once."""
         chance = zlib.crc32(f"{number}".encode())
         submit = self.submit(number)
         found = []
@@ -60,11 +60,11 @@ class Plan(NamedTuple):
         return found
 
     def delay(self, number: int) -> int:
-        """Give by how much accounting is late."""
+        """Return by how much accounting is late."""
         return zlib.crc32(f"late {number}".encode()) % (self.late + 1)
 
     def among(self, since: int, until: int) -> range:
-        """Give the numbers of the jobs that may have lived in a time."""
+        """Return the numbers of the jobs that may have lived in a time."""
         first = max(0, int((since - LONGEST - self.begin) * self.rate) - 1)
         return range(first, max(first, min(self.jobs, int((until - self.begin + 1) * self.rate) + 1)))
 

@@ -27,7 +27,7 @@ _WHY = {
 
 
 def asker(database: URL, cluster: str) -> Any:
-    """Give what asks `bbq` and gives its answer's rows."""
+    """Return what asks `bbq` and gives its answer's rows."""
     url = database.render_as_string(hide_password=False)
 
     def ask(*question: str) -> Any:
@@ -159,6 +159,6 @@ def _owners(ask: Any, owners: dict[str, Counter[str]], tool: str) -> list[str]:
 
 
 def _facts(answer: Any) -> dict[str, str]:
-    """Give the first table of `bbq info job`, as a mapping."""
+    """Return the first table of `bbq info job`, as a mapping."""
     first = next(iter(answer.values()))
     return first if isinstance(first, dict) else {row["what"]: row["value"] for row in first}

@@ -40,7 +40,7 @@ class Prometheus:
         )  # fmt: skip
 
     def ask(self, query: str) -> list[dict[str, Any]]:
-        """Give the series of an instant query; none while it is not up yet."""
+        """Return the series of an instant query; none while it is not up yet."""
         try:
             answer = requests.get(f"{self.url}/api/v1/query", params={"query": query}, timeout=10).json()
         except requests.ConnectionError:
@@ -49,7 +49,7 @@ class Prometheus:
         return found
 
     def number(self, query: str) -> float:
-        """Give the value of an instant query of one series; 0 where there is none."""
+        """Return the value of an instant query of one series; 0 where there is none."""
         found = self.ask(query)
         return float(found[0]["value"][1]) if found else 0.0
 

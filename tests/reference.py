@@ -14,7 +14,7 @@ FOLDER = Path(__file__).parent.parent / "docs/reference"
 
 
 def pages() -> Iterator[tuple[str, str]]:
-    """Give each page's file name and text: one a command, as it is with lines of 100 characters."""
+    """Yield each page's file name and text: one a command, as it is with lines of 100 characters."""
     for name, top in (("bbq", bbq), ("bbq-exporter", bbq_exporter), ("bbq-history", bbq_history)):
         context = click.Context(top, info_name=name, **_WIDE, **top.context_settings)
         yield f"{name}.md", _page(name, top, context)

@@ -18,7 +18,7 @@ CAPTURED_MARK = b"@@9f3b1c7e2a@@"
 
 
 def captured(scheduler: str, version: str, name: str) -> bytes:
-    """Give a captured answer as it was."""
+    """Return a captured answer as it was."""
     return gzip.decompress((DATA / scheduler / version / f"{name}.gz").read_bytes())
 
 
@@ -33,7 +33,7 @@ def commands(folder: Path, version: str) -> Path:
 
 
 def captured_rows(version: str, name: str) -> list[dict[str, bytes]]:
-    """Give a captured table's rows by field. One name forges the mark it was captured with."""
+    """Return a captured table's rows by field. One name forges the mark it was captured with."""
     fields = (DATA / "slurm" / f"{name}.fields").read_text().split()
     rows: list[list[bytes]] = []
     for line in captured("slurm", version, name).split(CAPTURED_MARK + b"\n")[:-1]:
@@ -46,7 +46,7 @@ def captured_rows(version: str, name: str) -> list[dict[str, bytes]]:
 
 
 def _rows(version: str, name: str, wanted: list[str], mark: bytes) -> bytes:
-    """Give a captured table with other fields and another mark."""
+    """Return a captured table with other fields and another mark."""
     return b"".join(
         b"".join(row.get(field, b"N/A") + mark for field in wanted) + b"\n" for row in captured_rows(version, name)
     )
@@ -67,7 +67,7 @@ def _answer(version: str, command: str, arguments: list[str]) -> bytes:
 
 
 def pool(version: str) -> Callable[[list[dict[str, Any]]], list[list[bytes]]]:
-    """Give what answers an HTCondor source's questions from the captures of a version."""
+    """Return what answers an HTCondor source's questions from the captures of a version."""
 
     def ask(questions: list[dict[str, Any]]) -> list[list[bytes]]:
         return [_ads(version, question) for question in questions]

@@ -32,7 +32,7 @@ class Server:
         return subprocess.run([*self._as_nobody(), *status], stdout=subprocess.DEVNULL, cwd=self.home).returncode == 0
 
     def processes(self) -> list[int]:
-        """Give its processes: the first one and those that it has started."""
+        """Return its processes: the first one and those that it has started."""
         first = int((self.home / "data/postmaster.pid").read_text().split()[0])
         children = Path(f"/proc/{first}/task/{first}/children").read_text().split()
         return [first, *map(int, children)]

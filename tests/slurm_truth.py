@@ -52,7 +52,7 @@ class Job(NamedTuple):
 
     @property
     def native(self) -> str:
-        """Give the id that people use."""
+        """Return the id that people use."""
         for parent, sign in ((self.array, "_"), (self.het, "+")):
             if parent is not None:
                 return f"{parent[0]}{sign}{parent[1]}"

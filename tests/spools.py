@@ -22,7 +22,7 @@ def close(recorder: Recorder) -> None:
 
 
 def waiting(recorder: Recorder) -> int:
-    """Give the rows in the spool."""
+    """Return the rows in the spool."""
     found = recorder.waiting()
     assert found is not None
     return found[0]

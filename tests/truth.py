@@ -97,7 +97,7 @@ def _seconds(moment: datetime | None) -> int:
 
 
 def _shares(job: Job) -> list[str]:
-    """Give the shares of runs on workers that do not add up, where they are told at all."""
+    """Return the shares of runs on workers that do not add up, where they are told at all."""
     found = []
     for run in job.runs:
         shares = [there.cpus for there in run.workers]

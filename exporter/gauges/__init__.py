@@ -48,7 +48,7 @@ _LAST = ("counters", "workers")
 
 @cache
 def families() -> tuple[Family, ...]:
-    """Give every metric of the files here that is made of readings."""
+    """Return every metric of the files here that is made of readings."""
     return tuple(_declared())
 
 

@@ -20,7 +20,7 @@ _SOURCE = ("cluster", "source")
 def self_metrics(
     board: Board, history: History | None, watch: Watch, recorder: Recorder | None = None
 ) -> Iterator[Metric]:
-    """Give the metrics that are not about the clusters' jobs and workers, as of now."""
+    """Yield the metrics that are not about the clusters' jobs and workers, as of now."""
     yield from _sources(board)
     if history is not None:
         yield from _history(history, board)
@@ -122,7 +122,7 @@ def _history(history: History, board: Board) -> Iterator[Metric]:
 
 
 def _gaps(history: History, board: Board) -> Iterator[Metric]:
-    """Give the gaps of the sources that are read, once the history has been looked at: none is 0."""
+    """Yield the gaps of the sources that are read, once the history has been looked at: none is 0."""
     count = GaugeMetricFamily(
         "bbq_history_gaps",
         "Times of which the scheduler, or BBQ, has lost something; the newest hundred of a source.",

@@ -10,7 +10,7 @@ from history.vocabulary import OUT, UNUSABLE, Unusable
 
 
 def _sum(amount: Callable[[Worker], float | None]) -> Callable[[ClusterView], Iterable[Sample]]:
-    """Give what adds up the workers of each queue; there is no sum where one of them does not tell."""
+    """Return what adds up the workers of each queue; there is no sum where one of them does not tell."""
 
     def samples(view: ClusterView) -> Iterable[Sample]:
         found: dict[str, float] = defaultdict(float)
@@ -28,7 +28,7 @@ def _sum(amount: Callable[[Worker], float | None]) -> Callable[[ClusterView], It
 
 
 def _why_unusable(worker: Worker) -> Unusable | None:
-    """Give why no job can have a worker's free CPUs; None where one can."""
+    """Return why no job can have a worker's free CPUs; None where one can."""
     why = {UNUSABLE[flag] for flag in worker.flags if flag in UNUSABLE}
     if worker.state in OUT:
         why.add(Unusable.DOWN)

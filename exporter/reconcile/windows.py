@@ -42,7 +42,7 @@ class Part(msgspec.Struct, frozen=True):
 
 
 def accounting_feeds(source: Source, known: Sequence[str]) -> list[Feed]:
-    """Give the accounting of a cluster, of each of its schedds. Raises SourceError."""
+    """Return the accounting of a cluster, of each of its schedds. Raises SourceError."""
     return [feed for feed in source.feeds(known) if feed.kind is Kind.ACCOUNTING]
 
 

@@ -98,7 +98,7 @@ class Source(Protocol):
     """Fields in which there may be a word that BBQ does not know (`UnknownValue.field`)."""
 
     def version(self) -> str | None:
-        """Give the scheduler's version, or None when it does not say. Raises SourceError."""
+        """Return the scheduler's version, or None when it does not say. Raises SourceError."""
 
     def remarks(self) -> Sequence[str]:
         """Return a sentence for each of the scheduler's settings that keeps from BBQ what it could tell.
@@ -115,7 +115,7 @@ class Source(Protocol):
         """
 
     def feeds(self, known: Sequence[str] = ()) -> Sequence[Feed]:
-        """Give what can be read now; may grow between calls, and loses what has been gone for long. Raises SourceError.
+        """Return what can be read now; it may grow, and loses what has been gone for long. Raises SourceError.
 
         Args:
             known: queues that were read in the past: one that is gone today is down, not forgotten. A queue that is
@@ -156,7 +156,7 @@ class Source(Protocol):
 
 
 def kinds() -> list[str]:
-    """Give the schedulers BBQ knows: the folders of this folder."""
+    """Return the schedulers BBQ knows: the folders of this folder."""
     return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.ispkg)
 
 

@@ -17,7 +17,7 @@ _KEPT = ("PATH", "HOME", "USER", "LOGNAME", "SLURM_CONF", "CONDOR_CONFIG", "LD_L
 
 
 def find(name: str, folder: Path | None) -> Path:
-    """Give the full path of a scheduler's command.
+    """Return the full path of a scheduler's command.
 
     Raises:
         CommandMissing: naming where it was looked for.

@@ -104,7 +104,7 @@ class Application:
         return status, headers, body
 
     def _metrics(self) -> bytes:
-        """Give the page; clients that ask at nearly the same time get the same text, put together once."""
+        """Return the page; clients that ask at nearly the same time get the same text, put together once."""
         with self._lock:
             age = math.inf if self._text is None else time.monotonic() - self._text[0]
             if self._text is not None and age <= max(_LATE_SECONDS, 2 * self._kept_seconds):
@@ -196,7 +196,7 @@ class Application:
 
 
 def _takes_gzip(accepted: bytes) -> bool:
-    """Tell whether an `Accept-Encoding` header asks for gzip (RFC 9110, 12.5.3)."""
+    """Return whether an `Accept-Encoding` header asks for gzip (RFC 9110, 12.5.3)."""
     weights: dict[str, float] = {}
     for each in accepted.decode("latin-1").lower().split(","):
         name, _, weight = each.partition(";")

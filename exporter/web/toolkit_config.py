@@ -118,7 +118,7 @@ class WebConfig:
         return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
 
     async def admits_from(self, client: str, authorization: bytes) -> bool | None:
-        """Tell whether a client that sends this `Authorization` header may see the pages; None tells it to wait.
+        """Return whether a client that sends this `Authorization` header may see the pages; None tells it to wait.
 
         bcrypt is slow on purpose: what was right once is known again by its digest, at once. Of the rest one guess is
         tried at a time, each client has one, and those of a few clients wait. Who has guessed wrong lately waits only
@@ -145,11 +145,11 @@ class WebConfig:
         return right
 
     def _has_guessed(self, client: str) -> bool:
-        """Tell whether a client has lately guessed wrong."""
+        """Return whether a client has lately guessed wrong."""
         return time.monotonic() - self._wrong.get(client, -math.inf) < _GUESSED_SECONDS
 
     def admits(self, authorization: bytes) -> bool:
-        """Tell whether who sends this `Authorization` header may see the pages, however long that takes."""
+        """Return whether who sends this `Authorization` header may see the pages, however long that takes."""
         found = self._at_once(authorization)
         return found if isinstance(found, bool) else self._guess(*found)
 

@@ -18,12 +18,12 @@ _W = f'{{{CLUSTER},model=~"$model",model!~"{SLICE}"}}'
 
 
 def _free(which: str) -> str:
-    """Give the expression of GPUs that jobs could have: what is not told is not among them."""
+    """Return the expression of GPUs that jobs could have: what is not told is not among them."""
     return f"{_left(which)} unless on (cluster, worker) ({OUT}) unless on (cluster, worker) {_PLANNED}"
 
 
 def _not_free(which: str) -> str:
-    """Give the expression of GPUs that no job has, and none can have."""
+    """Return the expression of GPUs that no job has, and none can have."""
     return f"{_left(which)} and on (cluster, worker) (({OUT}) or on (cluster, worker) {_PLANNED})"
 
 
@@ -36,7 +36,7 @@ def _untold(which: str) -> str:
 
 
 def board() -> Json:
-    """Give the board."""
+    """Return the board."""
     return board_of(
         "gpus",
         "BBQ GPUs",

@@ -41,7 +41,7 @@ _NONE = "There is no such job"
 
 
 def board() -> Json:
-    """Give the board."""
+    """Return the board."""
     return board_of(
         "job",
         "BBQ Job",
@@ -228,7 +228,7 @@ def _its(column: str) -> str:
 
 
 def _part_of(parent: str) -> str:
-    """Give the condition that a job has the same parent, which its id begins with."""
+    """Return the condition that a job has the same parent, which its id begins with."""
     its = _its(parent)
     return f"{parent} = {its} AND native_id > {its} AND native_id < {its} || '`'"
 

@@ -28,7 +28,7 @@ commas between. A search at any time goes through all of the history: choose som
 
 
 def board() -> Json:
-    """Give the board."""
+    """Return the board."""
     return board_of(
         "jobs",
         "BBQ Job search",
@@ -160,7 +160,7 @@ _ASKED = _ASKED.format(
 
 
 def _has(path: str, values: Mapping[str, str]) -> str:
-    """Give the condition that a path is not asked for, or is true of these values; what is not known is left out."""
+    """Return the condition that a path is not asked for, or is true of these values; what is not known is left out."""
     pairs = ", ".join(f"'{name}', {value}" for name, value in values.items())
     return (
         f"((SELECT {path} FROM asked) IS NULL OR coalesce(jsonb_path_match(\n    jsonb_strip_nulls(jsonb_build_object({pairs})),"
@@ -182,7 +182,7 @@ _FITS = "\n  AND ".join((
 
 
 def _like(column: str, variable: str) -> str:
-    """Give the condition that a column fits a pattern with * and ?."""
+    """Return the condition that a column fits a pattern with * and ?."""
     return (
         f"('{variable}' = '' OR {column} LIKE replace(replace(replace(replace(replace('{variable}', '\\', '\\\\'),"
         " '%', '\\%'), '_', '\\_'), '*', '%'), '?', '_'))"
@@ -213,7 +213,7 @@ _WEEK = f"greatest({FROM}, {TO} - interval '7 days')"
 
 
 def _open(table: str) -> str:
-    """Give the condition that a run was open when it has to be."""
+    """Return the condition that a run was open when it has to be."""
     return (
         f"('$when' <> 'running' OR {open_between(table, _WEEK, NOW_OR_TO)})\n"
         f"    AND ('$when' <> 'running_at' OR {open_at(table, NOW_OR_TO)})"
@@ -228,12 +228,12 @@ _RUNNING = "'$when' IN ('running', 'running_at')"
 
 
 def _among_jobs(which: str) -> str:
-    """Give the newest jobs that fit; none, and at no cost, where `which` is not true of what is chosen."""
+    """Return the newest jobs that fit; none, and at no cost, where `which` is not true of what is chosen."""
     return f"(SELECT native_id, submitted_at, cluster FROM jobs\nWHERE {which}\n  AND {_FILTERS}\n{_NEWEST} 500)"
 
 
 def _among_runs(which: str, table: str, conditions: str) -> str:
-    """Give the newest jobs that fit and have a run that does, looking at runs first: those of a time are few."""
+    """Return the newest jobs that fit and have a run that does, looking at runs first: those of a time are few."""
     same = " AND ".join(f"jobs.{name} = {table}.{name}" for name in _KEY.split(", "))
     return f"""(SELECT DISTINCT {_KEY} FROM {table} WHERE {which} AND {conditions}
   AND {_JOB}

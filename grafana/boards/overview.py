@@ -26,7 +26,7 @@ def _alerts() -> str:
 
 
 def board() -> Json:
-    """Give the board."""
+    """Return the board."""
     return board_of(
         "overview",
         "BBQ Overview",

@@ -22,7 +22,7 @@ _EMPTY = "None, or not told"
 
 
 def board() -> Json:
-    """Give the board."""
+    """Return the board."""
     return board_of(
         "owner",
         "BBQ Owner",

@@ -21,7 +21,7 @@ _LONG = f"{TO} - {FROM} > interval '31 days'"
 
 
 def _factor(least: int) -> str:
-    """Give how many times longer than the one before a bound is at the most, from a length on."""
+    """Return how many times longer than the one before a bound is at the most, from a length on."""
     return f"{max(after / before for before, after in pairwise(BOUNDS) if before >= least):.3g}"
 
 
@@ -34,7 +34,7 @@ _STATES = ("running", "finishing", "suspended", "pending", "held")
 
 
 def board() -> Json:
-    """Give the board."""
+    """Return the board."""
     return board_of(
         "queues",
         "BBQ Queues",
@@ -238,7 +238,7 @@ ORDER BY 1"""
 
 
 def _queue() -> str:
-    """Give the condition of the chosen queues: the variable is one of Prometheus, where All is a pattern."""
+    """Return the condition of the chosen queues: the variable is one of Prometheus, where All is a pattern."""
     return "coalesce(queue, '') ~ '^${queue:regex}$'"
 
 

@@ -12,7 +12,7 @@ _RATE = "[$__rate_interval]"
 
 
 def board() -> Json:
-    """Give the board."""
+    """Return the board."""
     return board_of(
         "self",
         "BBQ itself",

@@ -33,7 +33,7 @@ def _at(time: str = "") -> str:
 
 
 def board() -> Json:
-    """Give the board."""
+    """Return the board."""
     return board_of(
         "tops",
         "BBQ Tops",

@@ -18,7 +18,7 @@ _NO_RUN, _NOT_KNOWN = "Nothing ran on it in this time", "The history does not kn
 
 
 def board() -> Json:
-    """Give the board."""
+    """Return the board."""
     return board_of(
         "worker",
         "BBQ Worker",
@@ -201,7 +201,7 @@ ORDER BY place, owner"""
 
 
 def _place(moment: str) -> str:
-    """Give the first of the 300 moments that is not before one."""
+    """Return the first of the 300 moments that is not before one."""
     return f"ceil(extract(epoch FROM {moment} - {LATELY}) * 300 / extract(epoch FROM {TO} - {LATELY}))"
 
 

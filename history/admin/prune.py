@@ -22,7 +22,7 @@ class PrunedMonth(msgspec.Struct, frozen=True):
 
 
 def month_of(moment: datetime) -> datetime:
-    """Give the beginning of a month."""
+    """Return the beginning of a month."""
     return moment.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
 
 
@@ -60,7 +60,7 @@ def _alone(connection: Connection, before: datetime) -> None:
 
 
 def _months(engine: Engine, before: datetime) -> list[datetime]:
-    """Give the months before a moment that may hold something."""
+    """Return the months before a moment that may hold something."""
     with engine.connect() as connection:
         if connection.dialect.name == "postgresql":
             return [month for month in months_of(connection) if month < before]

@@ -65,7 +65,7 @@ def stats(connection: Connection, now: datetime) -> Stats:
 
 
 def _size(connection: Connection, table: str) -> tuple[int, int | None]:
-    """Give the rows of a table and its bytes with all indexes; None where the database cannot tell."""
+    """Return the rows of a table and its bytes with all indexes; None where the database cannot tell."""
     if connection.dialect.name == "postgresql":
         months = [f"{table}_{month:%Y_%m}" for month in months_of(connection)]
         big = table in {each.name for each in schema.MONTHLY}

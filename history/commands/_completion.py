@@ -9,7 +9,7 @@ MOST = 100
 
 
 def complete(kind: str) -> Callable[..., list[Any]]:
-    """Give a click completion of the names of a kind; it stays silent where the history cannot be asked."""
+    """Return a click completion of the names of a kind; it stays silent where the history cannot be asked."""
 
     def offer(context: Any, parameter: Any, incomplete: str) -> list[Any]:
         from click.shell_completion import CompletionItem

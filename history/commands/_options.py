@@ -109,7 +109,7 @@ def period(default: str | None = None, said: str | None = None) -> Callable[[_F]
 
 @contextmanager
 def asking(options: dict[str, Any], *, moment: bool | None = None) -> "Iterator[tuple[Connection, Scope]]":
-    """Give a connection that can only read, and the scope; errors become one line and exit code 1, or 2.
+    """Return a connection that can only read, and the scope; errors become one line and exit code 1, or 2.
 
     Args:
         moment: whether the question, as it was put, is about a moment; as its command says when None.

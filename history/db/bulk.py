@@ -92,7 +92,7 @@ def delete(connection: Connection, table: Table, keys: Sequence[Row]) -> None:
 
 
 def fetch(connection: Connection, table: Table, cluster: str, native_ids: Iterable[str]) -> list[dict[str, Any]]:
-    """Give every row of a big table that belongs to one of these ids of one cluster, as Python values."""
+    """Return every row of a big table that belongs to one of these ids of one cluster, as Python values."""
     wanted = list(native_ids)
     if not wanted:
         return []
@@ -109,7 +109,7 @@ def fetch(connection: Connection, table: Table, cluster: str, native_ids: Iterab
 
 
 def fetch_jobs(connection: Connection, table: Table, jobs: Sequence[Row]) -> list[dict[str, Any]]:
-    """Give every row of a big table that belongs to these jobs, each named by its whole identity.
+    """Return every row of a big table that belongs to these jobs, each named by its whole identity.
 
     On PostgreSQL each is looked for in its own month only.
     """
@@ -185,7 +185,7 @@ def _page(rows: Sequence[Row]) -> str:
 
 
 def _sqlite_rows(columns: tuple[Column[Any], ...], rows: Iterable[Row]) -> list[tuple[Any, ...]]:
-    """Give what sqlite3 takes of each row, in the order of the columns."""
+    """Return what sqlite3 takes of each row, in the order of the columns."""
     values_of, fixes = _parameter_fixes(columns)
     found = []
     for row in rows:

@@ -18,7 +18,7 @@ READ_TIMEOUT_SECONDS = 60
 
 
 def default_url(environ: Mapping[str, str] = os.environ) -> str:
-    """Give the SQLite database under $XDG_STATE_HOME/bbq (~/.local/state/bbq when that is not set)."""
+    """Return the SQLite database under $XDG_STATE_HOME/bbq (~/.local/state/bbq when that is not set)."""
     home = environ.get("XDG_STATE_HOME") or str(Path(environ.get("HOME") or "~").expanduser() / ".local/state")
     return f"sqlite:///{home}/bbq/history.db"
 
@@ -67,7 +67,7 @@ def parse_url(url: str, password_file: Path | None = None) -> URL:
 
 
 def shown(url: URL | str) -> str:
-    """Give a database URL that may be shown: the password is hidden."""
+    """Return a database URL that may be shown: the password is hidden."""
     made = make_url(url) if isinstance(url, str) else url
     secret = {name: "hidden" for name in made.query if "password" in name.lower()}
     return made.update_query_dict(secret).render_as_string(hide_password=True)

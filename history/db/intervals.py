@@ -9,7 +9,7 @@ from history.db.schema import OPEN_SPAN, TOP_SPAN, jobs
 
 
 def open_at(table: Table, moment: datetime) -> ColumnElement[bool]:
-    """Give the condition that a period of a table was open at a moment: started by then, not ended by then."""
+    """Return the condition that a period of a table was open at a moment: started by then, not ended by then."""
     return and_(table.c.submitted_at <= moment, or_(*(and_(*each) for each in classes(table, moment))))
 
 
@@ -31,7 +31,7 @@ def classes(table: Table, moment: datetime) -> list[list[ColumnElement[bool]]]:
 
 
 def ended_between(table: Any, since: datetime, until: datetime) -> ColumnElement[bool]:
-    """Give the condition that a period ended in [since, until): what is that old cannot have started long before."""
+    """Return the condition that a period ended in [since, until): what is that old cannot have started long before."""
     found = []
     for span in range(TOP_SPAN + 1):
         one = [table.c.span == span, table.c.started_at < until, table.c.ended_at >= since, table.c.ended_at < until]
@@ -43,7 +43,7 @@ def ended_between(table: Any, since: datetime, until: datetime) -> ColumnElement
 
 
 def open_between(table: Any, since: datetime, until: datetime) -> ColumnElement[bool]:
-    """Give the condition that a period was open at some time in [since, until)."""
+    """Return the condition that a period was open at some time in [since, until)."""
     started = [
         and_(table.c.span == span, table.c.started_at >= since, table.c.started_at < until)
         for span in (*range(TOP_SPAN + 1), OPEN_SPAN)
@@ -52,7 +52,7 @@ def open_between(table: Any, since: datetime, until: datetime) -> ColumnElement[
 
 
 def first_started_between(since: datetime, until: datetime) -> ColumnElement[bool]:
-    """Give the condition that a job first started in [since, until): by the class of its wait, so short ranges."""
+    """Return the condition that a job first started in [since, until): by the class of its wait, so short ranges."""
     found = []
     for span in range(TOP_SPAN + 1):
         one = [
@@ -69,7 +69,7 @@ def first_started_between(since: datetime, until: datetime) -> ColumnElement[boo
 
 
 def seconds_between(connection: Connection, start: Any, end: Any) -> Any:
-    """Give the seconds between two columns."""
+    """Return the seconds between two columns."""
     if connection.dialect.name == "sqlite":
         return type_coerce(end, Integer) - type_coerce(start, Integer)
     return func.extract("epoch", end - start)

@@ -18,22 +18,22 @@ _NAME = re.compile(r"jobs_([0-9]{4})_([0-9]{2})\Z")
 
 
 def next_month(month: datetime) -> datetime:
-    """Give the beginning of the month after one."""
+    """Return the beginning of the month after one."""
     return month.replace(year=month.year + month.month // 12, month=month.month % 12 + 1)
 
 
 def months_ahead(now: datetime) -> set[tuple[int, int]]:
-    """Give this month and the next ones as (year, month)."""
+    """Return this month and the next ones as (year, month)."""
     return {(now.year + (now.month - 1 + more) // 12, (now.month - 1 + more) % 12 + 1) for more in range(AHEAD + 1)}
 
 
 def month_name(table: Table, month: datetime) -> str:
-    """Give the name of one month of a table."""
+    """Return the name of one month of a table."""
     return f"{table.name}_{month.year:04}_{month.month:02}"
 
 
 def months_of(connection: Connection) -> list[datetime]:
-    """Give the months there are, the oldest first."""
+    """Return the months there are, the oldest first."""
     query = (
         "SELECT c.relname FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid "
         "WHERE i.inhparent = 'jobs'::regclass"

@@ -88,14 +88,14 @@ def _moment(name: str, *, nullable: bool = True) -> Column[Any]:
 
 
 def _identity() -> Iterator[Column[Any]]:
-    """Give the three columns that every key of a big table starts with."""
+    """Yield the three columns that every key of a big table starts with."""
     yield Column("native_id", _key_text(), primary_key=True)
     yield Column("submitted_at", UtcDateTime, primary_key=True)
     yield Column("cluster", _key_text(), primary_key=True)
 
 
 def _held() -> Iterator[Column[Any]]:
-    """Give what a run holds, or holds on one worker."""
+    """Yield what a run holds, or holds on one worker."""
     yield Column("cpus", Double)
     yield Column("gpus", Double)
     yield Column("memory_bytes", BigInteger)
@@ -486,7 +486,7 @@ tasks = Table(
 
 
 def span_class(started_at: datetime, ended_at: datetime | None) -> int:
-    """Give floor(log2(length in seconds)) of a period, or OPEN_SPAN while it has not ended.
+    """Return floor(log2(length in seconds)) of a period, or OPEN_SPAN while it has not ended.
 
     A period open at T and of class k started after T - 2^(k+1) s: one short index range a class finds it.
     The one place that computes it; whoever writes started_at or ended_at writes this too.

@@ -17,12 +17,12 @@ _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 def newest() -> str:
-    """Give the revision that this release works with; a step's file begins with its number."""
+    """Return the revision that this release works with; a step's file begins with its number."""
     return max(path.name.partition("_")[0] for path in (_MIGRATIONS / "versions").glob("[0-9]*_*.py"))
 
 
 def current(connection: Connection) -> str | None:
-    """Give the revision a database is at; None for an empty one."""
+    """Return the revision a database is at; None for an empty one."""
     if not inspect(connection).has_table("alembic_version"):
         return None
     revision: str | None = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()

@@ -172,7 +172,7 @@ def save_periods(writer: Writer, table: Table, column: str, now: Mapping[str, di
 
 
 def worker_settings(worker: Worker) -> dict[str, Any]:
-    """Give what a period of a worker is about: not what is allocated on it, which runs tell for any moment."""
+    """Return what a period of a worker is about: not what is allocated on it, which runs tell for any moment."""
     up = worker.state not in (WorkerState.DOWN, WorkerState.UNKNOWN)
     return {
         "state": "up" if up else worker.state.value,

@@ -15,7 +15,7 @@ MOST_GAPS = 100
 
 
 def gap_seconds(gaps: Sequence[Mapping[str, Any]]) -> float:
-    """Give how long the times are together; one of which several things were lost (jobs, and runs) counts once."""
+    """Return how long the times are together; one of which several things were lost (jobs, and runs) counts once."""
     times = sorted((datetime.fromisoformat(gap["since"]), datetime.fromisoformat(gap["until"])) for gap in gaps)
     seconds = 0.0
     reached: datetime | None = None

@@ -109,7 +109,7 @@ def rows_of(
 
 
 def waits_again(job: Job) -> Iterator[tuple[datetime, datetime | None]]:
-    """Give each time in which a job waited after it had run: from a run's end to the next start, or to its own end.
+    """Yield each time in which a job waited after it had run: from a run's end to the next start, or to its own end.
 
     With the runs, the first wait and the times it was held, this is a job's state at every moment.
     """
@@ -136,7 +136,7 @@ def seal(cluster: str, native_id: str, submitted_at: datetime) -> int:
 
 
 def no_rows() -> Rows:
-    """Give an empty set of rows of the tables that say a job."""
+    """Return an empty set of rows of the tables that say a job."""
     return {schema.jobs: {}, schema.runs: {}, schema.run_workers: {}, schema.job_pauses: {}}
 
 

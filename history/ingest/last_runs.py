@@ -92,7 +92,7 @@ def _last_runs(connection: Connection, job: Mapping[str, Any], since: datetime |
 
 
 def enough(was: Sequence[Job], now: Sequence[Job], tails: Tails) -> bool:
-    """Tell whether what came out of the runs that were read is what would have come out of all."""
+    """Return whether what came out of the runs that were read is what would have come out of all."""
     if not any((job.native_id, job.submitted_at) in tails for job in was):
         return True
     after = {job.submitted_at: job for job in now}

@@ -31,7 +31,7 @@ site says otherwise. REQUEUED and RESIZING are no end at all."""
 
 
 def merge(stored: Sequence[Job], observed: Iterable[Job]) -> list[Job]:
-    """Give all jobs of one native id after some more observations of it.
+    """Return all jobs of one native id after some more observations of it.
 
     Args:
         stored: the jobs of that id as they are known, each with all its runs.
@@ -104,7 +104,7 @@ def _only_runs_known(seen: Job) -> Job:
 
 
 def _ended_before(job: Job, seen: Job) -> bool:
-    """Tell whether accounting says that a job ended with an attempt that others follow: those are of another job."""
+    """Return whether accounting says that a job ended with an attempt that others follow: those are of another job."""
     if not seen.accounted or seen.attempt_at is None or job.attempt_at is None or seen.attempt_at >= job.attempt_at:
         return False
     if seen.native_state in (REQUEUED, RESIZING) or _is_old_word(job, seen):
@@ -118,7 +118,7 @@ def _next_attempt(job: Job, attempt_at: datetime) -> datetime:
 
 
 def _is_old_word(job: Job, seen: Job) -> bool:
-    """Tell whether accounting has said since that an attempt was requeued, which it had called ended before."""
+    """Return whether accounting has said since that an attempt was requeued, which it had called ended before."""
     if not seen.accounted or seen.native_state in (*REQUEUEING, REVOKED) or seen.attempt_at is None:
         return False
     if seen.attempt_at == job.attempt_at and job.native_state != REQUEUED:
@@ -129,7 +129,7 @@ def _is_old_word(job: Job, seen: Job) -> bool:
 
 
 def _is_superseded(job: Job, seen: Job) -> bool:
-    """Tell whether of a federated job's two attempts of one second, this is accounting's word on the earlier one.
+    """Return whether of a federated job's two attempts of one second, this is accounting's word on the earlier one.
 
     A cluster gives a job up (REVOKED) that another has started, and may get it back when it is requeued there, or gives
     it up when it was requeued here: within a second, both attempts have one time of submission.
@@ -188,7 +188,7 @@ def _lasting(runs: tuple[Run, ...]) -> tuple[Run, ...]:
 
 
 def _agreeing(runs: Sequence[Run]) -> tuple[Run, ...]:
-    """Give the parts of a run one outcome, that of its last one, and each later one the start of the first."""
+    """Return the parts of a run one outcome, that of its last one, and each later one the start of the first."""
     found = list(runs)
     for place in range(len(found) - 2, -1, -1):
         if found[place].resized:
@@ -267,7 +267,7 @@ _USED = ("used_cpu_seconds", "used_memory_bytes")
 
 
 def _kept(job: Job, seen: Job) -> dict[str, object]:
-    """Give the fields that an observation leaves as they were."""
+    """Return the fields that an observation leaves as they were."""
     kept: dict[str, object] = {
         name: getattr(job, name)
         for name in _REMEMBERED

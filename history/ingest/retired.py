@@ -9,7 +9,7 @@ from history.records import RETIRED_AFTER
 
 
 def retired_queues(connection: Connection, cluster: str) -> set[str]:
-    """Give the queues of a cluster that are gone for good."""
+    """Return the queues of a cluster that are gone for good."""
     table = schema.queues
     query = select(table.c.queue, table.c.last_seen_at).where(table.c.cluster == cluster)
     seen: dict[str, datetime] = {row.queue: row.last_seen_at for row in connection.execute(query)}

@@ -172,14 +172,14 @@ class History:
             self.begin_cluster(cluster, scheduler, None, now, lends_cpus=lends_cpus)
 
     def watermark(self, cluster: str, source: str) -> str | None:
-        """Give how far a source has been read and stored, in the source's own terms."""
+        """Return how far a source has been read and stored, in the source's own terms."""
         table = schema.collections
         query = select(table.c.watermark).where(table.c.cluster == cluster, table.c.source == source)
         with self._asking() as connection:
             return connection.scalar(query)
 
     def known_queues(self, cluster: str) -> list[str]:
-        """Give the queues of a cluster that were sources of their own in the last time, without retired ones."""
+        """Return the queues of a cluster that were sources of their own in the last time, without retired ones."""
         table = schema.collections
         since = datetime.now(UTC) - FORGET_AFTER
         query = select(table.c.source).where(table.c.cluster == cluster, table.c.last_success_at >= since)
@@ -449,7 +449,7 @@ class History:
         )
 
     def first_seen(self, cluster: str) -> datetime | None:
-        """Give when a cluster was first written of."""
+        """Return when a cluster was first written of."""
         with self._asking() as connection:
             return connection.scalar(
                 select(schema.clusters.c.first_seen_at).where(schema.clusters.c.cluster == cluster)
@@ -476,7 +476,7 @@ class History:
             return Counter({outcome or Outcome.UNKNOWN.value: count for outcome, count in rows})
 
     def pruned_before(self, connection: Connection, cluster: str) -> datetime | None:
-        """Give the moment before which what ended is no longer kept."""
+        """Return the moment before which what ended is no longer kept."""
         return connection.scalar(select(schema.clusters.c.pruned_before).where(schema.clusters.c.cluster == cluster))
 
     def save_workers(
@@ -506,7 +506,7 @@ class History:
             self._seen[cluster, table.name] = seen_at, names
 
     def _seen_is_due(self, cluster: str, table: Table, names: frozenset[str], now: datetime) -> bool:
-        """Tell whether to write when names were last seen: when one is new, and every ten minutes."""
+        """Return whether to write when names were last seen: when one is new, and every ten minutes."""
         written_at, before = self._seen.get((cluster, table.name), (None, frozenset()))
         return written_at is None or not names <= before or now - written_at >= _SEEN_EVERY
 

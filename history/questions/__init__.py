@@ -40,15 +40,15 @@ class Scope(msgspec.Struct, kw_only=True):
     began: float = msgspec.field(default_factory=time.monotonic)
 
     def seconds(self) -> float:
-        """Give how long the question has been worked on."""
+        """Return how long the question has been worked on."""
         return time.monotonic() - self.began
 
     def moment(self) -> datetime:
-        """Give the moment that is asked about."""
+        """Return the moment that is asked about."""
         return self.at or datetime.now(UTC)
 
     def among(self, table: Table) -> list[ColumnElement[bool]]:
-        """Give the condition that keeps a table to the clusters asked for."""
+        """Return the condition that keeps a table to the clusters asked for."""
         return [table.c.cluster.in_(self.clusters)] if self.clusters else []
 
 

@@ -42,13 +42,13 @@ def days_of(since: datetime, until: datetime | None) -> Days:
 
 
 def first_day(connection: Connection, scope: Scope, table: Table) -> datetime | None:
-    """Give the beginning of the first day of which a rollup knows."""
+    """Return the beginning of the first day of which a rollup knows."""
     day: date | None = connection.scalar(select(func.min(table.c.day)).where(*scope.among(table)))
     return None if day is None else midnight(day)
 
 
 def usage_tables(days: Days) -> Iterator[tuple[Table, date, date]]:
-    """Give the rollups that together hold what was used on the whole days: months where they are whole, else days."""
+    """Yield the rollups that together hold what was used on the whole days: months where they are whole, else days."""
     if days.first >= days.last:
         return
     begin = days.first if days.first.day == 1 else _next_month(days.first)
@@ -64,7 +64,7 @@ def usage_tables(days: Days) -> Iterator[tuple[Table, date, date]]:
 
 
 def midnight(day: date) -> datetime:
-    """Give the moment at which a day begins."""
+    """Return the moment at which a day begins."""
     return datetime.combine(day, time(), UTC)
 
 

@@ -29,7 +29,7 @@ class Ended(msgspec.Struct, frozen=True):
 
 
 def ended_on_workers(connection: Connection, scope: Scope, days: Days) -> Iterator[Ended]:
-    """Give what ended; a worker and outcome may come several times, to be added up."""
+    """Yield what ended; a worker and outcome may come several times, to be added up."""
     if days.first < days.last:
         table = workers_daily
         key = (table.c.cluster, table.c.worker, table.c.outcome)

@@ -27,7 +27,7 @@ SHOWN = 20
 
 
 def failures(connection: Connection, scope: Scope, since: datetime, until: datetime | None) -> list[Answer]:
-    """Tell of the runs that failed in a time: black holes and other workers, outcomes with exit codes, and owners.
+    """Return what failed in a time: black holes and other workers, outcomes with exit codes, and owners.
 
     What failed is told from the rows, of which an index knows; how much there was besides, from the rollups.
     """
@@ -90,7 +90,7 @@ def _workers(connection: Connection, scope: Scope, days: Days) -> Answer:
 
 
 def _suspicious(sums: _Sums, cluster: _Sums) -> bool:
-    """Tell whether a worker fails much oftener than the others, and sooner than runs usually end there."""
+    """Return whether a worker fails much oftener than the others, and sooner than runs usually end there."""
     elsewhere = _elsewhere(sums, cluster)
     completed = cluster.completed - sums.completed
     usual = (cluster.completed_seconds - sums.completed_seconds) / completed if completed > 0 else None
@@ -103,7 +103,7 @@ def _suspicious(sums: _Sums, cluster: _Sums) -> bool:
 
 
 def _elsewhere(sums: _Sums, cluster: _Sums) -> float | None:
-    """Give the share of runs that failed on all other workers."""
+    """Return the share of runs that failed on all other workers."""
     return (cluster.failed - sums.failed) / (cluster.runs - sums.runs) if cluster.runs > sums.runs else None
 
 
@@ -116,13 +116,13 @@ def _shown(sums: _Sums, cluster: _Sums) -> tuple[Any, ...]:
 
 
 def _failed(days: Days) -> ColumnElement[bool]:
-    """Give the condition of the runs that failed in the whole time, in the words of their index."""
+    """Return the condition of the runs that failed in the whole time, in the words of their index."""
     ended = [runs.c.ended_at >= days.since, runs.c.submitted_at < days.until]
     return and_(FAILED, *ended, *([] if days.open_end else [runs.c.ended_at < days.until]))
 
 
 def _owners(connection: Connection, scope: Scope, days: Days, workers: set[tuple[str, str]]) -> dict[Any, int]:
-    """Give how many owners' runs failed on each of these workers."""
+    """Return how many owners' runs failed on each of these workers."""
     if not workers:
         return {}
     query = (
@@ -135,7 +135,7 @@ def _owners(connection: Connection, scope: Scope, days: Days, workers: set[tuple
 
 
 def _by_run(connection: Connection, scope: Scope, days: Days) -> Iterator[Answer]:
-    """Tell how runs failed, and whose, in one way through those that did."""
+    """Return how runs failed, and whose, in one way through those that did."""
     who = (runs.c.cluster, runs.c.owner, runs.c.outcome, runs.c.exit_code, runs.c.exit_signal, runs.c.reason)
     query = (
         select(*who, func.count(), func.max(runs.c.ended_at)).where(_failed(days), *scope.among(runs)).group_by(*who)
@@ -163,7 +163,7 @@ def _by_run(connection: Connection, scope: Scope, days: Days) -> Iterator[Answer
 
 
 def _holds(connection: Connection, scope: Scope, since: datetime, until: datetime) -> Answer:
-    """Tell why jobs were put on hold in a time, and how many are held at its end, by the scheduler's word for it."""
+    """Return why jobs were put on hold in a time, and how many are held at its end, by the scheduler's word for it."""
     table = job_pauses
     same = and_(*(table.c[name] == jobs.c[name] for name in ("native_id", "submitted_at", "cluster")))
     still = or_(table.c.ended_at.is_(None), table.c.ended_at > until)
@@ -199,7 +199,7 @@ def _holds(connection: Connection, scope: Scope, since: datetime, until: datetim
 
 
 def _ended_of_owners(connection: Connection, scope: Scope, days: Days) -> dict[tuple[str, str], int]:
-    """Give how many runs of each owner ended."""
+    """Return how many runs of each owner ended."""
     found: dict[tuple[str, str], int] = defaultdict(int)
     for table, first, last in usage_tables(days):
         key = (table.c.cluster, table.c.owner)

@@ -38,7 +38,7 @@ _Key = tuple[str, str]
 
 
 def gpus(connection: Connection, scope: Scope) -> list[Answer]:
-    """Tell of each model how many there are and are used, then who has them, and who waits."""
+    """Return how many of each model there are and are used, then who has them, and who waits."""
     workers = {(each.cluster, each.worker): each for each in at_moment(connection, scope) if each.gpus}
     models_of: dict[_Key, dict[str, float]] = {
         key: {each["model"]: float(each["total"] or 0) for each in worker.gpus} for key, worker in workers.items()
@@ -119,7 +119,7 @@ class _Share(msgspec.Struct):
 
 
 def _held(connection: Connection, scope: Scope, models_of: Mapping[_Key, Mapping[str, float]]) -> list[_Share]:
-    """Give what each run holds: by model where it is told, or where its workers have one model alone."""
+    """Return what each run holds: by model where it is told, or where its workers have one model alone."""
     share = run_workers
     columns = (runs.c.cluster, runs.c.native_id, runs.c.submitted_at, runs.c.number, runs.c.owner, runs.c.account)
     query = (
@@ -148,7 +148,7 @@ def _held(connection: Connection, scope: Scope, models_of: Mapping[_Key, Mapping
 
 
 def _by_model(row: Any, there: Mapping[str, float]) -> dict[str, float]:
-    """Give a share's GPUs by model; the scheduler's name of a model may be another than the worker's (HTCondor)."""
+    """Return a share's GPUs by model; the scheduler's name of a model may be another than the worker's (HTCondor)."""
     if row.gpu_models and sum(row.gpu_models.values()) == row.there and set(row.gpu_models) <= set(there):
         return {model: float(number) for model, number in row.gpu_models.items()}
     return {next(iter(there)) if len(there) == 1 else UNTOLD: float(row.there)} if row.there else {}
@@ -173,7 +173,7 @@ def _waiting(connection: Connection, scope: Scope) -> Sequence[Any]:
 
 
 def _parts(connection: Connection, scope: Scope) -> Answer:
-    """Tell of shards and MPS, as the workers' own records have them: now, for of the past nobody keeps them."""
+    """Return shards and MPS, as the workers' own records have them: now, for of the past nobody keeps them."""
     sums: dict[_Key, list[float]] = defaultdict(lambda: [0.0, 0.0, 0])
     if scope.at is None:
         query = select(worker_use).where(worker_use.c.gpu_parts.is_not(None), *scope.among(worker_use))

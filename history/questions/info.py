@@ -25,7 +25,7 @@ _WITHIN = {"owner": "account", "account": "owner", "vo": "owner", "queue": "owne
 
 
 def info(connection: Connection, scope: Scope, kind: str, name: str) -> list[Answer]:
-    """Tell what something has in the queues at the scope's moment, how its jobs ended lately, and its last days.
+    """Return what something has in the queues at the scope's moment, how its jobs ended lately, and its last days.
 
     Args:
         kind: owner, account, vo or queue.
@@ -113,7 +113,7 @@ def _queued(connection: Connection, scope: Scope, kind: str, name: str, when: st
 
 
 def _waiting(connection: Connection, scope: Scope, kind: str, name: str) -> Answer:
-    """Tell why they wait; of the past the schedulers' reasons are not kept."""
+    """Return why they wait; of the past the schedulers' reasons are not kept."""
     columns = ("waiting", "reason", "jobs", "oldest_submitted_at")
     if scope.at is not None:
         return Answer(columns, [], title="why they wait")
@@ -143,7 +143,7 @@ def _waiting(connection: Connection, scope: Scope, kind: str, name: str) -> Answ
 
 
 def _shares(connection: Connection, scope: Scope, kind: str, name: str, when: str) -> Answer:
-    """Tell what part of the CPUs and GPUs in use in each queue is its own."""
+    """Return what part of the CPUs and GPUs in use in each queue is its own."""
     columns = ("cluster", "queue", "cpus", "share", "gpus", "share_of_gpus")
     if kind == "queue":
         return Answer(columns, [], title="share of each queue")
@@ -222,7 +222,7 @@ def _ended(connection: Connection, scope: Scope, kind: str, name: str) -> Answer
 
 
 def _days(connection: Connection, scope: Scope, kind: str, name: str) -> Answer:
-    """Tell of each of the last days (of UTC) what ended and what was used, and how well."""
+    """Return for each of the last days (of UTC) what ended and what was used, and how well."""
     table = usage_daily
     # of a moment: the whole days before it, for a day cannot be told as it was in its midst
     last = scope.moment().date() - timedelta(days=scope.at is not None)

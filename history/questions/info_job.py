@@ -28,7 +28,7 @@ SHOWN = 100
 
 
 def info_job(connection: Connection, scope: Scope, job_id: str) -> list[Answer]:
-    """Tell all there is of a job, or of each job that had the id."""
+    """Return all there is of a job, or of each job that had the id."""
     ids = ids_of(connection, scope, job_id)
     query = select(jobs).where(jobs.c.native_id.in_(ids), *scope.among(jobs))
     if scope.at is not None:
@@ -132,7 +132,7 @@ def _part(used: Any, whole: Any) -> float | None:
 
 
 def state_at(row: Mapping[str, Any], its_runs: Sequence[Any], pauses: Sequence[Any], at: datetime) -> str:
-    """Give a job's state at a moment of its life."""
+    """Return a job's state at a moment of its life."""
 
     def there(each: Any) -> bool:
         return bool(each.started_at <= at and (each.ended_at is None or at < each.ended_at))
@@ -150,7 +150,7 @@ def state_at(row: Mapping[str, Any], its_runs: Sequence[Any], pauses: Sequence[A
 
 
 def _kin(connection: Connection, scope: Scope, row: Mapping[str, Any]) -> Answer:
-    """Give the other tasks of its array, components, jobs of its DAG, and those it was routed from or to."""
+    """Return the other tasks of its array, components, jobs of its DAG, and those it was routed from or to."""
     table = jobs
     same: list[Any] = []
     for name in ("array_parent", "het_parent"):
@@ -185,7 +185,7 @@ def _kin(connection: Connection, scope: Scope, row: Mapping[str, Any]) -> Answer
 
 
 def _ends(column: Any) -> tuple[Any, Any]:
-    """Give the first and the last of ids that count up, each behind 100 and its length: 1_9 comes before 1_10."""
+    """Return the first and the last of ids that count up, each behind 100 and its length: 1_9 comes before 1_10."""
     sized = cast(func.length(column) + 100, String) + column
     return func.min(sized), func.max(sized)
 
@@ -201,7 +201,7 @@ def _relation(row: Mapping[str, Any], array: str | None, het: str | None, first:
 
 
 def _parts(connection: Connection, scope: Scope, parent: str) -> Answer:
-    """Give an array's tasks or a heterogeneous job's components by state."""
+    """Return an array's tasks or a heterogeneous job's components by state."""
     query = (
         select(
             jobs.c.cluster,

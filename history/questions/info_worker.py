@@ -19,7 +19,7 @@ SHOWN = 10
 
 
 def info_worker(connection: Connection, scope: Scope, worker: str) -> list[Answer]:
-    """Tell about a worker now, or at the scope's moment."""
+    """Return what is known of a worker now, or at the scope's moment."""
     when = "now" if scope.at is None else f"at {local(scope.at)}"
     until = scope.moment()
     table = worker_states

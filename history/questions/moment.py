@@ -29,7 +29,7 @@ def _anything(_: Any) -> list[ColumnElement[bool]]:
 
 
 def holding(scope: Scope) -> ColumnElement[bool]:
-    """Give the condition that a run was open at the scope's moment."""
+    """Return the condition that a run was open at the scope's moment."""
     return runs.c.span == OPEN_SPAN if scope.at is None else open_at(runs, scope.at)
 
 
@@ -40,7 +40,7 @@ def lends(table: Any) -> ColumnElement[bool]:
 
 
 def lending(scope: Scope) -> Subquery:
-    """Give the identities of jobs that were suspended at the scope's moment, and whose CPUs others had."""
+    """Return the identities of jobs that were suspended at the scope's moment, and whose CPUs others had."""
     there = job_pauses.c.span == OPEN_SPAN if scope.at is None else open_at(job_pauses, scope.at)
     query = select(*_columns(job_pauses, _KEY)).distinct()
     kind = job_pauses.c.kind == State.SUSPENDED.value
@@ -48,7 +48,7 @@ def lending(scope: Scope) -> Subquery:
 
 
 def held_cpus(source: FromClause, table: Any, lent: Subquery, *also: Any) -> tuple[FromClause, ColumnElement[Any]]:
-    """Give a source joined with the jobs that lend their CPUs, and the CPUs that a run (or its share) holds.
+    """Return a source joined with the jobs that lend their CPUs, and the CPUs that a run (or its share) holds.
 
     Args:
         also: the other big tables of the source: all are joined on the whole identity.
@@ -58,12 +58,12 @@ def held_cpus(source: FromClause, table: Any, lent: Subquery, *also: Any) -> tup
 
 
 def placed(scope: Scope) -> ColumnElement[bool]:
-    """Give the condition that a run was on its worker at the scope's moment."""
+    """Return the condition that a run was on its worker at the scope's moment."""
     return run_workers.c.span == OPEN_SPAN if scope.at is None else open_at(run_workers, scope.at)
 
 
 def in_queue(scope: Scope, conditions: Conditions = _anything) -> Subquery:
-    """Give the jobs in the queues at the scope's moment.
+    """Return the jobs in the queues at the scope's moment.
 
     Args:
         conditions: what limits them; early, so that indexes serve.
@@ -87,7 +87,7 @@ def in_queue(scope: Scope, conditions: Conditions = _anything) -> Subquery:
 
 
 def period_at(scope: Scope, table: Any) -> ColumnElement[bool]:
-    """Give the condition that a period of `worker_states` or `queue_settings` was open at the scope's moment."""
+    """Return the condition that a period of `worker_states` or `queue_settings` was open at the scope's moment."""
     if scope.at is None:
         return and_(table.c.ended_at.is_(None))
     return and_(table.c.started_at <= scope.at, or_(table.c.ended_at.is_(None), table.c.ended_at > scope.at))
@@ -128,7 +128,7 @@ def _then(scope: Scope, at: datetime, conditions: Conditions) -> list[Select[Any
 
 
 def not_started_at(at: datetime) -> ColumnElement[bool]:
-    """Give the condition that a job had been submitted at a moment, and neither started nor ended."""
+    """Return the condition that a job had been submitted at a moment, and neither started nor ended."""
     found = []
     for span in (*range(TOP_SPAN + 1), OPEN_SPAN):
         one = [jobs.c.wait_span == span, jobs.c.submitted_at <= at]

@@ -9,20 +9,20 @@ if TYPE_CHECKING:
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """Give `; did you mean alice?`, or nothing where no name is like it."""
+    """Return `; did you mean alice?`, or nothing where no name is like it."""
     near = difflib.get_close_matches(name, [each for each in names if each], 3)
     return f"; did you mean {', '.join(near)}?" if near else ""
 
 
 def meant(name: str, names: Iterable[str]) -> str | None:
-    """Give the one name that is meant by a short one, or one in other letters; None where there are several."""
+    """Return the one name that is meant by a short one, or one in other letters; None where there are several."""
     short = name.casefold()
     found = [each for each in names if each.casefold() == short or each.casefold().startswith(f"{short}.")]
     return found[0] if len(found) == 1 else None
 
 
 def known(connection: "Connection", kind: str, beginning: str = "") -> list[str]:
-    """Give the names of a kind (cluster, owner, account, vo, queue, worker) that begin so, in order."""
+    """Return the names of a kind (cluster, owner, account, vo, queue, worker) that begin so, in order."""
     return [name for name in connection.scalars(_query(kind, beginning)) if name]
 
 

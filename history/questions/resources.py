@@ -58,7 +58,7 @@ class Resource(msgspec.Struct, frozen=True):
     value: float | str | None
 
     def condition(self, connection: Connection) -> ColumnElement[bool]:
-        """Give it as SQL."""
+        """Return it as SQL."""
         if self.name in ("gpu", "gpus") and self.sign is None:
             return jobs.c.requested_gpus > 0
         if self.name == "gpu":
@@ -127,14 +127,14 @@ def _wrong(text: str, place: int, what: str) -> WrongQuestion:
 
 
 def detail(connection: Connection, name: str) -> Any:
-    """Give an entry of `details` as text."""
+    """Return an entry of `details` as text."""
     if connection.dialect.name == "sqlite":
         return cast(func.json_extract(jobs.c.details, f"$.{name}"), Text)
     return func.jsonb_extract_path_text(jobs.c.details, name)
 
 
 def _has_word(column: Any, word: str, *, quoted: bool) -> ColumnElement[bool]:
-    """Tell whether a word stands in a list of words: `a:2,b` and `{"a100": 4}` have a, b and a100."""
+    """Return whether a word stands in a list of words: `a:2,b` and `{"a100": 4}` have a, b and a100."""
     escaped = word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
     lowered = func.lower(column)
     if quoted:

@@ -77,7 +77,7 @@ class Filters(msgspec.Struct, kw_only=True):
 
 
 def search(connection: Connection, scope: Scope, filters: Filters) -> Stream:
-    """Give the jobs that fit, newest submission first, as they are found.
+    """Return the jobs that fit, newest submission first, as they are found.
 
     It goes back from the newest submission in steps, each eight times as long as the one before, until there are enough
     or SECONDS have gone by without one: then the answer is of what was looked at, and `scope.notes` says how far.
@@ -130,7 +130,7 @@ def _query(connection: Connection, scope: Scope, filters: Filters, since: dateti
 
 
 def _rows(connection: Connection, found: Sequence[Any], at: datetime | None) -> Iterator[Sequence[Any]]:
-    """Give what is shown of the jobs found; of a moment, without what nobody could know then."""
+    """Yield what is shown of the jobs found; of a moment, without what nobody could know then."""
     where = _workers(connection, [(row.native_id, row.submitted_at, row.cluster) for row in found], at)
     for row in found:
         later = at is not None and (row.ended_at is None or row.ended_at > at)
@@ -147,7 +147,7 @@ def _rows(connection: Connection, found: Sequence[Any], at: datetime | None) -> 
 
 
 def _steps(connection: Connection, scope: Scope, filters: Filters) -> Iterator[tuple[datetime, datetime]]:
-    """Give [since, until) of submission, the newest first, until everything that can fit has been looked at."""
+    """Yield [since, until) of submission, the newest first, until everything that can fit has been looked at."""
     # two queries: both ends of an index at once is a way through all of it on SQLite
     first, last = (run(connection, scope, select(end(jobs.c.submitted_at)))[0][0] for end in (func.min, func.max))
     if first is None:
@@ -215,7 +215,7 @@ def _conditions(
 
 
 def _ran(table: Any, scope: Scope | None, filters: Filters) -> list[ColumnElement[bool]]:
-    """Give the conditions on when a run was open; with --at, on a worker that is named, then."""
+    """Return the conditions on when a run was open; with --at, on a worker that is named, then."""
     found = []
     if filters.running_at is not None:
         found.append(open_at(table, filters.running_at))
@@ -237,7 +237,7 @@ def _like(column: Any, pattern: str) -> ColumnElement[bool]:
 
 
 def _workers(connection: Connection, keys: list[Any], at: datetime | None) -> dict[Any, str]:
-    """Give the workers of each job's newest run, or of its newest at a moment, as one text."""
+    """Return the workers of each job's newest run, or of its newest at a moment, as one text."""
     found: dict[Any, dict[int, list[str]]] = {}
     jobs_ = [dict(zip(("native_id", "submitted_at", "cluster"), key, strict=True)) for key in keys]
     for row in bulk.fetch_jobs(connection, run_workers, jobs_):
@@ -259,7 +259,7 @@ def unknown_names(connection: Connection, filters: Filters) -> Iterator[str]:
 
 
 def ids_of(connection: Connection, scope: Scope, text: str) -> list[str]:
-    """Give the native ids that a person may mean: `1234.0` is a job of any schedd."""
+    """Return the native ids that a person may mean: `1234.0` is a job of any schedd."""
     if "#" in text:
         return [text]
     names = connection.scalars(select(queues.c.queue).where(*scope.among(queues))).all()

@@ -19,7 +19,7 @@ STILL_ASKED = timedelta(hours=1)
 
 
 def stale_queues(connection: Connection, scope: Scope) -> list[tuple[str, str, datetime]]:
-    """Give the clusters whose jobs or workers have not been read for long: cluster, which of them, and since when."""
+    """Return the clusters whose jobs or workers have not been read for long: cluster, which of them, and since when."""
     now = datetime.now(UTC)
     found: dict[str, list[tuple[str, datetime]]] = {}
     gone = _Retired(connection, now)
@@ -43,7 +43,7 @@ class _Retired:
         self._queues: dict[str, set[str]] = {}
 
     def has(self, row: Row[Any]) -> bool:
-        """Tell of a row of collections whether it is one of them."""
+        """Return whether a row of collections is one of them."""
         queue = row.source.partition(":")[2]
         if not queue or (row.last_failure_at is not None and self._now - row.last_failure_at < STILL_ASKED):
             return False
@@ -53,7 +53,7 @@ class _Retired:
 
 
 def status(connection: Connection, scope: Scope) -> tuple[Answer, list[str]]:
-    """Give a line a source, and the names of those that are stale."""
+    """Return a line a source, and the names of those that are stale."""
     now = datetime.now(UTC)
     table = collections
     query = select(table).where(*scope.among(table)).order_by(table.c.cluster, table.c.source)

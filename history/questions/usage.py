@@ -146,7 +146,7 @@ def gpu_usage(connection: Connection, scope: Scope, by: str, since: datetime, un
 def _paused(
     connection: Connection, scope: Scope, since: datetime, until: datetime
 ) -> dict[tuple[str, str, datetime], list[tuple[datetime, datetime | None]]]:
-    """Give when jobs were suspended in a time, by cluster, id and submission, where others have their CPUs then."""
+    """Return when jobs were suspended in a time, by cluster, id and submission, where others have their CPUs then."""
     table = job_pauses
     query = select(
         table.c.cluster, table.c.native_id, table.c.submitted_at, table.c.started_at, table.c.ended_at
@@ -158,7 +158,7 @@ def _paused(
 
 
 def _models(connection: Connection, scope: Scope) -> Callable[[str, str, datetime], str]:
-    """Give what tells the model of a worker's GPUs at a moment; before it was first seen, the first that is known."""
+    """Return what tells the model of a worker's GPUs at a moment; before it was first seen, the first that is known."""
     table = worker_states
     query = (
         select(table.c.cluster, table.c.worker, table.c.started_at, table.c.gpus)

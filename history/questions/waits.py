@@ -19,7 +19,7 @@ _COLUMNS = tuple(f"p{each}_seconds" for each in PERCENTILES)
 
 
 def waits(connection: Connection, scope: Scope, by: str, since: datetime, until: datetime | None) -> list[Answer]:
-    """Tell percentiles (nearest rank) of the waits of jobs that started in a time, and of those that still wait.
+    """Return percentiles (nearest rank) of the waits of jobs that started in a time, and of those that still wait.
 
     Args:
         by: owner, account, vo, queue or cluster.
@@ -68,7 +68,7 @@ def _answer(by: str, found: dict[tuple[str, str], Counter[int]], scope: Scope, t
 
 
 def percentiles(counter: Counter[int]) -> list[int]:
-    """Give the nearest-rank percentiles of counted seconds: each is a wait that somebody had."""
+    """Return the nearest-rank percentiles of counted seconds: each is a wait that somebody had."""
     total, place, so_far = sum(counter.values()), 0, 0
     found: list[int] = []
     for seconds in sorted(counter):

@@ -36,7 +36,7 @@ _UNUSABLE = frozenset(words(tuple(UNUSABLE))) - {WorkerFlag.RESERVED.value}
 
 
 def why(connection: Connection, scope: Scope, job: Mapping[str, Any]) -> list[str]:
-    """Tell why a job that is pending or held now does not run; nothing of any other."""
+    """Return why a job that is pending or held now does not run; nothing of any other."""
     if job["state"] == State.HELD:
         return [_held(job)]
     if job["state"] != State.PENDING:
@@ -76,7 +76,7 @@ def _pending(connection: Connection, scope: Scope, job: Mapping[str, Any]) -> It
 
 
 def _room(connection: Connection, scope: Scope, job: Mapping[str, Any]) -> Iterator[str]:
-    """Tell which workers are large enough for it, or which of its requests none is."""
+    """Yield which workers are large enough for it, or which of its requests none is."""
     table = worker_states
     workers = run(connection, scope, select(table).where(table.c.cluster == job["cluster"], table.c.ended_at.is_(None)))
     mine = [each for each in workers if not each.queues or job["queue"] in each.queues]
@@ -110,7 +110,7 @@ def _count(job: Mapping[str, Any]) -> int:
 
 
 def _needs(job: Mapping[str, Any]) -> dict[str, float]:
-    """Give what it needs on each of its workers."""
+    """Return what it needs on each of its workers."""
     asked = {
         "cpus": job["requested_cpus"],
         "memory": job["requested_memory_bytes"],

@@ -65,20 +65,20 @@ def workers(
 
 
 def used(load: Load, what: str) -> float | None:
-    """Give what is in use of a worker; None where a run there does not tell its share: the sum would be too small."""
+    """Return what is in use of a worker; None where a run there does not tell its share: the sum would be too small."""
     value: float = getattr(load, what)
     return None if what in load.unknown else value
 
 
 def at_moment(connection: Connection, scope: Scope) -> list[Any]:
-    """Give the period of every worker that was open at the scope's moment, by cluster and name."""
+    """Return the period of every worker that was open at the scope's moment, by cluster and name."""
     table = worker_states
     query = select(table).where(period_at(scope, table), *scope.among(table)).order_by(table.c.cluster, table.c.worker)
     return list(run(connection, scope, query))
 
 
 def loads_at(connection: Connection, scope: Scope) -> dict[tuple[str, str], Load]:
-    """Give what ran on each worker at the scope's moment: now by the workers' own records, in the past by the runs."""
+    """Return what ran on each worker at the scope's moment: now by workers' own records, in the past by the runs."""
     table = run_workers
     source, cpus_held = held_cpus(placed_runs(), table, lending(scope), runs)
     query = (
@@ -130,7 +130,7 @@ def _by_its_own_word(load: Load, row: Any) -> None:
 
 
 def base_state(row: Any, load: Load) -> str:
-    """Give a worker's one base state: what is kept says up, down or unknown, its runs the rest.
+    """Return a worker's one base state: what is kept says up, down or unknown, its runs the rest.
 
     It goes by CPUs, as the schedulers do: where all jobs are suspended and lend their CPUs, Slurm says IDLE.
     """

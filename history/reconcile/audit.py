@@ -25,7 +25,7 @@ class AskedAgain(Protocol):
 
     @property
     def jobs(self) -> list[Job]:
-        """Give the jobs, as they were read."""
+        """Return the jobs, as they were read."""
 
 
 Ask = Callable[[Sequence[str]], AskedAgain]
@@ -71,7 +71,7 @@ class Audit:
         return findings, window
 
     def compare_usage(self, cluster: str, days: Iterable[date]) -> list[date]:
-        """Give the days of which the rollup is not the sum of the rows, as far as rows are kept."""
+        """Return the days of which the rollup is not the sum of the rows, as far as rows are kept."""
         with self.history.reading() as connection:
             pruned = self.history.pruned_before(connection, cluster)
             return compare_usage(connection, cluster, [day for day in days if pruned is None or day >= pruned.date()])
@@ -113,7 +113,7 @@ class Audit:
                 writer.delete(schema.set_aside, [{"cluster": cluster, "source": source, "digest": digest}])
 
     def reached(self, cluster: str, task: str, source: str, since: datetime, until: datetime) -> datetime:
-        """Give from where a task goes on: where it stopped, if it was begun with the same times; else its beginning."""
+        """Return where a task goes on: where it stopped, if it was begun with the same times; else its beginning."""
         table = schema.tasks
         query = select(table).where(table.c.cluster == cluster, table.c.task == task, table.c.source == source)
         with self.history.reading() as connection:

@@ -86,7 +86,7 @@ class Findings(msgspec.Struct, kw_only=True):
     """Days of which the rollup is not the sum of the rows."""
 
     def count(self, kind: str) -> int:
-        """Give the number of findings of a kind."""
+        """Return the number of findings of a kind."""
         return sum(finding.kind == kind for finding in self.found)
 
     def add(self, more: "Findings") -> None:
@@ -181,7 +181,7 @@ class Mended(msgspec.Struct, frozen=True):
 
 
 def compare_usage(connection: Connection, cluster: str, days: Iterable[date]) -> list[date]:
-    """Give the days of which a rollup is not the sum of the rows."""
+    """Return the days of which a rollup is not the sum of the rows."""
     wanted = set(days)
     if not wanted:
         return []
@@ -281,7 +281,7 @@ def _assembled(there: dict[Table, list[dict[str, Any]]]) -> list[Job]:
 
 
 def _is_sealed(row: Mapping[str, Any], cluster: str) -> bool | None:
-    """Tell whether BBQ has written a job; None of one from before it marked what it writes."""
+    """Return whether BBQ has written a job; None of one from before it marked what it writes."""
     return None if row["seal"] is None else row["seal"] == seal(cluster, row["native_id"], row["submitted_at"])
 
 
@@ -320,7 +320,7 @@ def _stored_in(connection: Connection, window: Window, told: Iterable[str]) -> l
 
 
 def _is_untold(job: Job, window: Window, told: set[datetime]) -> bool:
-    """Tell whether a job ended in the window, as far as is stored, and accounting tells nothing of it."""
+    """Return whether a job ended in the window, as far as is stored, and accounting tells nothing of it."""
     return (
         job.ended_at is not None
         and window.since <= job.ended_at < window.until

@@ -66,7 +66,7 @@ _NOTHING = {"queue": "", "owner": "", "worker": "", "outcome": "", "at_most_seco
 
 
 def counter_rows(cluster: str, moved: Rollup, now: datetime) -> Iterator[Row]:
-    """Give by how much each counter of a cluster moves when its rollups move by this."""
+    """Yield by how much each counter of a cluster moves when its rollups move by this."""
     for counter in COUNTERS:
         daily = counter.daily
         columns = ("day", *daily.key)

@@ -84,7 +84,7 @@ MOST = 1 << 50
 
 
 def no_rollup() -> Rollup:
-    """Give empty rollups that grow with what is added."""
+    """Return empty rollups that grow with what is added."""
     return {each.name: no_figures(each) for each in DAILY}
 
 
@@ -99,7 +99,7 @@ def by_month(usage: Figures) -> Figures:
 
 
 def no_figures(daily: Daily) -> Figures:
-    """Give one empty rollup."""
+    """Return one empty rollup."""
     return defaultdict(lambda: [0] * len(daily.measures))
 
 
@@ -213,7 +213,7 @@ def ran(run: Run, since: datetime | None = None) -> int:
 
 
 def _days(run: Run, ended_at: datetime) -> Iterator[tuple[date, tuple[int, int, int, int, int, int, int]]]:
-    """Give what a run adds to each day it ran on, in the order of the measures of USAGE from `wall_seconds` on."""
+    """Yield what a run adds to each day it ran on, in the order of the measures of USAGE from `wall_seconds` on."""
     cpus, gpus, memory = run.cpus or 0.0, run.gpus or 0.0, run.memory_bytes or 0
     used = run.used_cpu_seconds
     wall = int((ended_at - run.started_at).total_seconds())
@@ -250,7 +250,7 @@ def _days(run: Run, ended_at: datetime) -> Iterator[tuple[date, tuple[int, int, 
 
 
 def _whole(run: Run, seconds: int) -> tuple[int, int, int, int, int, int, int]:
-    """Give what an ended run adds to the measures of EFFICIENCY."""
+    """Return what an ended run adds to the measures of EFFICIENCY."""
     told_cpu = run.used_cpu_seconds is not None and run.cpus is not None
     told_memory = run.used_memory_bytes is not None and run.memory_bytes is not None and run.memory_bytes > 0
     held, used = (_held(run.cpus, seconds), _held(run.used_cpu_seconds, 1)) if told_cpu else (0, 0)
@@ -267,7 +267,7 @@ def _whole(run: Run, seconds: int) -> tuple[int, int, int, int, int, int, int]:
 
 
 def _held(value: float | None, seconds: int) -> int:
-    """Give a product as the nearest whole number, computed as databases do for `history.rollups.from_rows`."""
+    """Return a product as the nearest whole number, computed as databases do for `history.rollups.from_rows`."""
     return int(min(max(value or 0.0, 0.0) * seconds, MOST) + 0.5)
 
 

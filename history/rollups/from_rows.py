@@ -65,7 +65,7 @@ _Stretch = tuple[datetime, datetime] | None
 
 
 def table_of(daily: Daily) -> Table:
-    """Give the table of a rollup."""
+    """Return the table of a rollup."""
     return schema.metadata.tables[daily.name]
 
 
@@ -116,7 +116,7 @@ def fill_in(connection: Connection, rollups: Collection[str]) -> None:
 
 
 def _months(connection: Connection) -> Iterator[list[date]]:
-    """Give the days of each month of which there are rows: a month at a time stays in memory."""
+    """Yield the days of each month of which there are rows: a month at a time stays in memory."""
     first = connection.scalar(select(func.min(jobs.c.submitted_at)))
     last = datetime.now(UTC).date() + timedelta(days=31)
     day = last if first is None else first.date()
@@ -187,7 +187,7 @@ def totals(connection: Connection, cluster: str) -> Rollup:
 
 
 def daily_rows(daily: Daily, cluster: str, figures: Figures) -> Iterator[dict[str, Any]]:
-    """Give the rows of a cluster's rollup, without those in which there is nothing."""
+    """Yield the rows of a cluster's rollup, without those in which there is nothing."""
     columns = ("day", *daily.key)
     for key, values in sorted(figures.items()):
         if any(values):
@@ -199,7 +199,7 @@ def daily_rows(daily: Daily, cluster: str, figures: Figures) -> Iterator[dict[st
 
 
 def difference(new: Rollup, old: Rollup) -> Rollup:
-    """Give by how much rollups moved."""
+    """Return by how much rollups moved."""
     moved = no_rollup()
     for rollup, sign in ((new, 1), (old, -1)):
         for name, figures in rollup.items():
@@ -376,7 +376,7 @@ def _figures(found: dict[str, Rollup], daily: Daily, cluster: str, key: Sequence
 
 
 def _counted(cluster: str | None) -> Iterator[ColumnElement[bool]]:
-    """Give what jobs count: those that no other one took the place of."""
+    """Yield what jobs count: those that no other one took the place of."""
     yield jobs.c.routed_to.is_(None)
     yield from _of_cluster(cluster)
 
@@ -410,7 +410,7 @@ def _same_job(table: Table) -> ColumnElement[bool]:
 
 
 def _told(table: Table) -> ColumnElement[Any]:
-    """Give what `history.rollups.definitions.told` gives."""
+    """Return what `history.rollups.definitions.told` gives."""
     untold = and_(table.c.outcome == Outcome.UNKNOWN.value, table.c.accounted.is_(False))
     return case((untold, ""), else_=func.coalesce(table.c.outcome, ""))
 
@@ -433,7 +433,7 @@ def _length(connection: Connection, begin: ColumnElement[Any], end: ColumnElemen
 
 
 def _ran(connection: Connection, begin: ColumnElement[Any] | None = None) -> ColumnElement[Any]:
-    """Give what `history.rollups.definitions.ran` gives."""
+    """Return what `history.rollups.definitions.ran` gives."""
     length = _length(connection, runs.c.started_at if begin is None else begin, runs.c.ended_at)
     greatest = func.max if connection.dialect.name == "sqlite" else func.greatest
     return cast(greatest(0, length - func.coalesce(runs.c.suspended_seconds, 0)), Integer)
@@ -456,7 +456,7 @@ def _stream(connection: Connection, query: Any) -> Iterator[Any]:
 
 
 def _stretches(days: Collection[date]) -> Iterator[tuple[datetime, datetime]]:
-    """Give [midnight, midnight) of each row of days that follow each other."""
+    """Yield [midnight, midnight) of each row of days that follow each other."""
     begin: date | None = None
     for day in sorted(days):
         if begin is None:

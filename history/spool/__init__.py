@@ -99,7 +99,7 @@ class Spool:
             ) from error
 
     def __bool__(self) -> bool:
-        """Tell whether anything waits."""
+        """Return whether anything waits."""
         return self._taken < len(self._frames)
 
     @property

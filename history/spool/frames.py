@@ -143,7 +143,7 @@ def _next_frame(path: Path, data: bytes, after: int) -> Frame | None:
 
 
 def _is_torn(data: bytes, begin: int) -> bool:
-    """Tell whether the rest of a file is the beginning of a frame."""
+    """Return whether the rest of a file is the beginning of a frame."""
     rest = data[begin:]
     if len(rest) < _HEAD.size:
         return Mark.WAITING.value.startswith(rest[:4])

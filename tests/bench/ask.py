@@ -35,7 +35,7 @@ class Timing(NamedTuple):
 
 
 def questions(engine: Engine) -> list[list[str]]:
-    """Give what is asked: with names and moments that are there."""
+    """Return what is asked: with names and moments that are there."""
     jobs, places = schema.jobs, schema.run_workers
     with engine.connect() as connection:
         last = connection.scalar(select(jobs.c.submitted_at).order_by(jobs.c.submitted_at.desc()).limit(1))
@@ -152,5 +152,5 @@ def table(timings: list[Timing]) -> str:
 
 
 def today() -> str:
-    """Give the day of a measurement."""
+    """Return the day of a measurement."""
     return f"{datetime.now(UTC):%Y-%m-%d}"

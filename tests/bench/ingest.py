@@ -12,7 +12,7 @@ from history.vocabulary import Outcome, State
 
 
 def ended_jobs(count: int, until: datetime, cluster: str) -> Iterator[Job]:
-    """Give jobs of the last day, as accounting tells them, with ids of their own: every twentieth was requeued once.
+    """Yield jobs of the last day, as accounting tells them, with ids of their own: every twentieth was requeued once.
 
     Each of 150 owners has three accounts.
     """

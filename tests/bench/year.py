@@ -55,7 +55,7 @@ def _zipf(count: int, power: float) -> np.ndarray:
 
 
 def sites() -> tuple[Site, Site]:
-    """Give the two clusters of the reference site."""
+    """Return the two clusters of the reference site."""
     vos = ("atlas", "cms", "lhcb", "belle", "ilc", "theory")
     grid_owners = [(f"{vo}{role}", f"group_{vo}.{role}", vo) for vo in vos for role in ("prd", "pil", "user")]
     local_owners = [(f"user{number:03}", f"project{number % 37:02}", "") for number in range(150)]
@@ -91,7 +91,7 @@ class Year:
         self.a_day = np.diff(edges, prepend=0)
 
     def chunks(self) -> Iterator[Chunk]:
-        """Give the days, the oldest first."""
+        """Yield the days, the oldest first."""
         first = 0
         for number, count in enumerate(self.a_day.tolist()):
             rng = np.random.default_rng((self._seed, number))
@@ -236,7 +236,7 @@ def _runs(
     site: Site, rng: np.random.Generator, which: np.ndarray, number: Any, start: np.ndarray, end: np.ndarray, jobs: Columns,
     cpus: np.ndarray, gpus: np.ndarray, mib: np.ndarray, ended: Any, outcome: int | None, grid: bool,
 ) -> tuple[Columns, Columns]:  # fmt: skip
-    """Give the runs of some jobs, on one worker each or, for a few, on several."""
+    """Return the runs of some jobs, on one worker each or, for a few, on several."""
     places = which.tolist()
     start, end = start[which], end[which]
     is_open = end == 0

@@ -63,7 +63,7 @@ class Chroot:
             os.chown(self.path / f"home/{name}", uid, uid)
 
     def know(self, *names: str) -> None:
-        """Give these host names the loopback address inside."""
+        """Return these host names the loopback address inside."""
         hosts = self.path / "etc/hosts"
         text = hosts.read_text() if hosts.exists() else ""
         missing = [name for name in names if name not in text.split()]
@@ -130,7 +130,7 @@ class Chroot:
         target.chmod(mode)
 
     def ids(self, user: str) -> tuple[int, int]:
-        """Give a user's uid and gid inside."""
+        """Return a user's uid and gid inside."""
         for line in (self.path / "etc/passwd").read_text().splitlines():
             fields = line.split(":")
             if fields[0] == user:
@@ -138,7 +138,7 @@ class Chroot:
         raise LookupError(user)
 
     def alive(self, pid_file: str) -> int | None:
-        """Give the pid of a daemon that runs inside and wrote this pid file."""
+        """Return the pid of a daemon that runs inside and wrote this pid file."""
         try:
             pid = int((self.path / pid_file.lstrip("/")).read_text().split()[0])
             return pid if Path(f"/proc/{pid}/root").readlink() == self.path else None
@@ -146,7 +146,7 @@ class Chroot:
             return None
 
     def processes(self, prefixes: Sequence[str] = ()) -> list[int]:
-        """Give the pids of what runs inside (with one of these names)."""
+        """Return the pids of what runs inside (with one of these names)."""
         found = []
         for entry in Path("/proc").iterdir():
             if not entry.name.isdigit():
@@ -202,7 +202,7 @@ def _patiently(*argv: str) -> None:
 
 
 def _mirror() -> str:
-    """Give the Debian mirror that this machine's own apt uses."""
+    """Return the Debian mirror that this machine's own apt uses."""
     listed = subprocess.run(
         ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"],
         capture_output=True,

@@ -60,7 +60,7 @@ class Member(Slurm):
             self.chroot.run("/usr/sbin/slurmd", "-N", node, "-f", f"{self._etc}/slurm.conf")
 
     def ready(self) -> bool:
-        """Tell whether it is of the federation, sees its sibling, and could start a job."""
+        """Return whether it is of the federation, sees its sibling, and could start a job."""
         federation = self.run("scontrol", "show", "federation").stdout
         if federation.count(b"FedState:ACTIVE") != 2 or federation.count(b"Synced:Yes") != 1:
             return False

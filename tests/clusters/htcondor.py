@@ -96,7 +96,7 @@ class HTCondor:
         return answer.stdout.decode().split(".")[0].strip()
 
     def schedd_pid(self, schedd: str) -> int:
-        """Give the process of schedd A or B."""
+        """Return the process of schedd A or B."""
         local = b"scheddb" if schedd == "B" else None
         for pid in self.chroot.processes(("condor_schedd",)):
             arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")

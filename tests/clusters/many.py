@@ -118,7 +118,7 @@ def slurm_forget(slurm: Slurm) -> None:
 
 
 def _real_job(slurm: Slurm) -> str:
-    """Give the row of a job that completed on one worker, with its batch step; one is run where there is none."""
+    """Return the row of a job that completed on one worker, with its batch step; one is run where there is none."""
     query = (
         f"select max(j.job_db_inx) from `{slurm.name}_job_table` j join `{slurm.name}_step_table` s using (job_db_inx) "
         f"where j.state = 3 and j.time_end > 0 and s.id_step = -5 and s.time_end > 0 and j.id_job < {FIRST_ID} "
@@ -232,7 +232,7 @@ class _Made:
         return f'"slot1_{1 + self.number % 8}@{self.machines[(self.number + place) % len(self.machines)]}"'
 
     def record(self, like: Ad) -> tuple[Ad, str]:
-        """Give the job's record in the history, and its banner."""
+        """Return the job's record in the history, and its banner."""
         ad = {name: value for name, value in like.items() if name not in _OTHERS}
         ad |= self._who() | dict.fromkeys(_AT_END, str(self.over))
         if self.kind in ("removed", "idle"):
@@ -250,7 +250,7 @@ class _Made:
         )
 
     def epoch(self, like: Ad, place: int, start: int, over: int) -> tuple[Ad, str]:
-        """Give the record of a run, and its banner."""
+        """Return the record of a run, and its banner."""
         last = place == len(self.runs) - 1
         ad = {name: value for name, value in like.items() if name not in _OTHERS}
         ad |= self._who() | self._ran(start, over, place) | self._exit(last) | {"RemoteHost": self._slot(place)}

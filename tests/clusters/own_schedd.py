@@ -29,16 +29,16 @@ class OwnSchedd:
 
     @property
     def name(self) -> str:
-        """Give the name in the collector."""
+        """Return the name in the collector."""
         return f"{self.short}@schedd-{self.pool.suite}.pool.test"
 
     @property
     def history(self) -> str:
-        """Give the history file, as seen inside."""
+        """Return the history file, as seen inside."""
         return f"{self.folder}/history"
 
     def rename(self, name: str) -> None:
-        """Give it another name, with which it starts the next time; its spool stays."""
+        """Return it another name, with which it starts the next time; its spool stays."""
         self.short = name
 
     def start(self) -> None:
@@ -102,11 +102,11 @@ class OwnSchedd:
         return self.pool.submit(user, self.name, settings, queue, *arguments)
 
     def queue(self, *names: str) -> list[list[str]]:
-        """Give these attributes of every job in the queue, as condor_q writes them."""
+        """Return these attributes of every job in the queue, as condor_q writes them."""
         return self._rows("condor_q", "-allusers", "-name", self.name, "-af:t", *names)
 
     def past(self, *names: str, epochs: bool = False) -> list[list[str]]:
-        """Give these attributes of every record that the files have, as condor_history writes them."""
+        """Return these attributes of every record that the files have, as condor_history writes them."""
         # of a file that is named, condor_history does not read what has rotated away from it
         found = []
         for file in sorted(self._inside().glob("epoch_history*" if epochs else "history*")):
@@ -116,7 +116,7 @@ class OwnSchedd:
         return found
 
     def records(self) -> dict[str, dict[str, str]]:
-        """Give the last record of every job that ever left the queue, by GlobalJobId: each has a file of its own."""
+        """Return the last record of every job that ever left the queue, by GlobalJobId: each has a file of its own."""
         found = {}
         for path in (self._inside() / "each").glob("history.*"):
             pairs = (line.partition(" = ") for line in path.read_text(errors="replace").splitlines())

@@ -90,7 +90,7 @@ class Slurm:
         return (self.chroot.path / "usr/bin/scrontab").exists()
 
     def scrontab(self, user: str, lines: bytes) -> None:
-        """Give a user a scrontab, where there is such a thing; without lines, take it away."""
+        """Return a user a scrontab, where there is such a thing; without lines, take it away."""
         if self.has_scrontab:
             self.run("scrontab", *(["-"] if lines else ["-r"]), user=user, stdin=lines)
 

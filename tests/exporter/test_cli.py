@@ -124,7 +124,7 @@ def test_check_tries_every_source_and_says_what_failed(tmp_path: Path) -> None:
 
 
 def checked(path: str, *more: str) -> tuple[int, dict[str, str]]:
-    """Give the exit code of --check, and the lines of the database and the spool."""
+    """Return the exit code of --check, and the lines of the database and the spool."""
     done = CliRunner().invoke(command, ["--config.file", path, "--check", *more])
     lines = (line.split(None, 3) for line in done.output.splitlines())
     return done.exit_code, {words[1]: f"{words[0]} {words[3]}" for words in lines if words[1:2] and len(words) == 4}

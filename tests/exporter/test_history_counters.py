@@ -116,7 +116,7 @@ Series = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
 def counters(url: str) -> Series:
-    """Give every counter of the history on a page."""
+    """Return every counter of the history on a page."""
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(requests.get(url, timeout=5).text)

@@ -13,7 +13,7 @@ Say = Callable[..., list[str]]
 
 @pytest.fixture
 def say() -> Say:
-    """Give what logs a line some times, and returns the lines that came."""
+    """Return what logs a line some times, and returns the lines that came."""
     logs.set_up("info", "logfmt")
     log = logging.getLogger("history.spool")
     (handler,) = logging.getLogger("history").handlers

@@ -197,7 +197,7 @@ def test_a_job_of_which_accounting_never_tells_counts_as_unknown_in_the_end(
 
 
 def ended(history: History) -> dict[str, tuple[int, int]]:
-    """Give the value and the highest value of the counter of ended jobs by outcome."""
+    """Return the value and the highest value of the counter of ended jobs by outcome."""
     table = schema.counters
     query = select(table.c.outcome, table.c.value, table.c.highest).where(table.c.counter == "jobs_ended")
     with history._engine.connect() as connection:

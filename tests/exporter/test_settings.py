@@ -30,7 +30,7 @@ KINDS = (HistorySettings, WebSettings, Limits, Cluster, Slurm, Accounting, Slurm
 
 
 def whole(folder: Path) -> dict[str, Any]:
-    """Give a configuration that says every key there is."""
+    """Return a configuration that says every key there is."""
     usual = {"interval": "60s", "timeout": "5s", "verify": False, "stale_after": "200s"}
     return {
         "history": {
@@ -71,7 +71,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def keys(kind: type[msgspec.Struct]) -> set[str]:
-    """Give the keys that a class adds to those of its base."""
+    """Return the keys that a class adds to those of its base."""
     inherited = set(Cluster.__struct_fields__) if kind is not Cluster and issubclass(kind, Cluster) else set()
     return set(kind.__struct_fields__) - inherited
 
@@ -111,7 +111,7 @@ def said(value: Any, kind: type[msgspec.Struct]) -> Iterator[tuple[type[msgspec.
 
 
 def everything(data: dict[str, Any]) -> Iterator[tuple[type[msgspec.Struct], dict[str, Any]]]:
-    """Give every mapping of a configuration with the class that it becomes."""
+    """Yield every mapping of a configuration with the class that it becomes."""
     for section, kind in (("history", HistorySettings), ("web", WebSettings), ("limits", Limits)):
         yield from said(data[section], kind)
     for cluster, settings in zip(data["clusters"], (Slurm, HTCondor, Demo), strict=False):

@@ -73,7 +73,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -
 
 @pytest.fixture
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
-    """Give what starts a daemon of every part, and its URL."""
+    """Return what starts a daemon of every part, and its URL."""
     monkeypatch.setattr("exporter.retention.LOOK_SECONDS", 0.01)
     monkeypatch.setattr("exporter.web.toolkit_config.CHECK_SECONDS", 0.01)
     monkeypatch.setattr("exporter.reconcile.nightly.LOOK_SECONDS", 0.01)

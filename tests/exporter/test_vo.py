@@ -53,7 +53,7 @@ def pool(vo: str, **said: Any) -> HTCondor:
 
 
 def told(source: HTCondor) -> set[str | None]:
-    """Give the VO that each of a pool's answers tells of its job: they must agree."""
+    """Return the VO that each of a pool's answers tells of its job: they must agree."""
     queue = source.read_jobs(Feed(kind=Kind.JOBS, queue=SCHEDD))
     page = source.read_accounting(Feed(kind=Kind.ACCOUNTING, queue=SCHEDD), None, NOW)
     assert (len(queue.jobs), len(queue.unmade), len(page.jobs)) == (1, 1, 2)

@@ -44,7 +44,7 @@ class Outcome:
     back_seconds: float
 
     def bad(self, fault: "Fault[Any]") -> list[str]:
-        """Give what must not have become of it."""
+        """Return what must not have become of it."""
         found = list(self.wrong)
         if fault.alert is not None and fault.alert not in self.alerts:
             found.append(f"{fault.alert} does not fire")
@@ -53,7 +53,7 @@ class Outcome:
         return [f"{self.name}: {each}" for each in found]
 
     def line(self, on: str) -> str:
-        """Give its row of the table; `on` is what it was suffered on."""
+        """Return its row of the table; `on` is what it was suffered on."""
         alerts = ", ".join(sorted(self.alerts)) or "none"
         return (
             f"| {on} | {self.name} | {self.seen_seconds:.1f} s | {alerts} | {self.unanswered} | {len(self.wrong)} "

@@ -51,7 +51,7 @@ class Clusters(Site):
             self.pool.submit("alice", schedd, _TRUE, "queue 3")
 
     def is_quiet(self) -> bool:
-        """Tell whether no job is left in the queues."""
+        """Return whether no job is left in the queues."""
         queues = [
             self.pool.run("condor_q", "-allusers", "-name", name, "-af", "1") for name in self.pool.schedds.values()
         ]
@@ -106,7 +106,7 @@ def _frozen(
 
 
 def _down(cluster: str, kind: str) -> Callable[[Site], bool]:
-    """Give what tells whether a source is down; of HTCondor each schedd has one of its own."""
+    """Return what tells whether a source is down; of HTCondor each schedd has one of its own."""
     return lambda site: site.value("bbq_source_up", cluster=cluster, source=kind) == 0
 
 

@@ -122,7 +122,7 @@ def _history_is_away(site: MadeUp) -> bool:
 
 
 def _restarted(*under: str) -> Callable[[MadeUp], None]:
-    """Give what ends the exporter and starts it under another command."""
+    """Return what ends the exporter and starts it under another command."""
 
     def restart(site: MadeUp) -> None:
         site.stop()

@@ -173,7 +173,7 @@ def _broken(said: str) -> bool:
 
 
 def _ours(said: str) -> bool:
-    """Tell whether BBQ had begun when a traceback was written."""
+    """Return whether BBQ had begun when a traceback was written."""
     return any(f"/{package}/" in said for package in ("exporter", "history"))
 
 

@@ -98,7 +98,7 @@ class Site(ABC):
         """Have something happen that the history is to have."""
 
     def is_quiet(self) -> bool:
-        """Tell whether all of it has happened."""
+        """Return whether all of it has happened."""
         return True
 
     @abstractmethod
@@ -106,11 +106,11 @@ class Site(ABC):
         """Compare the history with what happened: what is missing, twice there, or different."""
 
     def log(self) -> str:
-        """Give what the exporter has logged."""
+        """Return what the exporter has logged."""
         return (self.folder / "exporter.log").read_text()
 
     def value(self, name: str, **labels: str) -> float | None:
-        """Give a number of the page, None if it is not there; of several series that match, the least."""
+        """Return a number of the page, None if it is not there; of several series that match, the least."""
         found = [
             sample.value
             for family in text_string_to_metric_families(self._get("/metrics").text)
@@ -120,16 +120,16 @@ class Site(ABC):
         return min(found, default=None)
 
     def is_well(self) -> bool:
-        """Tell whether every source is read, the history is written and nothing waits in the spool."""
+        """Return whether every source is read, the history is written and nothing waits in the spool."""
         sources = self.value("bbq_source_up")
         return (sources, self.value("bbq_history_up"), self.value("bbq_history_spooled_rows")) == (1, 1, 0)
 
     def alerts(self) -> set[str]:
-        """Give the names of the alerts that fire."""
+        """Return the names of the alerts that fire."""
         return {each["metric"]["alertname"] for each in self.prometheus.ask('ALERTS{alertstate="firing"}')}
 
     def unanswered(self, seconds: float) -> int:
-        """Give how many scrapes failed in the last seconds, with as much time for each as Prometheus gives."""
+        """Return how many scrapes failed in the last seconds, with as much time for each as Prometheus gives."""
         return sum(time.monotonic() - at < seconds for at in self._unanswered)
 
     def _scrape(self) -> None:

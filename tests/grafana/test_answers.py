@@ -52,14 +52,14 @@ class Running:
         )
 
     def rows(self, uid: str, title: str, grafana: Grafana) -> list[dict[str, Any]]:
-        """Give the rows of a panel of the history."""
+        """Return the rows of a panel of the history."""
         (panel,) = [panel for panel in panels(BOARDS[uid]) if panel["title"] == title]
         answer = grafana.ask(panel["targets"][0])
         assert isinstance(answer, Table)
         return [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
 
     def values(self, uid: str, title: str, grafana: Grafana, ref: str = "A") -> dict[tuple[str, ...], float]:
-        """Give the newest values of a panel of Prometheus, by the values of their labels."""
+        """Return the newest values of a panel of Prometheus, by the values of their labels."""
         (panel,) = [panel for panel in panels(BOARDS[uid]) if panel["title"] == title]
         (target,) = [target for target in panel["targets"] if target["refId"] == ref]
         answer = grafana.ask(target)
@@ -91,7 +91,7 @@ def _running(folder: Path, seconds: int, poll_seconds: int) -> Iterator[Running]
 
 @pytest.fixture
 def moving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """Give a site that is read every two seconds."""
+    """Return a site that is read every two seconds."""
     folder = Path("/tmp") / f"bbq-test-moving-{time.monotonic_ns()}"
     folder.mkdir()
     yield from _removed(folder, _running(folder, 2, 2))
@@ -99,7 +99,7 @@ def moving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 @pytest.fixture
 def still() -> Iterator[Running]:
-    """Give a site that has been read once: what Prometheus and the history know is of the same moment."""
+    """Return a site that has been read once: what Prometheus and the history know is of the same moment."""
     folder = Path("/tmp") / f"bbq-test-still-{time.monotonic_ns()}"
     folder.mkdir()
     yield from _removed(folder, _running(folder, 2, 3600))

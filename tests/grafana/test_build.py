@@ -172,7 +172,7 @@ def test_days_are_days() -> None:
 
 
 def _colour(panel: Mapping[str, Any], name: str) -> str | None:
-    """Give the colour that a panel's overrides give a name, or its mappings a value."""
+    """Return the colour that a panel's overrides give a name, or its mappings a value."""
     config, colours = panel["fieldConfig"], []
     patterns = [
         (one["matcher"]["options"], each["value"]["fixedColor"])
@@ -383,7 +383,7 @@ def test_no_column_is_narrower_than_its_longest_value() -> None:
 
 
 def _columns_shown(panel: Mapping[str, Any]) -> set[str]:
-    """Give the names of columns that a panel has of its last SELECT, or that it renames its columns to."""
+    """Return the names of columns that a panel has of its last SELECT, or that it renames its columns to."""
     for each in panel.get("transformations", []):
         if each["id"] == "organize" and each["options"]["renameByName"]:
             return set(each["options"]["renameByName"].values())
@@ -451,7 +451,7 @@ def test_boards_of_prometheus_alone() -> None:
 
 
 def _columns(panel: Mapping[str, Any]) -> set[str]:
-    """Give the names that a link may have of a panel's rows or series, as far as they can be read from its queries."""
+    """Return the names that a link may have of a panel's rows or series, as far as they can be read from its queries."""
     said = json.dumps(panel["targets"])
     found = set(re.findall(r'AS \\*"?(\w[\w ]*)', said)) | set(re.findall(r"by \(([^)]*)\)", said))
     names = {name.strip() for each in found for name in each.split(",")}
@@ -580,7 +580,7 @@ def test_a_table_is_as_wide_as_its_columns() -> None:
 
 
 def _widths(panel: Mapping[str, Any]) -> dict[str, int]:
-    """Give how wide the columns of a table are at least."""
+    """Return how wide the columns of a table are at least."""
     return {
         each["matcher"]["options"]: shown.get("custom.width", shown.get("custom.minWidth", 0))
         for each in panel["fieldConfig"]["overrides"]
@@ -687,7 +687,7 @@ def test_a_searched_job_is_known_by_what_is_seen_first() -> None:
 
 
 def _selected(sql: str) -> list[str]:
-    """Give the names of a query's columns, until the hidden ones."""
+    """Return the names of a query's columns, until the hidden ones."""
     listed = re.split(r"\nSELECT |^SELECT ", sql)[-1].split("translate(")[0]
     flat = re.sub(r"\([^()]*\)", "", re.sub(r"\([^()]*\)", "", re.sub(r"\([^()]*\)", "", listed)))
     return [each.split(" AS ")[-1].split(".")[-1].strip().strip('"') for each in flat.split(",") if each.strip()]
@@ -702,7 +702,7 @@ BIG = {"jobs", "runs", "run_workers", "job_pauses"}
 
 
 def _parts(sql: str) -> list[str]:
-    """Give the common table expressions of a query, and last what is selected of them."""
+    """Return the common table expressions of a query, and last what is selected of them."""
     parts, begin, depth = [], 0, 0
     for place, character in enumerate(sql):
         depth += {"(": 1, ")": -1}.get(character, 0)

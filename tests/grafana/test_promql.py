@@ -13,7 +13,7 @@ Values = Mapping[str, float]
 
 
 def asked(uid: str, title: str, place: int = 0, **chosen: str) -> str:
-    """Give the expression of a panel, with All clusters, and what is chosen."""
+    """Return the expression of a panel, with All clusters, and what is chosen."""
     panel = next(panel for panel in panels(BOARDS[uid]) if panel["title"] == title)
     expression: str = panel["targets"][place]["expr"]
     for name, value in {"cluster": ".*", "model": ".*", "queue": ".*", **chosen}.items():
@@ -22,7 +22,7 @@ def asked(uid: str, title: str, place: int = 0, **chosen: str) -> str:
 
 
 def source(name: str, up: int, read_at: float) -> dict[str, float]:
-    """Give the series of a source that is read every ten seconds, at second 60."""
+    """Return the series of a source that is read every ten seconds, at second 60."""
     labels = {"cluster": "grid", "source": name}
     return {
         named(labels, "bbq_source_up"): up,

@@ -24,7 +24,7 @@ COMMANDS = Path(sys.executable).parent
 
 @pytest.fixture
 def url(tmp_path: Path) -> str:
-    """Give the URL of a history in which people have called their jobs odd names."""
+    """Return the URL of a history in which people have called their jobs odd names."""
     url = f"sqlite:///{tmp_path}/h.db"
     engine = open_database(parse_url(url))
     history = History(engine)
@@ -51,7 +51,7 @@ def bbq(url: str, *words: str, stdout: int | None = subprocess.PIPE, **environme
 
 
 def terminal(url: str, *words: str) -> str:
-    """Give what a terminal gets."""
+    """Return what a terminal gets."""
     here, there = pty.openpty()
     code, _, said = bbq(url, *words, stdout=there)
     assert code == 0, said

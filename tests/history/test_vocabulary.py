@@ -41,7 +41,7 @@ def choices(question: str, option: str) -> set[str]:
 
 
 def matched(text: str, label: str) -> set[frozenset[str]]:
-    """Give the sets of words that PromQL asks for by a label."""
+    """Return the sets of words that PromQL asks for by a label."""
     return {frozenset(words.split("|")) for words in re.findall(rf'\b{label}=~"([a-z_|]+)"', text)}
 
 

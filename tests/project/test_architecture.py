@@ -73,12 +73,12 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 
 def module_of(path: Path) -> str:
-    """Give a file's dotted name."""
+    """Return a file's dotted name."""
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
 def graph() -> dict[str, set[str]]:
-    """Give which modules each module imports, at its head or later; the steps of migrations are no part of the house."""
+    """Return which modules each module imports, at its head or later; the steps of migrations are no part of the house."""
     paths = {module_of(path): path for path in MODULES if "versions" not in path.parts}
     found = {}
     for name, path in paths.items():
@@ -93,7 +93,7 @@ def graph() -> dict[str, set[str]]:
 
 
 def _meant(path: Path, package: str, modules: Collection[str]) -> bool:
-    """Tell whether a file imports something that a package's own file defines."""
+    """Return whether a file imports something that a package's own file defines."""
     return any(
         isinstance(node, ast.ImportFrom)
         and node.module == package
@@ -103,7 +103,7 @@ def _meant(path: Path, package: str, modules: Collection[str]) -> bool:
 
 
 def floor_of(module: str) -> int:
-    """Give a module's floor, counted from the ground."""
+    """Return a module's floor, counted from the ground."""
     fitting = [
         (len(pattern), number)
         for number, (_, patterns) in enumerate(FLOORS)
@@ -242,5 +242,5 @@ def test_every_public_thing_is_documented(path: Path) -> None:
 
 
 def _overrides(base: ast.expr) -> bool:
-    """Tell whether a class takes its methods' documentation from elsewhere."""
+    """Return whether a class takes its methods' documentation from elsewhere."""
     return "TypeDecorator" in ast.unparse(base)

@@ -162,7 +162,7 @@ def _value(url: str, series: str) -> float:
 
 @pytest.fixture
 def own_postgres(fresh_postgres: URL) -> URL:
-    """Give a database on a server that nobody else uses."""
+    """Return a database on a server that nobody else uses."""
     engine = open_database(fresh_postgres)
     with engine.connect() as connection:
         assert connection.scalar(text("SELECT 1")) == 1

@@ -125,14 +125,14 @@ def _condor_q(pool: HTCondor) -> Counter[tuple[str, str]]:
 
 
 def _agree(read: Callable[[], Counter[tuple[str, str]]], cluster: str) -> bool:
-    """Tell whether the page says what the scheduler says, at a moment in which that did not change."""
+    """Return whether the page says what the scheduler says, at a moment in which that did not change."""
     before = read()
     shown = _jobs_by_owner_and_state(cluster)
     return before == shown and read() == before and bool(before)
 
 
 def _settled(check: Callable[[], list[str]], seconds: float = 180) -> list[str]:
-    """Give the differences that are left when records that come late had their time."""
+    """Return the differences that are left when records that come late had their time."""
     wait_for(lambda: not check(), seconds, 1.0)
     return check()
 

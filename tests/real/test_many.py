@@ -177,7 +177,7 @@ def _asker(database: URL) -> Callable[..., list[dict[str, Any]]]:
 
 
 def _begun(text: str, database: URL, folder: Path) -> tuple[History, Cluster, Source]:
-    """Give a history that knows the cluster of a configuration, and nothing of it yet."""
+    """Return a history that knows the cluster of a configuration, and nothing of it yet."""
     (folder / "bbq.yaml").write_text(text)
     cluster = load(folder / "bbq.yaml").clusters[0]
     history = History(open_database(database))

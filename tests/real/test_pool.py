@@ -115,7 +115,7 @@ class Watch:
             self._process.stop(signal.SIGKILL)
 
     def log(self) -> str:
-        """Give all that it has logged."""
+        """Return all that it has logged."""
         path = self._folder / "exporter.log"
         return path.read_text() if path.exists() else ""
 
@@ -148,7 +148,7 @@ class Watch:
 
 @pytest.fixture
 def watching(tmp_path: Path, pool: HTCondor | None, postgres_database: URL) -> Iterator[Callable[[str], Watch]]:
-    """Give a way to have an exporter read schedds; it ends with the test."""
+    """Return a way to have an exporter read schedds; it ends with the test."""
     made: list[Watch] = []
 
     def make(schedds: str) -> Watch:
@@ -163,7 +163,7 @@ def watching(tmp_path: Path, pool: HTCondor | None, postgres_database: URL) -> I
 
 @pytest.fixture
 def schedd(pool: HTCondor | None) -> Iterator[Callable[..., OwnSchedd]]:
-    """Give a way to start a schedd of the test's own; it ends with the test."""
+    """Return a way to start a schedd of the test's own; it ends with the test."""
     made: list[OwnSchedd] = []
 
     def make(name: str, **settings: str) -> OwnSchedd:
@@ -178,7 +178,7 @@ def schedd(pool: HTCondor | None) -> Iterator[Callable[..., OwnSchedd]]:
 
 
 def _settled(check: Callable[[], list[str]], seconds: float = 60) -> list[str]:
-    """Give the differences that are left when all had its time to be read."""
+    """Return the differences that are left when all had its time to be read."""
     found: list[str] = []
 
     def agrees() -> bool:
@@ -190,7 +190,7 @@ def _settled(check: Callable[[], list[str]], seconds: float = 60) -> list[str]:
 
 
 def _number(record: dict[str, str], name: str) -> int:
-    """Give a number of a record; 0 where it says nothing."""
+    """Return a number of a record; 0 where it says nothing."""
     try:
         return int(float(record.get(name, "0")))
     except ValueError:
@@ -267,7 +267,7 @@ def _differences(watch: Watch, schedd: OwnSchedd) -> list[str]:
 
 
 def _identity(record: dict[str, str]) -> str:
-    """Give what tells a job from all others: a proc that is made late has the moment of its making in its id."""
+    """Return what tells a job from all others: a proc that is made late has the moment of its making in its id."""
     if "JobMaterializeNextProcId" not in record:
         return record["GlobalJobId"]
     return f"{record['GlobalJobId'].rpartition('#')[0]}#{record['QDate']}"
@@ -284,7 +284,7 @@ def _count(watch: Watch) -> list[int]:
 
 
 def _unsettled(watch: Watch, since: datetime) -> list[str]:
-    """Give what is wrong while records may still be on their way: a shadow outlives its schedd for some seconds."""
+    """Return what is wrong while records may still be on their way: a shadow outlives its schedd for some seconds."""
     found, errors = watch.audit(windows.verify, since)
     return [f"{each.kind} {each.native_id} {each.columns}" for each in found.found] + errors
 

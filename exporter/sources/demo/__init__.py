@@ -50,7 +50,7 @@ class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def configuration(scale: float, seed: int) -> Config:
-    """Give the site that `--demo` runs."""
+    """Return the site that `--demo` runs."""
     return Config(
         clusters=(
             Settings(name="grid", scheduler="demo", shape="grid", scale=scale, seed=seed, interval=Duration(15)),
@@ -84,11 +84,11 @@ class Source:
         return "a simulation hides nothing"
 
     def version(self) -> str | None:
-        """Give the kind of cluster that is simulated."""
+        """Return the kind of cluster that is simulated."""
         return f"simulated {'HTCondor' if self._settings.shape == 'grid' else 'Slurm'}"
 
     def feeds(self, known: Sequence[str] = ()) -> Sequence[Feed]:
-        """Give the same feeds as the scheduler it stands for: one a schedd on the grid."""
+        """Return the same feeds as the scheduler it stands for: one a schedd on the grid."""
         if self._settings.shape != "grid":
             return [Feed(kind=kind) for kind in Kind]
         queues = plan("grid", self._settings.scale).queues
@@ -116,7 +116,7 @@ class Source:
         return self._made
 
     def read_jobs(self, feed: Feed) -> JobsReading:
-        """Give every job that has not ended."""
+        """Return every job that has not ended."""
         with self._lock:
             site = self._site()
             jobs = [self._seen(site, job) for job in site.jobs.values() if feed.queue in (None, job.queue)]
@@ -124,7 +124,7 @@ class Source:
             return JobsReading(taken_at=utc(site.now), jobs=jobs, unmade=tuple(each for each in unmade if each.count))
 
     def _seen(self, site: Site, job: SimJob) -> Job:
-        """Give a job's record; the same one again while nothing of it has changed."""
+        """Return a job's record; the same one again while nothing of it has changed."""
         state = _state(job)
         if job.routed_to is not None and job.routed_to in site.jobs:
             state = _state(site.jobs[job.routed_to])
@@ -152,14 +152,14 @@ class Source:
         )
 
     def read_scheduler(self, feed: Feed) -> SchedulerReading:
-        """Give figures of a scheduler that has nothing to complain of."""
+        """Return figures of a scheduler that has nothing to complain of."""
         with self._lock:
             self._site()
         told = scheduler.htcondor if self._settings.shape == "grid" else scheduler.slurmctld
         return told(plan(self._settings.shape, self._settings.scale), self._clock())
 
     def read_workers(self, feed: Feed) -> WorkersReading:
-        """Give every worker and queue."""
+        """Return every worker and queue."""
         with self._lock:
             site = self._site()
             queues = [
@@ -174,7 +174,7 @@ class Source:
             return WorkersReading(taken_at=utc(site.now), workers=workers, queues=queues)
 
     def read_accounting(self, feed: Feed, watermark: str | None, now: datetime) -> AccountingPage:
-        """Give what ended since the watermark (epoch seconds), one page."""
+        """Return what ended since the watermark (epoch seconds), one page."""
         since = float(watermark or 0)
         with self._lock:
             site = self._site()
@@ -208,18 +208,18 @@ class Source:
         )
 
     def read_named(self, feed: Feed, native_ids: Sequence[str], now: datetime) -> AccountingPage:
-        """Give what ended of these jobs, as far as the simulator remembers."""
+        """Return what ended of these jobs, as far as the simulator remembers."""
         wanted = set(native_ids)
         with self._lock:
             jobs = [self._ended(job, when) for when, job in self._site().ended_since(0) if job.native_id in wanted]
         return AccountingPage(jobs=jobs, watermark=None, complete=True, calls=0)
 
     def read_missing(self, feed: Feed, native_ids: Sequence[str], now: datetime) -> AccountingPage:
-        """Give nothing: a history file is only appended to, so that no record comes late."""
+        """Return nothing: a history file is only appended to, so that no record comes late."""
         return AccountingPage(jobs=[], watermark=None, complete=True, calls=0)
 
     def _ended(self, job: SimJob, when: float) -> Job:
-        """Give accounting's record of a job, of an attempt of it that was requeued, or of a part of a run."""
+        """Return accounting's record of a job, of an attempt of it that was requeued, or of a part of a run."""
         grid = self._settings.shape == "grid"
         run = next((run for run in reversed(job.runs) if run.end is not None and run.end <= when), None)
         told = job.runs if grid or run is None else [run]
@@ -255,7 +255,7 @@ class Source:
         )
 
     def _job(self, job: SimJob, *, attempt: float | None = None, resized: bool = False, **fields: object) -> Job:
-        """Give a job.
+        """Return a job.
 
         Args:
             attempt: Slurm's Submit of the newest attempt, or when the job was resized.
@@ -362,7 +362,7 @@ _HOLD_CODES = {BY_USER: "UserRequest", NO_INPUT: "TransferInputError", OUT_OF_RE
 
 
 def _why_held(job: SimJob, grid: bool) -> str:
-    """Give the reason as the scheduler would write it."""
+    """Return the reason as the scheduler would write it."""
     if not grid:
         return "JobHeldUser"
     return {
@@ -383,21 +383,21 @@ _NATIVE_END = {
 
 
 def _used(job: SimJob, run: SimRun) -> float:
-    """Give the CPU time of a run: some of what it held, the same however often one asks."""
+    """Return the CPU time of a run: some of what it held, the same however often one asks."""
     part = 0.55 + (len(job.name) % 5) / 10
     held = sum(share.cpus for share in run.shares)
     return round(held * max(0.0, (run.end or run.start) - run.start - run.paused) * part, 3)
 
 
 def _used_gpus(job: SimJob, run: SimRun, gpus: int) -> float | None:
-    """Give the time for which its GPUs were busy; of one job in seven nobody measured it."""
+    """Return the time for which its GPUs were busy; of one job in seven nobody measured it."""
     if zlib.crc32(job.native_id.encode()) % 7 == 0:
         return None
     return round(gpus * max(0.0, (run.end or run.start) - run.start - run.paused) * (len(job.name) % 6) / 6, 3)
 
 
 def _worker(worker: SimWorker, *, lends: bool) -> Worker:
-    """Give a worker's record.
+    """Return a worker's record.
 
     Args:
         lends: whether a suspended job's CPUs are free for others, as slurmctld says.

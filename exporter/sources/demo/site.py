@@ -483,10 +483,10 @@ class Site:
             self._pending[job.lane].remove(job)
 
     def ended_since(self, moment: float) -> Iterator[tuple[float, SimJob]]:
-        """Give what ended after a moment, oldest first."""
+        """Return what ended after a moment, oldest first."""
         return ((when, job) for when, job in self.ended if when > moment)
 
 
 def utc(moment: float) -> datetime:
-    """Give a moment of the simulation as the records want it, in whole seconds."""
+    """Return a moment of the simulation as the records want it, in whole seconds."""
     return datetime.fromtimestamp(int(moment), UTC)

@@ -62,7 +62,7 @@ class SimWorker:
         return None if wanted else Share(self, job, models)
 
     def take(self, share: "Share", job: "SimJob") -> None:
-        """Give a job its share."""
+        """Return a job its share."""
         self._change(share, -1)
         self.running[job.native_id] = job
 

@@ -157,12 +157,12 @@ class Source:
         return True
 
     def version(self) -> str | None:
-        """Give the collector's version."""
+        """Return the collector's version."""
         found = self._ask([{"what": "collectors", "attributes": ["CondorVersion"]}])[0]
         return version({"CondorVersion": found[0][0]}) if found else None
 
     def feeds(self, known: Sequence[str] = ()) -> Sequence[Feed]:
-        """Give the workers, and jobs and accounting of every schedd that the collector has named in the last day."""
+        """Return the workers, and jobs and accounting of every schedd that the collector has named in the last day."""
         names = self._settings.schedds
         if names == "all":
             # every workers poll tells which schedds there are; only the first time it must be asked for itself
@@ -419,7 +419,7 @@ class Source:
         )
 
     def read_missing(self, feed: Feed, native_ids: Sequence[str], now: datetime) -> AccountingPage:
-        """Give nothing: a history file is only appended to, so that no record comes late."""
+        """Return nothing: a history file is only appended to, so that no record comes late."""
         return AccountingPage(jobs=[], watermark=None, complete=True, calls=0)
 
     def _schedd_names(self) -> tuple[str, ...]:
@@ -484,7 +484,7 @@ class Source:
 
 
 def _is_number(text: str) -> bool:
-    """Tell whether a text is a number as HTCondor writes it: 07 would end the whole question."""
+    """Return whether a text is a number as HTCondor writes it: 07 would end the whole question."""
     return text.isascii() and text.isdigit() and len(text) < 10 and str(int(text)) == text
 
 
@@ -550,7 +550,7 @@ def _whole_answers(output: bytes) -> list[list[bytes]]:
 
 
 def _little(schedd: str) -> dict[str, Any]:
-    """Give a question that any schedd that does not hang answers at once."""
+    """Return a question that any schedd that does not hang answers at once."""
     return {"what": "history", "schedd": schedd, "attributes": ["ClusterId"], "match": 1}
 
 
@@ -583,7 +583,7 @@ def _keep(
 
 
 def _job_record(line: bytes) -> tuple[str, int]:
-    """Give the expression that is true of one record of the history alone, and its time."""
+    """Return the expression that is true of one record of the history alone, and its time."""
     ad = ad_of(ads.HISTORY, row_of(line))
     # the whole id: cluster and proc alone repeat after a spool is lost
     return f"GlobalJobId == {_literal(ad['GlobalJobId'])}", _seconds(ad["EnteredCurrentStatus"])

@@ -86,7 +86,7 @@ _PARALLEL = 11
 
 
 def identity(ad: Ad) -> tuple[str, str]:
-    """Give (native id, schedd). GlobalJobId is `schedd#cluster.proc#QDate`; ids repeat over schedds and spools."""
+    """Return (native id, schedd). GlobalJobId is `schedd#cluster.proc#QDate`; ids repeat over schedds and spools."""
     schedd, _, rest = str(ad["GlobalJobId"]).partition("#")
     return f"{schedd}#{rest.partition('#')[0]}", schedd
 
@@ -303,7 +303,7 @@ def _times(value: _N | None, times: float) -> _N | None:
 
 
 def machine(slot: str) -> str:
-    """Give the machine of `slot1_3@wn1.example.org`; host names are the same however they are written."""
+    """Return the machine of `slot1_3@wn1.example.org`; host names are the same however they are written."""
     return slot.rpartition("@")[2].lower()
 
 
@@ -331,7 +331,7 @@ def unmade(ad: Ad, schedd: str | None, vos: Vos = owners.AS_SAID) -> Unmade | No
 
 
 def _waiting(rejected: Any) -> Waiting:
-    """Give the kind of wait behind the negotiator's last word on a job."""
+    """Return the kind of wait behind the negotiator's last word on a job."""
     said = str(rejected or "").lower()
     if not said:
         return Waiting.UNSTATED

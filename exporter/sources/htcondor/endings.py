@@ -28,7 +28,7 @@ _WORKER_FAILED = {
 
 
 def exit_outcome(ad: Ad) -> Outcome:
-    """Tell how a job that came to its own end did. ExitStatus is always 0 and ExitSignal is stale: neither is read."""
+    """Return how a job that came to its own end did. ExitStatus is always 0, ExitSignal is stale: neither is read."""
     if ad["ExitBySignal"]:
         return Outcome.FAILED
     code = as_code(ad["ExitCode"])
@@ -38,7 +38,7 @@ def exit_outcome(ad: Ad) -> Outcome:
 
 
 def run_outcome(ad: Ad) -> Outcome:
-    """Tell how a run ended. A VacateReasonCode is there only when it was not the job that ended it."""
+    """Return how a run ended. A VacateReasonCode is there only when it was not the job that ended it."""
     code = as_whole(ad["VacateReasonCode"])
     if code is None and ad["VacateReason"] is None:
         return exit_outcome(ad)

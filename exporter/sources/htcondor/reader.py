@@ -106,7 +106,7 @@ def _refuses(h: Any, host: str) -> bool:
 
 @cache
 def _locate(h: Any, hosts: tuple[str, ...], name: str) -> Any:
-    """Give a schedd by its name, located anew by each process: its address changes with a restart."""
+    """Return a schedd by its name, located anew by each process: its address changes with a restart."""
 
     def ask(collector: Any) -> Any:
         return [ad for ad in collector.locateAll(h.DaemonTypes.Schedd) if ad.get("Name") == name]
@@ -240,7 +240,7 @@ _judged: list[str] = []
 
 
 def _row(ad: Any, wanted: list[str], expression: Any, value: Any) -> list[Any]:
-    """Give an ad's attributes in order: expressions evaluated, undefined and error as null."""
+    """Return an ad's attributes in order: expressions evaluated, undefined and error as null."""
     row: dict[str, Any] = dict.fromkeys(wanted)
     try:
         for key, found in ad.items():

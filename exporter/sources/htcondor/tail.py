@@ -111,7 +111,7 @@ class TailReader:
 
     @property
     def slow(self) -> bool:
-        """Tell whether an answer did not come in time since the file was last read up to its end."""
+        """Return whether an answer did not come in time since the file was last read up to its end."""
         return self._divided > 1 or self._patience > 1
 
     def timed_out(self, answered: bool | None) -> None:
@@ -130,7 +130,7 @@ class TailReader:
             self._patience = min(2 * self._patience, MOST_PATIENCE)
 
     def question(self, tail: Tail) -> dict[str, Any]:
-        """Give what to ask next; `patience` is how many times the usual time it may take."""
+        """Return what to ask next; `patience` is how many times the usual time it may take."""
         question = self._question(tail)
         return question if self._patience == 1 else {**question, "patience": self._patience}
 
@@ -162,7 +162,7 @@ class TailReader:
         return question if tail.stop is None else {**question, "since": tail.stop}
 
     def take(self, tail: Tail, lines: Sequence[bytes], now: datetime) -> Step:
-        """Tell what an answer to `question(tail)` means; its records are the oldest first."""
+        """Return what an answer to `question(tail)` means; its records are the oldest first."""
         if self._from_newest:
             step = self._take_newest(tail, lines, now)
         elif tail.goal is not None:
@@ -259,18 +259,18 @@ class TailReader:
         return Step(Tail(newest=newest, before=before, at=at), lines, complete=True, gap=gap)
 
     def _narrower(self, begin: int, width: int, lines: Sequence[bytes]) -> int:
-        """Give how long a window is to be of which this is the newest part: each narrowing goes through everything."""
+        """Return how long a window is to be whose newest part this is: each narrowing goes through everything."""
         times = sorted(self._identity(line)[1] for line in lines)
         return max(1, min(width // 2, int(LIKED * (min(times[-1] + 1, begin + width) - times[0]))))
 
     def _older_than(self, moment: int) -> str:
-        """Give an expression at which a query may stop: a record that is old in every way."""
+        """Return an expression at which a query may stop: a record that is old in every way."""
         times = {self._time, "QDate"} | ({"CompletionDate"} if self._time == "EnteredCurrentStatus" else set())
         return " && ".join(f"{name} < {moment}" for name in sorted(times))
 
 
 def part_of(parts: int, part: int) -> str:
-    """Give an expression that is true of one of so many parts of all records."""
+    """Return an expression that is true of one of so many parts of all records."""
     number = "ClusterId + ProcId"
     return f"ifThenElse(isInteger({number}), ({number}) % {parts}, 0) == {part}"
 

@@ -70,7 +70,7 @@ def as_key(value: Any) -> str | None:
 
 
 def version(ad: Ad) -> str | None:
-    """Give `25.14.1` of `$CondorVersion: 25.14.1 2026-07-12 … $`."""
+    """Return `25.14.1` of `$CondorVersion: 25.14.1 2026-07-12 … $`."""
     words = str(ad["CondorVersion"] or "").split()
     return words[1] if len(words) > 1 else None
 

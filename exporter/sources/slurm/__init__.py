@@ -111,7 +111,7 @@ class Source:
         return self._sight.permissions(shares=self._settings.fair_shares)
 
     def feeds(self, known: Sequence[str] = ()) -> Sequence[Feed]:
-        """Give the feeds that every Slurm cluster has."""
+        """Return the feeds that every Slurm cluster has."""
         accounting = Feed(kind=Kind.ACCOUNTING, interval_seconds=self._settings.accounting.interval)
         return [Feed(kind=Kind.JOBS), Feed(kind=Kind.WORKERS), accounting, Feed(kind=Kind.SCHEDULER)]
 

@@ -98,13 +98,13 @@ def jobs_of(answer: bytes) -> int | None:
 
 
 def _numbers(facts: dict[tuple[str, str], str], wanted: dict[str, tuple[str, str]]) -> dict[str, float]:
-    """Give those figures that are there."""
+    """Return those figures that are there."""
     found = {name: whole(facts.get(key, "")) for name, key in wanted.items()}
     return {name: float(number) for name, number in found.items() if number is not None}
 
 
 def _facts(text: str) -> Iterator[tuple[tuple[str, str], str]]:
-    """Give ((section, name), value) of every line; what stands before the cycles has no section."""
+    """Yield ((section, name), value) of every line; what stands before the cycles has no section."""
     section: str | None = ""
     for line in text.splitlines():
         heading = next((kind for begin, kind in _SECTIONS.items() if line.startswith(begin)), None)
@@ -118,7 +118,7 @@ def _facts(text: str) -> Iterator[tuple[tuple[str, str], str]]:
 
 
 def _has_run(facts: dict[tuple[str, str], str], kind: str) -> bool:
-    """Tell whether there has been a cycle since the figures began: before, they are zeros or those of long ago."""
+    """Return whether there has been a cycle since the figures began: before, they are zeros or those of long ago."""
     return facts.get((kind, "Total cycles"), "0") != "0"
 
 

@@ -13,7 +13,7 @@ ARGUMENTS = ("--noheader", "--parsable2", "--format=Account,FairShare,User")
 
 
 def fair_shares(answer: bytes) -> dict[str, float]:
-    """Give the fair-share factor of each account; of those that have none, nothing.
+    """Return the fair-share factor of each account; of those that have none, nothing.
 
     Accounts are indented by their depth, rows of users name one. Raises AnswerUnreadable where it is not sshare's.
     """

@@ -309,7 +309,7 @@ def _translate(row: dict[str, str], unknown: list[UnknownValue]) -> Job | None:
 
 
 def _waits_elsewhere(row: dict[str, str]) -> bool:
-    """Tell whether a job that waits is a copy of one that counts on another cluster of its federation.
+    """Return whether a job that waits is a copy of one that counts on another cluster of its federation.
 
     It waits on each cluster that may start it, and counts where it was submitted, or on the first of those if that is
     none of them. Where it starts it is no copy any more.
@@ -340,7 +340,7 @@ def _wanted(row: dict[str, str], values: Values, cpus: float | None, nodes: int 
 
 
 def native_name(raw: str, array: str | None, task: str, het: str | None, offset: str) -> str:
-    """Give the id that people use: `12_7` for an array task, `12+1` for a het component, else the raw id."""
+    """Return the id that people use: `12_7` for an array task, `12+1` for a het component, else the raw id."""
     if array is not None:
         return f"{array}_{task}"
     if het is not None:

@@ -74,7 +74,7 @@ _WAITING = {
 
 
 def waiting(reason: str) -> Waiting:
-    """Give the kind of wait behind a pending job's reason, which may be a word or a sentence."""
+    """Return the kind of wait behind a pending job's reason, which may be a word or a sentence."""
     known = _WAITING.get(reason)
     if known is not None:
         return known
@@ -87,7 +87,7 @@ def waiting(reason: str) -> Waiting:
 
 
 def is_held(state: str, reason: str) -> bool:
-    """Tell whether a pending job waits for a person to release it."""
+    """Return whether a pending job waits for a person to release it."""
     lowered = reason.lower()
     return state == "PENDING" and ("held" in lowered or "jobhold" in lowered)
 

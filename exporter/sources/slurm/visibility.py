@@ -138,7 +138,7 @@ class Sight:
         return said.decode("utf-8", "replace").strip() in _LIMITLESS
 
     def _fewer_than_there_are(self, owners: int, jobs: int) -> bool:
-        """Tell whether slurmctld counts many more jobs than were seen, of one owner at most.
+        """Return whether slurmctld counts many more jobs than were seen, of one owner at most.
 
         Its commands may run as somebody else than this process (a wrapper), which no name tells.
         """

@@ -48,7 +48,7 @@ def source(tmp_path: Path) -> Source:
 
 @pytest.fixture
 def filled(history: History, source: Source) -> History:
-    """Give a history that is filled in and right."""
+    """Return a history that is filled in and right."""
     history.begin_cluster("local", "slurm", "24.11", SINCE)
     parts = list(backfill(history, "local", source, accounting_feeds(source, []), SINCE, UNTIL))
     assert sum(part.findings.checked for part in parts) == 1200 + 71

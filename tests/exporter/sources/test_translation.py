@@ -31,7 +31,7 @@ _numbers = count()
 
 @pytest.fixture(scope="module")
 def one_history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[History]:
-    """Give a history for all examples, each of which is a cluster of its own: making one takes longer than they do."""
+    """Return a history for all examples, each of which is a cluster of its own: making one takes longer than they do."""
     engine = open_database(parse_url(f"sqlite:///{tmp_path_factory.mktemp('translation')}/history.db"))
     made = History(engine)
     made.prepare()

@@ -242,7 +242,7 @@ def test_who_does_not_read_is_no_error_when_it_ends(
 
 
 def waiting(server: Server) -> int:
-    """Give the bytes of answers that wait in this process to be read."""
+    """Return the bytes of answers that wait in this process to be read."""
     return sum(each.transport.get_write_buffer_size() for each in list(server._server.server_state.connections))
 
 

@@ -212,7 +212,7 @@ def month(job: Job, submitted: datetime, **more: Any) -> Job:
 
 @pytest.fixture
 def old(history: History) -> History:
-    """Give a history of three years, with jobs that are open since, or ended long after they were submitted."""
+    """Return a history of three years, with jobs that are open since, or ended long after they were submitted."""
     history.begin_cluster("local", "slurm", "24.11", NOW)
     jobs = [month(ended(f"{at:%y%m%d}"), at) for at in (NOW - timedelta(days=9 * more) for more in range(120))]
     ancient = NOW - timedelta(days=1000)

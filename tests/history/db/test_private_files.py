@@ -134,7 +134,7 @@ def test_a_password_among_the_arguments_is_warned_of(capfd: pytest.CaptureFixtur
 
 @pytest.fixture
 def daemon(tmp_path: Path, postgres_database: URL) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """Give a daemon with a secret wherever one may stand, and its page's URL; its scheduler takes long to answer."""
+    """Return a daemon with a secret wherever one may stand, and its page's URL; its scheduler takes long to answer."""
     port = free_port()
     (tmp_path / "bin").mkdir()
     for name in ("squeue", "scontrol", "sacct", "sdiag", "sinfo", "sacctmgr"):

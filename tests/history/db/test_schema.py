@@ -64,7 +64,7 @@ def test_the_distribution_names_every_big_table() -> None:
 
 @pytest.fixture
 def statements(database: URL, history: History, tmp_path: Path) -> list[str]:
-    """Give every statement that a life of the history sends."""
+    """Return every statement that a life of the history sends."""
     sent: list[str] = []
 
     @event.listens_for(Engine, "before_cursor_execute")
@@ -132,7 +132,7 @@ def test_statements_keep_the_rules(statements: list[str]) -> None:
 
 
 def _joined(statement: str, first: str, second: str) -> bool:
-    """Tell whether two big tables are joined on the whole identity, or by it as a whole."""
+    """Return whether two big tables are joined on the whole identity, or by it as a whole."""
     equal = all(
         re.search(rf"{a}\.{name} = {b}\.{name}\b", statement)
         for name in KEY

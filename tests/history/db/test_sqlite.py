@@ -31,7 +31,7 @@ Open = Callable[[Path], History]
 
 @pytest.fixture
 def opened() -> Iterator[Open]:
-    """Give what opens or makes a history in a file."""
+    """Return what opens or makes a history in a file."""
     engines = []
 
     def open_file(path: Path) -> History:
@@ -47,7 +47,7 @@ def opened() -> Iterator[Open]:
 
 
 def ids(path: Path) -> set[str]:
-    """Give the jobs that a file has, which is whole."""
+    """Return the jobs that a file has, which is whole."""
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         return {row[0] for row in connection.execute("SELECT native_id FROM jobs")}
@@ -211,7 +211,7 @@ def let_read(path: Path) -> None:
 
 @pytest.fixture
 def public() -> Iterator[Path]:
-    """Give a folder that everybody may go into, and only its owner may write."""
+    """Return a folder that everybody may go into, and only its owner may write."""
     if os.geteuid() != 0:
         missing("this test becomes another user, which only root may")
     with tempfile.TemporaryDirectory(dir="/var/tmp") as name:

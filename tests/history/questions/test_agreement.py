@@ -61,7 +61,7 @@ class Site(NamedTuple):
         return json.loads(done.stdout)
 
     def by(self, question: Sequence[str], key: str, *columns: str, past: bool = False) -> dict[str, Any]:
-        """Give columns of a question's rows by one of them; those of GPUs are its first table."""
+        """Return columns of a question's rows by one of them; those of GPUs are its first table."""
         said = self.ask(*question, past=past)
         said = said["by model"] if question[0] == "gpus" else said
         found = {row[key]: tuple(row[column] for column in columns) for row in said}
@@ -105,7 +105,7 @@ def _with(by: Sequence[str], key: Any) -> str:
 
 
 def _labels(expression: str) -> list[str]:
-    """Give the labels that an expression keeps: those of its first `by`, none where it begins with a plain sum."""
+    """Return the labels that an expression keeps: those of its first `by`, none where it begins with a plain sum."""
     begin = expression.lstrip("(").partition("{")[0]
     return begin.partition("by (")[2].partition(")")[0].replace(" ", "").split(",") if "by (" in begin else []
 
@@ -166,7 +166,7 @@ def _share(job: str, submitted: int, started: int, *there: tuple[str, str, str])
 
 @pytest.fixture
 def slurm(tmp_path: Path, history: History, database: URL) -> Site:
-    """Give a Slurm cluster. What each worker has in use, by hand, and so what its record says:
+    """Return a Slurm cluster. What each worker has in use, by hand, and so what its record says:
 
     n1: 4 CPUs of 1, 2 of 3 (job 2 is suspended: memory, no CPUs). n2: 6 of 3.
     g1: 4 of 4 with 2 h100, 4 of 5 with 2 a100. g2: 2 of 4 with 1 a100, 4 of 5 with 2 a100, and of 10, suspended, 1 a100.
@@ -286,7 +286,7 @@ def test_slurm_says_one_number_everywhere_in_the_past(slurm: Site) -> None:
 
 @pytest.fixture
 def pool(tmp_path: Path, history: History, database: URL) -> Site:
-    """Give a pool. What each machine has in use, by hand, and so what is left of its slots:
+    """Return a pool. What each machine has in use, by hand, and so what is left of its slots:
 
     wn1: 2 CPUs and 2 A100 of 1, 1 and 1 H100 of 2, 4 of 3, which runs in parallel on wn3 with 8 more.
     wn2: 1 and 2 GPUs of 5, of which nobody tells the model, and 1 of 6, which is suspended and keeps it.
@@ -445,7 +445,7 @@ class Past(NamedTuple):
     begin: datetime
 
     def rows(self, board: str, title: str, before: timedelta = timedelta(), **chosen: str) -> list[dict[str, Any]]:
-        """Give what a panel shows of the six hours, or of more time before them."""
+        """Return what a panel shows of the six hours, or of more time before them."""
         end = self.begin + 6 * HOUR
         engine = create_engine(self.url)
         asked = Grafana(BOARDS[board], None, engine, begin=self.begin - before, end=end, chosen=chosen)
@@ -597,6 +597,6 @@ def test_a_share_that_nobody_tells_is_a_gap(postgres_database: URL) -> None:
 
 
 def _fact(site: Site, worker: str, what: str, *, past: bool = False) -> Any:
-    """Give one fact of `bbq info worker`."""
+    """Return one fact of `bbq info worker`."""
     said = {row["what"]: row["value"] for row in site.ask("info", "worker", worker, past=past)["worker"]}
     return said.get(what)

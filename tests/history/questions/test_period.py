@@ -130,6 +130,6 @@ def test_whole_days_and_months_say_what_the_rows_say(history: History, monkeypat
 
 
 def flat(answers: Any) -> list[tuple[Any, ...]]:
-    """Give the rows of answers one after the other, in an order that does not follow from rounding."""
+    """Return the rows of answers one after the other, in an order that does not follow from rounding."""
     rows = [tuple(row) for answer in (answers if isinstance(answers, list) else [answers]) for row in answer.rows]
     return sorted(rows, key=lambda row: tuple(str(value) for value in row if not isinstance(value, float)))

@@ -288,7 +288,7 @@ def test_what_is_set_aside_stays_while_others_of_its_file_wait(tmp_path: Path) -
 
 @contextmanager
 def small_disk(kind: str, folder: Path) -> Iterator[Path]:
-    """Give a file system of a megabyte or two."""
+    """Return a file system of a megabyte or two."""
     if os.geteuid() != 0:
         missing("only root may mount a file system")
     place = folder / "disk"

@@ -66,7 +66,7 @@ class Bindings:
 
 @pytest.fixture
 def played(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Bindings], Callable[..., bytes]]]:
-    """Give a way to run the reader here, with bindings that are made up."""
+    """Return a way to run the reader here, with bindings that are made up."""
 
     def play(bindings: Bindings) -> Callable[..., bytes]:
         monkeypatch.setitem(sys.modules, "htcondor2", bindings.module)

@@ -34,7 +34,7 @@ HOUR = 3600
 
 @pytest.fixture
 def t() -> int:
-    """Give a moment of the day before yesterday: what happens lies behind it."""
+    """Return a moment of the day before yesterday: what happens lies behind it."""
     day = (datetime.now(UTC) - timedelta(days=2)).replace(hour=6, minute=0, second=0, microsecond=0)
     return int(day.timestamp())
 

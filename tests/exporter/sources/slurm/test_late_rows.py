@@ -45,7 +45,7 @@ class Site:
         self.source = Played(Settings(name="local", scheduler="slurm", accounting=accounting), self._answer)
 
     def ends(self, since: int = T) -> list[int]:
-        """Give when jobs have ended."""
+        """Return when jobs have ended."""
         return list(range(max(since - since % MINUTE, T) + MINUTE, self.now + 1, MINUTE))
 
     def _answer(self, command: str, *arguments: str) -> bytes:
@@ -92,12 +92,12 @@ class Site:
             self.poll()
 
     def known_upto(self) -> int:
-        """Give the moment up to which BBQ says that everything is stored."""
+        """Return the moment up to which BBQ says that everything is stored."""
         assert self.reached is not None
         return int(self.reached.timestamp())
 
     def is_honest(self) -> bool:
-        """Tell whether everything that ended by then is stored."""
+        """Return whether everything that ended by then is stored."""
         return {end for end in self.ends() if end <= self.known_upto()} <= self.stored
 
 
