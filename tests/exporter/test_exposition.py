@@ -6,15 +6,21 @@ import subprocess
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
+from prometheus_client import Metric, generate_latest
+from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
 
-from exporter.exposition import MetricsPage
-from exporter.gauges import families
+from exporter.exposition import MetricsPage, _lines
+from exporter.gauges import Family, Histogram, families
 from exporter.history_counters import TotalsReader, totals
 from exporter.latest import Board
 from exporter.readings import Feed, JobsReading, Kind, UnknownValue
@@ -65,6 +71,45 @@ def test_whole_pages(tmp_path: Path) -> None:
             path.parent.mkdir(exist_ok=True)
             path.write_text(page)
         assert page == path.read_text(), f"{path} differs; BBQ_TEST_UPDATE_GOLDEN=1 writes it anew"
+
+
+TEXT = st.text(st.characters(codec="utf-8"))
+
+
+class Given(Collector):
+    def __init__(self, metric: Metric) -> None:
+        self.metric = metric
+
+    def collect(self) -> Iterable[Metric]:
+        return [self.metric]
+
+
+@given(
+    st.dictionaries(st.tuples(TEXT, TEXT), st.floats()),
+    st.dictionaries(TEXT, st.tuples(st.lists(st.floats(), min_size=1), st.floats())),
+)
+def test_lines_are_what_the_client_library_writes(
+    values: dict[tuple[str, str], float], counts: dict[str, tuple[list[float], float]]
+) -> None:
+    board = Board()
+    board.add_cluster("c", "any", 1e9)
+    _, view = board.view("c")
+    gauge = Family(name="g", help="", labels=("z", "a"), samples=lambda _: values.items())
+    known = GaugeMetricFamily("g", "", labels=("cluster", "z", "a"))
+    for labels in sorted(values):
+        known.add_metric(("c", *labels), values[labels])
+    made = [
+        Histogram(
+            (label,), [(f"{index}.0", each) for index, each in enumerate(numbers[:-1])] + [("+Inf", numbers[-1])], total
+        )
+        for label, (numbers, total) in counts.items()
+    ]
+    histogram = Family(name="h", help="", labels=("z",), histograms=lambda _: made, kind="histogram")
+    written = HistogramMetricFamily("h", "", labels=("cluster", "z"))
+    for each in made:
+        written.add_metric(("c", *each.labels), each.buckets, each.sum)
+    for family, metric in ((gauge, known), (histogram, written)):
+        assert "".join(_lines(family, view)) == generate_latest(Given(metric)).decode().split("\n", 2)[2]
 
 
 def test_the_page_of_the_older_slurm_exporter(tmp_path: Path) -> None:
