@@ -5,42 +5,33 @@ come out different are written. Saving the same batch again, or an older one lat
 """
 
 import logging
-import threading
-from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import msgspec
 from msgspec.structs import replace
-from sqlalchemy import Connection, Engine, Table, func, select, text, update
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Connection, Engine, Table, select, text, update
 
 from history.batch import Batch, Gap, JobsBatch, WorkersBatch
-from history.db import HistoryError, partitions, schema
+from history.db import partitions, schema
 from history.db.database import is_away, refuses_row
 from history.db.identity import Identity
-from history.db.liveness import UNANSWERED_SECONDS, Answers
-from history.db.upgrade import upgrade
 from history.ingest.changes import save_periods, save_seen, save_use, worker_settings
-from history.ingest.gaps import gap_seconds, with_gaps
+from history.ingest.gaps import with_gaps
 from history.ingest.job_rows import stored_jobs
 from history.ingest.late_submissions import note_made, save_unmade
 from history.ingest.merge import left
 from history.ingest.quarantine import as_text, set_aside
-from history.ingest.retired import retired_queues
+from history.ingest.remembered import Remembered
 from history.ingest.save_jobs import save_page
 from history.ingest.writer import Writer
 from history.records import RETIRED_AFTER, Job, Queue, Worker
-from history.rollups.counters import Count
-from history.vocabulary import Outcome, State
+from history.vocabulary import State
 
 PAGE = 2_000
 """Jobs that are merged and written together."""
 MOST_SETTLED = 5_000
-FORGET_AFTER = timedelta(days=30)
-"""A source that has not been read for so long is no longer expected to come back."""
 log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
@@ -51,142 +42,13 @@ class _NoMonth(Exception):
     """PostgreSQL has no month for a row."""
 
 
-class History:
+class History(Remembered):
     """The history database, for writing. Thread-safe: one write at a time."""
 
     def __init__(self, engine: Engine, identity: Identity | None = None) -> None:
-        self._engine = engine
-        self.identity = identity or Identity(engine)
-        self._lock = threading.Lock()
+        super().__init__(engine, identity)
         self._months: set[tuple[int, int]] = set()
         self._seen: dict[tuple[str, str], tuple[datetime, frozenset[str]]] = {}
-        self.rows_written: dict[str, int] = defaultdict(int)
-        """Rows inserted, replaced or deleted so far, by table."""
-        self._prepared = False
-        self._answers = Answers(engine)
-        self._succeeded = True
-        """Whether the newest write did."""
-        self.reached_at: dict[tuple[str, str], datetime] = {}
-        """Up to when everything that ended is stored, by cluster and source."""
-        self.rows_set_aside: dict[tuple[str, str], int] = defaultdict(int)
-        """Texts newly set aside, by cluster and source."""
-        self.gaps: dict[str, dict[str, tuple[int, float]]] = {}
-        """Of each cluster that was looked at, by source: how many gaps are noted, and their seconds."""
-        self.verified: dict[str, tuple[datetime, int]] = {}
-        """When a day of a cluster was last verified, and how many jobs of it were missing."""
-
-    @property
-    def up(self) -> bool:
-        """Whether the newest write succeeded, and the database answers those that wait for it."""
-        return self._succeeded and not self.silent
-
-    @property
-    def silent(self) -> bool:
-        """Whether the database does not answer those that wait for it."""
-        return self._answers.missing_seconds() > UNANSWERED_SECONDS
-
-    def prepare(self) -> None:
-        """Bring the database to this release's schema, if that was not done yet. Raises HistoryError."""
-        if not self._prepared:
-            try:
-                with self._lock:
-                    upgrade(self._engine)
-                    self.identity.learn()
-            except (SQLAlchemyError, HistoryError):
-                self._succeeded = False
-                raise
-            self._prepared = True
-
-    def prepare_anew(self) -> None:
-        """Have the next `prepare` look at the schema again: a database that was away may come back as an older copy."""
-        self._prepared = False
-
-    @contextmanager
-    def writing(self, cluster: str, seen_at: datetime) -> Iterator[Writer]:
-        """Write alone: other threads wait here, other daemons at the cluster's row. Raises SQLAlchemyError."""
-        try:
-            with self._lock, self._answers.awaited(), self._engine.begin() as connection:
-                if connection.dialect.name == "postgresql":
-                    connection.execute(
-                        select(schema.clusters.c.cluster).where(schema.clusters.c.cluster == cluster).with_for_update()
-                    )
-                writer = Writer(connection, cluster, seen_at)
-                yield writer
-        except (SQLAlchemyError, HistoryError):
-            self._succeeded = False
-            raise
-        self._succeeded = True
-        for table, count in writer.written.items():
-            self.rows_written[table] += count
-
-    @contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """Read one state of the database, whatever is written meanwhile. Raises SQLAlchemyError."""
-        with self._engine.connect() as connection:
-            if connection.dialect.name == "postgresql":
-                connection = connection.execution_options(isolation_level="REPEATABLE READ")
-            yield connection
-
-    @contextmanager
-    def _asking(self) -> Iterator[Connection]:
-        """Read something for which the daemon waits."""
-        with self._answers.awaited(), self.reading() as connection:
-            yield connection
-
-    def begin_cluster(
-        self,
-        cluster: str,
-        scheduler: str,
-        version: str | None,
-        now: datetime,
-        remarks: Sequence[str] | None = None,
-        *,
-        lends_cpus: bool = False,
-    ) -> None:
-        """Note that a cluster exists; needed before anything of it can be saved.
-
-        Args:
-            version: None leaves what is known.
-            lends_cpus: whether it gives the CPUs of suspended jobs to others.
-            remarks: what its settings keep from us; None leaves what is known.
-        """
-        with self.writing(cluster, now) as writer:
-            query = select(schema.clusters).where(schema.clusters.c.cluster == cluster)
-            known = writer.connection.execute(query).mappings().one_or_none()
-            row = {
-                "cluster": cluster,
-                "scheduler": scheduler,
-                "version": version or (known["version"] if known else None),
-                "first_seen_at": known["first_seen_at"] if known else now,
-                "last_seen_at": now,
-                "pruned_before": known["pruned_before"] if known else None,
-                "remarks": list(remarks) if remarks is not None else known["remarks"] if known else None,
-                "lends_cpus": lends_cpus,
-            }
-            writer.put(schema.clusters, [row])
-
-    def begin(self, cluster: str, scheduler: str, *, lends_cpus: bool = False) -> None:
-        """Note that a cluster exists, if that is not known; else all stays as it was."""
-        if self.first_seen(cluster) is None:
-            now = datetime.now(UTC).replace(microsecond=0)
-            self.begin_cluster(cluster, scheduler, None, now, lends_cpus=lends_cpus)
-
-    def watermark(self, cluster: str, source: str) -> str | None:
-        """Return how far a source has been read and stored, in the source's own terms."""
-        table = schema.collections
-        query = select(table.c.watermark).where(table.c.cluster == cluster, table.c.source == source)
-        with self._asking() as connection:
-            return connection.scalar(query)
-
-    def known_queues(self, cluster: str) -> list[str]:
-        """Return the queues of a cluster that were sources of their own in the last time, without retired ones."""
-        table = schema.collections
-        since = datetime.now(UTC) - FORGET_AFTER
-        query = select(table.c.source).where(table.c.cluster == cluster, table.c.last_success_at >= since)
-        with self._asking() as connection:
-            names = connection.scalars(query).all()
-            gone = retired_queues(connection, cluster)
-        return sorted({queue for queue in (name.partition(":")[2] for name in names) if queue} - gone)
 
     def close_retired(self, cluster: str, read: Collection[str]) -> list[str]:
         """End the open jobs of queues that were sources of their own and that nobody has read for a day.
@@ -224,43 +86,6 @@ class History:
                 )
             )
         return closed
-
-    def read_gaps(self, cluster: str) -> None:
-        """Read how many times of each source are noted of which something was lost. Raises SQLAlchemyError."""
-        table = schema.collections
-        query = select(table.c.source, table.c.gaps).where(table.c.cluster == cluster, table.c.gaps.is_not(None))
-        with self._asking() as connection:
-            rows = connection.execute(query).all()
-        self.gaps[cluster] = {row.source: (len(row.gaps or ()), gap_seconds(row.gaps or ())) for row in rows}
-
-    def forget_source(self, cluster: str, source: str) -> None:
-        """Tell no more of a source that is no longer read; what is stored of it stays."""
-        self.reached_at.pop((cluster, source), None)
-        self.rows_set_aside.pop((cluster, source), None)
-
-    def open_jobs(self, cluster: str, queue: str | None = None) -> list[tuple[str, datetime, bool]]:
-        """Return the jobs that have not ended as far as is known: id, submission, and whether the id has attempts."""
-        table = schema.jobs
-        columns = (table.c.native_id, table.c.submitted_at, table.c.attempt_at.is_not(None))
-        query = select(*columns).where(table.c.cluster == cluster, table.c.ended_at.is_(None))
-        if queue is not None:
-            query = query.where(table.c.queue == queue)
-        with self._asking() as connection:
-            return [(row[0], row[1], bool(row[2])) for row in connection.execute(query)]
-
-    def unaccounted(
-        self, cluster: str, since: datetime, until: datetime, queue: str | None = None
-    ) -> list[tuple[str, datetime]]:
-        """Return the id and the end of each job that left the queue in a period and of whose end accounting has not
-        told."""
-        table = schema.jobs
-        query = select(table.c.native_id, table.c.ended_at).where(
-            table.c.cluster == cluster, text("NOT accounted"), table.c.ended_at.between(since, until)
-        )
-        if queue is not None:
-            query = query.where(table.c.queue == queue)
-        with self._asking() as connection:
-            return [(row[0], row[1]) for row in connection.execute(query)]
 
     def settle(self, cluster: str, source: str, since: datetime, until: datetime, queue: str | None = None) -> datetime:
         """Settle the jobs that left the queue in a period and of whose end nobody has told: they count as `unknown`.
@@ -448,37 +273,6 @@ class History:
             )
         )
 
-    def first_seen(self, cluster: str) -> datetime | None:
-        """Return when a cluster was first written of."""
-        with self._asking() as connection:
-            return connection.scalar(
-                select(schema.clusters.c.first_seen_at).where(schema.clusters.c.cluster == cluster)
-            )
-
-    def counts(self, cluster: str) -> list[Count]:
-        """Read every counter of a cluster. Raises SQLAlchemyError, HistoryError."""
-        self.prepare()
-        columns = [schema.counters.c[name] for name in Count._fields]
-        with self._asking() as connection:
-            rows = connection.execute(select(*columns).where(schema.counters.c.cluster == cluster))
-            return [Count(*row) for row in rows]
-
-    def ended_since(self, cluster: str, since: datetime) -> Counter[str]:
-        """Count the jobs of a cluster that ended since a moment, by outcome. Raises SQLAlchemyError, HistoryError."""
-        self.prepare()
-        jobs = schema.jobs.c
-        with self._asking() as connection:
-            rows = connection.execute(
-                select(jobs.outcome, func.count())
-                .where(jobs.ended_at >= since, jobs.cluster == cluster, jobs.routed_to.is_(None))
-                .group_by(jobs.outcome)
-            )
-            return Counter({outcome or Outcome.UNKNOWN.value: count for outcome, count in rows})
-
-    def pruned_before(self, connection: Connection, cluster: str) -> datetime | None:
-        """Return the moment before which what ended is no longer kept."""
-        return connection.scalar(select(schema.clusters.c.pruned_before).where(schema.clusters.c.cluster == cluster))
-
     def save_workers(
         self,
         cluster: str,
@@ -531,16 +325,6 @@ class History:
             values["gaps"] = with_gaps(connection.scalar(select(table.c.gaps).where(mine)), gaps)
         if not connection.execute(update(table).where(mine).values(values)).rowcount:
             connection.execute(table.insert().values(cluster=cluster, source=source, **values))
-
-    def failed(self, cluster: str, source: str, error: str, *, at: datetime) -> None:
-        """Note that a source could not be read; what it had given before stays."""
-        table = schema.collections
-        mine = (table.c.cluster == cluster) & (table.c.source == source)
-        values = {"last_failure_at": at, "last_error": error}
-        with self.writing(cluster, at) as writer:
-            connection = writer.connection
-            if not connection.execute(update(table).where(mine).values(values)).rowcount:
-                connection.execute(table.insert().values(cluster=cluster, source=source, **values))
 
     def make_months(self, observed: Iterable[Job]) -> None:
         """Make the months that a page needs, and those that come next, ahead of its transaction (PostgreSQL)."""
