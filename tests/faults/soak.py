@@ -16,6 +16,7 @@ from statistics import mean
 
 from sqlalchemy import URL, text
 
+from exporter.sources.demo.site import WATCH
 from history.db.database import open_database
 from tests.clusters.chroot import wait_for
 from tests.conftest import running_postgres
@@ -130,8 +131,17 @@ class Soaked(Site):
         return found if verified.returncode == 0 else [*found, verified.stdout + verified.stderr]
 
 
+def _wait_for_a_watch(seconds: float) -> None:
+    """Wait until the demo's world lasts for as long: a daemon that is started in the next one would know another."""
+    left = WATCH - time.time() % WATCH
+    if left < seconds:
+        print(f"the demo's world ends in {left:.0f} s: waiting for the next", flush=True)
+        time.sleep(left + 1)
+
+
 def soak(minutes: float, scale: float, seed: int) -> tuple[str, list[str]]:
     """Soak a site, print what was broken, and return what the daemon took and what must not have come of it."""
+    _wait_for_a_watch(60 * minutes + 2 * _FIRST_SECONDS)
     samples: list[Sample] = []
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
