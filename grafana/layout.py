@@ -56,15 +56,8 @@ def board_of(
     for heading, height, placed in ((None, 2, first or notices(variables)), *rows):
         if heading is not None and heading not in headings:
             headings.add(heading)
-            panels.append(
-                {
-                    "type": "row",
-                    "title": heading,
-                    "collapsed": False,
-                    "panels": [],
-                    "gridPos": {"h": 1, "w": 24, "x": 0, "y": top},
-                }
-            )
+            at = {"h": 1, "w": 24, "x": 0, "y": top}
+            panels.append({"type": "row", "title": heading, "collapsed": False, "panels": [], "gridPos": at})
             top += 1
         left = 0
         for panel, width in placed:

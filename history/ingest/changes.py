@@ -15,6 +15,21 @@ from history.vocabulary import REQUEUED, State, WorkerState
 _PAUSES = (State.HELD, State.SUSPENDED)
 
 
+def _opened(writer: Writer, job: Job) -> dict[str, Any]:
+    """Return the pause that a job is in."""
+    return {
+        "native_id": job.native_id,
+        "submitted_at": job.submitted_at,
+        "cluster": writer.cluster,
+        "kind": job.state.value,
+        "started_at": job.state_since or writer.seen_at,
+        "ended_at": None,
+        "span": schema.OPEN_SPAN,
+        "reason": job.reason,
+        "code": hold_code(job),
+    }
+
+
 def save_pauses(writer: Writer, before: Iterable[Job], after: Iterable[Job]) -> None:
     """Open a pause for each job that is now held or suspended, close those of jobs that no longer are."""
     was = {(job.native_id, job.submitted_at): job for job in before}
@@ -53,19 +68,7 @@ def save_pauses(writer: Writer, before: Iterable[Job], after: Iterable[Job]) -> 
         job = now.get(key)
         if job is None or job.state not in _PAUSES:
             continue
-        changed.append(
-            {
-                "native_id": job.native_id,
-                "submitted_at": job.submitted_at,
-                "cluster": writer.cluster,
-                "kind": job.state.value,
-                "started_at": job.state_since or writer.seen_at,
-                "ended_at": None,
-                "span": schema.OPEN_SPAN,
-                "reason": job.reason,
-                "code": hold_code(job),
-            }
-        )
+        changed.append(_opened(writer, job))
     writer.delete(schema.job_pauses, gone)
     unique = {(row["native_id"], row["submitted_at"], row["kind"], row["started_at"]): row for row in changed}
     writer.put(schema.job_pauses, list(unique.values()))

@@ -42,6 +42,21 @@ _job_values = attrgetter(*_SAME)
 _run_values = attrgetter(*_RUN_SAME)
 
 
+def _share(run: Run, there: RunWorker, span: int) -> dict[str, Any]:
+    """Return what a run holds on one of its workers, and when."""
+    return {
+        "worker": there.worker,
+        "started_at": run.started_at,
+        "ended_at": run.ended_at,
+        "span": span,
+        "cpus": there.cpus,
+        "gpus": there.gpus,
+        "memory_bytes": there.memory_bytes,
+        "gpu_models": there.gpu_models,
+        "gpu_parts": there.gpu_parts,
+    }
+
+
 def rows_of(
     job: Job,
     cluster: str,
@@ -82,20 +97,8 @@ def rows_of(
             "queue": job.queue,
         }
         for there in run.workers:
-            into[schema.run_workers][(*key, number, there.worker)] = {
-                **identity,
-                "number": number,
-                "worker": there.worker,
-                "started_at": run.started_at,
-                "ended_at": run.ended_at,
-                "span": span,
-                "cpus": there.cpus,
-                "gpus": there.gpus,
-                "memory_bytes": there.memory_bytes,
-                "gpu_models": there.gpu_models,
-                "gpu_parts": there.gpu_parts,
-            }
-
+            share = _share(run, there, span)
+            into[schema.run_workers][(*key, number, there.worker)] = {**identity, "number": number, **share}
     for begin, end in waits_again(job):
         into[schema.job_pauses][(*key, REQUEUED, begin)] = {
             **identity,

@@ -1,6 +1,7 @@
 """The clusters: what they are, how large, how full, and how fresh what is known of them."""
 
 from collections import Counter, defaultdict
+from datetime import datetime
 
 from sqlalchemy import Connection, func, select
 
@@ -41,24 +42,14 @@ def clusters(connection: Connection, scope: Scope) -> Answer:
         if word == "running":
             used[cluster][0] += float(cpus or 0)
             used[cluster][1] += float(gpus or 0)
-    read = select(collections.c.cluster, func.max(collections.c.last_success_at)).group_by(collections.c.cluster)
-    seen = {row[0]: row[1] for row in run(connection, scope, read)}
+    seen = _seen(connection, scope)
     who: dict[str, set[str]] = defaultdict(set)
     for cluster, owner in run(connection, scope, owners):
         who[cluster].add(owner)
     for row in unmade(connection, scope):
         counts[row.cluster]["pending"] += row.jobs
         who[row.cluster].add(row.owner)
-    whole = {
-        row[0]
-        for row in run(
-            connection,
-            scope,
-            select(collections.c.cluster).where(
-                collections.c.source.like("jobs%"), collections.c.last_success_at.is_not(None)
-            ),
-        )
-    }
+    whole = _stored(connection, scope)
     rows = []
     for row in run(connection, scope, select(table).where(*scope.among(table)).order_by(table.c.cluster)):
         count, down, cpus, gpus = size.get(row.cluster, (None, None, None, None))
@@ -77,3 +68,17 @@ def clusters(connection: Connection, scope: Scope) -> Answer:
             )
         )  # fmt: skip
     return Answer(COLUMNS, rows)
+
+
+def _seen(connection: Connection, scope: Scope) -> dict[str, datetime | None]:
+    """Return when something of each cluster was last read."""
+    read = select(collections.c.cluster, func.max(collections.c.last_success_at)).group_by(collections.c.cluster)
+    return {row[0]: row[1] for row in run(connection, scope, read)}
+
+
+def _stored(connection: Connection, scope: Scope) -> set[str]:
+    """Return the clusters of which a queue has been stored."""
+    query = select(collections.c.cluster).where(
+        collections.c.source.like("jobs%"), collections.c.last_success_at.is_not(None)
+    )
+    return {row[0] for row in run(connection, scope, query)}

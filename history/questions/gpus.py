@@ -43,16 +43,9 @@ def gpus(connection: Connection, scope: Scope) -> list[Answer]:
     models_of: dict[_Key, dict[str, float]] = {
         key: {each["model"]: float(each["total"] or 0) for each in worker.gpus} for key, worker in workers.items()
     }
-    models: dict[_Key, _Model] = defaultdict(_Model)
-    for (cluster, _), its_models in models_of.items():
-        for model, number in its_models.items():
-            models[cluster, model].total += number
-            models[cluster, model].workers += 1
-    own = {
-        key: load.gpu_models
-        for key, load in loads_at(connection, scope).items()
-        if load.gpu_models is not None and key in models_of
-    }
+    models = _there(models_of)
+    loads = loads_at(connection, scope).items()
+    own = {key: load.gpu_models for key, load in loads if load.gpu_models is not None and key in models_of}
     held = _held(connection, scope, models_of)
     taken: dict[_Key, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     """GPUs in use on each worker by model."""
@@ -81,18 +74,9 @@ def gpus(connection: Connection, scope: Scope) -> list[Answer]:
         if row.state != "up" or not KEEPING_OUT.isdisjoint(row.flags.split(",")):
             for model, number in its_models.items():
                 models[cluster, model].unusable += max(0.0, number - taken[cluster, worker].get(model, 0.0))
-    by_model = [
-        (
-            cluster, model, None if each.untold and model != UNTOLD else each.used, each.total,
-            None if each.untold or not each.total else max(0.0, each.total - each.used - each.unusable),
-            each.unusable, each.workers,
-        )
-        for (cluster, model), each in sorted(models.items())
-        if each.total or each.used
-    ]  # fmt: skip
     has = sorted(holders.items(), key=lambda each: (-each[1][0], each[0]))[: scope.limit]
     answers = [
-        Answer(("cluster", "model", "gpus_used", "gpus", "gpus_free", "gpus_unusable", "workers"), by_model,
+        Answer(("cluster", "model", "gpus_used", "gpus", "gpus_free", "gpus_unusable", "workers"), _model_rows(models),
                title="by model", bar="gpus_used"),
         Answer(("cluster", "model", "owner", "account", "gpus", "runs"),
                [(*key[:3], key[3] or None, *sums) for key, sums in has], title="who has them", bar="gpus"),
@@ -103,6 +87,29 @@ def gpus(connection: Connection, scope: Scope) -> list[Answer]:
     if parts.rows:
         answers.append(parts)
     return answers
+
+
+def _there(models_of: Mapping[_Key, Mapping[str, float]]) -> dict[_Key, _Model]:
+    """Return how many there are of each model of a cluster, and on how many workers."""
+    models: dict[_Key, _Model] = defaultdict(_Model)
+    for (cluster, _), its_models in models_of.items():
+        for model, number in its_models.items():
+            models[cluster, model].total += number
+            models[cluster, model].workers += 1
+    return models
+
+
+def _model_rows(models: Mapping[_Key, _Model]) -> list[tuple[Any, ...]]:
+    """Return the rows of models that there are: what is in use and free where it is told."""
+    return [
+        (
+            cluster, model, None if each.untold and model != UNTOLD else each.used, each.total,
+            None if each.untold or not each.total else max(0.0, each.total - each.used - each.unusable),
+            each.unusable, each.workers,
+        )
+        for (cluster, model), each in sorted(models.items())
+        if each.total or each.used
+    ]  # fmt: skip
 
 
 class _Share(msgspec.Struct):

@@ -1,10 +1,10 @@
 """What a worker is, its state and since when, who is on it, and what ended on it and how."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import ColumnElement, Connection, func, select
 
 from history.db.schema import run_workers, runs, worker_states
 from history.questions import AskError, Scope, placed_runs, run
@@ -39,50 +39,13 @@ def info_worker(connection: Connection, scope: Scope, worker: str) -> list[Answe
             scope.notes.append(f"{worker} is taken for {full}")
             return info_worker(connection, scope, full)
         raise AskError(f"no worker called {worker!r} is in the history{nearest(worker, workers)}")
-    columns = (run_workers.c.native_id, runs.c.owner, runs.c.account, runs.c.queue, run_workers.c.started_at)
-    names = ("job_id", "owner", "account", "queue", "started_at")
-    on_it = run(
-        connection,
-        scope,
-        select(*columns, run_workers.c.cpus, run_workers.c.gpus, run_workers.c.memory_bytes)
-        .select_from(placed_runs())
-        .where(*here, placed(scope))
-        .order_by(run_workers.c.started_at),
-    )
-    ended = [*here, run_workers.c.ended_at >= until - LATELY, run_workers.c.ended_at <= until]
-    by_outcome = run(
-        connection,
-        scope,
-        select(runs.c.outcome, func.count(), func.count(func.distinct(runs.c.owner)))
-        .select_from(placed_runs())
-        .where(*ended)
-        .group_by(runs.c.outcome)
-        .order_by(func.count().desc(), runs.c.outcome),
-    )
-    lately = run(
-        connection,
-        scope,
-        select(*columns, run_workers.c.ended_at, runs.c.outcome, runs.c.exit_code, runs.c.exit_signal)
-        .select_from(placed_runs())
-        .where(*ended)
-        .order_by(run_workers.c.ended_at.desc())
-        .limit(scope.limit or SHOWN),
-    )
-    since = "in the last 24 hours" if scope.at is None else "in the 24 hours before"
+    on_it = _on_it(connection, scope, here)
     there = [row for row in states[:1] if row.ended_at is None or row.ended_at > until]
     loads = loads_at(connection, scope) if there else {}
     return [
         *(_now(row, on_it, when, loads) for row in there),
-        Answer((*names, "cpus", "gpus", "memory_bytes"), on_it, title=f"on it {when}", key="on_it"),
-        Answer(
-            ("outcome", "runs", "owners"), by_outcome, title=f"runs that ended on it {since}", key="ended", bar="runs"
-        ),
-        Answer(
-            (*names, "ended_at", "outcome", "exit_code", "exit_signal"),
-            lately,
-            title="the newest of them",
-            key="newest",
-        ),
+        Answer((*_NAMES, "cpus", "gpus", "memory_bytes"), on_it, title=f"on it {when}", key="on_it"),
+        *_ended(connection, scope, here),
         Answer(
             ("cluster", "since_at", "until_at", "state", "flags", "reason", "cpus", "memory_bytes", "gpus", "queues"),
             [
@@ -96,6 +59,54 @@ def info_worker(connection: Connection, scope: Scope, worker: str) -> list[Answe
             key="states",
         ),
     ]  # fmt: skip
+
+
+_NAMES = ("job_id", "owner", "account", "queue", "started_at")
+_COLUMNS = (run_workers.c.native_id, runs.c.owner, runs.c.account, runs.c.queue, run_workers.c.started_at)
+
+
+def _on_it(connection: Connection, scope: Scope, here: Sequence[ColumnElement[bool]]) -> Sequence[Any]:
+    """Return the runs that are on it."""
+    query = (
+        select(*_COLUMNS, run_workers.c.cpus, run_workers.c.gpus, run_workers.c.memory_bytes)
+        .select_from(placed_runs())
+        .where(*here, placed(scope))
+        .order_by(run_workers.c.started_at)
+    )
+    return run(connection, scope, query)
+
+
+def _ended(connection: Connection, scope: Scope, here: Sequence[ColumnElement[bool]]) -> list[Answer]:
+    """Return how the runs ended that did of late, and the newest of them."""
+    until = scope.moment()
+    ended = [*here, run_workers.c.ended_at >= until - LATELY, run_workers.c.ended_at <= until]
+    outcomes = (
+        select(runs.c.outcome, func.count(), func.count(func.distinct(runs.c.owner)))
+        .select_from(placed_runs())
+        .where(*ended)
+        .group_by(runs.c.outcome)
+        .order_by(func.count().desc(), runs.c.outcome)
+    )
+    newest = (
+        select(*_COLUMNS, run_workers.c.ended_at, runs.c.outcome, runs.c.exit_code, runs.c.exit_signal)
+        .select_from(placed_runs())
+        .where(*ended)
+        .order_by(run_workers.c.ended_at.desc())
+        .limit(scope.limit or SHOWN)
+    )
+    by_outcome, lately = run(connection, scope, outcomes), run(connection, scope, newest)
+    since = "in the last 24 hours" if scope.at is None else "in the 24 hours before"
+    return [
+        Answer(
+            ("outcome", "runs", "owners"), by_outcome, title=f"runs that ended on it {since}", key="ended", bar="runs"
+        ),
+        Answer(
+            (*_NAMES, "ended_at", "outcome", "exit_code", "exit_signal"),
+            lately,
+            title="the newest of them",
+            key="newest",
+        ),
+    ]
 
 
 def _now(row: Any, on_it: Any, when: str, loads: Mapping[tuple[str, str], Load]) -> Answer:

@@ -60,18 +60,56 @@ def _sum(*told: float | None) -> float | None:
     return sum(known) if known else None
 
 
+class _Capacity(msgspec.Struct):
+    """What the workers of a queue have, those that are up; and how many there are."""
+
+    cpus: float = 0.0
+    gpus: float = 0.0
+    workers: int = 0
+    down: int = 0
+
+
 def queues(connection: Connection, scope: Scope) -> Answer:
     """List the queues at the scope's moment; capacity is that of the workers which say that they are in it."""
-    capacity: dict[tuple[str, str], list[float]] = defaultdict(lambda: [0.0, 0.0, 0, 0])
+    capacity, jobs, table = _capacity(connection, scope), _jobs(connection, scope), queue_settings
+    settings = {
+        (row.cluster, row.queue): row
+        for row in run(connection, scope, select(table).where(period_at(scope, table), *scope.among(table)))
+    }
+    rows = []
+    for key in sorted({*settings, *jobs}):
+        setting = settings.get(key)
+        its = jobs.get(key) or _Queued(cpus=0.0, gpus=0.0)
+        room = capacity.get(key)
+        rows.append(
+            (
+                key[0], key[1] or None, None if setting is None else setting.state, its.jobs, its.running,
+                its.pending, its.held, len(its.owners), its.cpus, None if room is None else room.cpus,
+                its.gpus, None if room is None else room.gpus or None,
+                None if room is None else room.workers, None if room is None else room.down, its.oldest,
+                None if setting is None else setting.started_at,
+            )
+        )  # fmt: skip
+    return Answer(COLUMNS, rows[: scope.limit], bar="jobs")
+
+
+def _capacity(connection: Connection, scope: Scope) -> dict[tuple[str, str], _Capacity]:
+    """Return what the workers of each queue have, by cluster and queue."""
+    capacity: dict[tuple[str, str], _Capacity] = defaultdict(_Capacity)
     for worker in at_moment(connection, scope):
         for name in worker.queues or ():
-            sums = capacity[worker.cluster, name]
-            sums[2] += 1
+            room = capacity[worker.cluster, name]
+            room.workers += 1
             if worker.state == "up":
-                sums[0] += float(worker.cpus or 0)
-                sums[1] += sum(float(each["total"] or 0) for each in worker.gpus or ())
+                room.cpus += float(worker.cpus or 0)
+                room.gpus += sum(float(each["total"] or 0) for each in worker.gpus or ())
             else:
-                sums[3] += 1
+                room.down += 1
+    return capacity
+
+
+def _jobs(connection: Connection, scope: Scope) -> dict[tuple[str, str], _Queued]:
+    """Return what waits and runs in each queue, by cluster and queue."""
     queued = in_queue(scope)
     holds = queued.c.state.in_(HOLDING)
     query = select(
@@ -91,23 +129,4 @@ def queues(connection: Connection, scope: Scope) -> Answer:
         jobs[cluster, name or ""].add(*whose)
     for row in unmade(connection, scope):
         jobs[row.cluster, row.queue or ""].add(row.owner, row.jobs, 0, row.jobs, 0, 0.0, 0.0, row.submitted_at)
-    table = queue_settings
-    settings = {
-        (row.cluster, row.queue): row
-        for row in run(connection, scope, select(table).where(period_at(scope, table), *scope.among(table)))
-    }
-    rows = []
-    for key in sorted({*settings, *jobs}):
-        setting = settings.get(key)
-        its = jobs.get(key) or _Queued(cpus=0.0, gpus=0.0)
-        room = capacity.get(key)
-        rows.append(
-            (
-                key[0], key[1] or None, None if setting is None else setting.state, its.jobs, its.running,
-                its.pending, its.held, len(its.owners), its.cpus, None if room is None else room[0],
-                its.gpus, None if room is None else room[1] or None,
-                None if room is None else room[2], None if room is None else room[3], its.oldest,
-                None if setting is None else setting.started_at,
-            )
-        )  # fmt: skip
-    return Answer(COLUMNS, rows[: scope.limit], bar="jobs")
+    return jobs

@@ -52,6 +52,11 @@ class _Retired:
         return queue in self._queues[row.cluster]
 
 
+COLUMNS = (
+    "cluster", "source", "state", "last_success_at", "age_seconds", "open_jobs", "gaps", "gap_seconds", "last_error",
+)  # fmt: skip
+
+
 def status(connection: Connection, scope: Scope) -> tuple[Answer, list[str]]:
     """Return a line a source, and the names of those that are stale."""
     now = datetime.now(UTC)
@@ -97,17 +102,4 @@ def status(connection: Connection, scope: Scope) -> tuple[Answer, list[str]]:
                 row.last_error,
             )
         )
-    return Answer(
-        (
-            "cluster",
-            "source",
-            "state",
-            "last_success_at",
-            "age_seconds",
-            "open_jobs",
-            "gaps",
-            "gap_seconds",
-            "last_error",
-        ),
-        rows,
-    ), stale
+    return Answer(COLUMNS, rows), stale

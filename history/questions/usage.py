@@ -1,9 +1,11 @@
 """What was used over a time, interval by interval: from the rollup by days, from the runs by hours."""
 
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
+import msgspec
 from sqlalchemy import Connection, select
 
 from history.db.intervals import open_between
@@ -86,6 +88,22 @@ def _named(interval: str, begin: datetime) -> str:
     return f"{begin:%Y-%m}" if interval == "month" else f"{begin:%Y-%m-%d}"
 
 
+class _GpuTime(msgspec.Struct):
+    """The GPU time of one model and somebody."""
+
+    runs: int = 0
+    seconds: float = 0.0
+    not_counted: int = 0
+    """Runs of which nobody tells how many they have."""
+
+
+def _seconds(period: tuple[datetime, datetime], pauses: Iterable[tuple[datetime, datetime | None]]) -> float:
+    """Return how long a period is without its pauses."""
+    first, last = period
+    without = sum(max(0.0, (min(end or last, last) - max(begin, first)).total_seconds()) for begin, end in pauses)
+    return (last - first).total_seconds() - without
+
+
 def gpu_usage(connection: Connection, scope: Scope, by: str, since: datetime, until: datetime | None) -> Answer:
     """Add up GPU time by somebody and model: each run's on its workers, whose models at that time are known.
 
@@ -111,31 +129,26 @@ def gpu_usage(connection: Connection, scope: Scope, by: str, since: datetime, un
     )
     models = _models(connection, scope)
     paused = _paused(connection, scope, since, end)
-    found: dict[tuple[str, str, str], list[float]] = {}
+    found: dict[tuple[str, str, str], _GpuTime] = defaultdict(_GpuTime)
     for cluster, worker, name, begin, over, gpus, told, suspended, *job in run(connection, scope, query):
-        first, last = max(begin, since), min(over or end, end)
-        seconds = (last - first).total_seconds()
-        if over is None:
-            seconds -= sum(
-                max(0.0, (min(until or last, last) - max(start, first)).total_seconds())
-                for start, until in paused.get((cluster, *job), ())
-            )
-        elif suspended:
+        pauses = paused.get((cluster, *job), ()) if over is None else ()
+        seconds = _seconds((max(begin, since), min(over or end, end)), pauses)
+        if over is not None and suspended:
             whole = (over - begin).total_seconds()
             seconds *= max(0.0, whole - suspended) / whole if whole else 0.0
         model = models(cluster, worker, begin)
         # of several models on a worker a share may tell which it has
         split = told if "+" in model and told and sum(told.values()) == gpus else {model: gpus}
         for place, (each, number) in enumerate(sorted(split.items())):
-            sums = found.setdefault((cluster, each, name or ""), [0, 0.0, 0])
-            sums[0] += place == 0
+            sums = found[cluster, each, name or ""]
+            sums.runs += place == 0
             if number is None:
-                sums[2] += 1
+                sums.not_counted += 1
             else:
-                sums[1] += float(number) * seconds
+                sums.seconds += float(number) * seconds
     rows = [
-        (cluster, model, name or None, int(count), round(seconds), int(untold))
-        for (cluster, model, name), (count, seconds, untold) in found.items()
+        (cluster, model, name or None, sums.runs, round(sums.seconds), sums.not_counted)
+        for (cluster, model, name), sums in found.items()
     ]
     rows.sort(key=lambda row: (-row[4], row[0], row[1], row[2] or ""))
     second = by if by != "cluster" else "of_cluster"

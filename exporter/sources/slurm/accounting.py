@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from exporter.readings import UnknownValue
 from exporter.sources.hostlist import hosts, tasks
 from exporter.sources.slurm.jobs import split
@@ -89,17 +91,10 @@ def jobs(attempt: Sequence[Row], unknown: list[UnknownValue]) -> Iterator[Job]:
     row, *steps = attempt
     native_state = row["State"].partition(" ")[0]
     values = Values("slurm_value", f"row of job {row['JobID'][:60]}", unknown)
-    ended = moment(row["End"])
-    submitted = moment(row["Submit"])
-    if native_state in NOT_ENDED or ended is None:
+    times = None if native_state in NOT_ENDED else _times(row, values)
+    if times is None:
         return
-    if submitted is None:
-        raise ValueError("no Submit")
-    started = values.read(moment, "Start", row["Start"])
-    if row["NodeList"] in NOTHING and row["AllocTRES"] in NOTHING and started is not None and started >= ended:
-        started = None  # 22.05 gives what was cancelled while it was held its end as its start
-    # a clock that was set back must not make an end before its start
-    ended = max(ended, submitted, started or submitted)
+    submitted, started, ended = times
     requeued, resized = native_state == REQUEUED, native_state == RESIZING
     if resized and ended == submitted:
         return  # resized in the second it was submitted in, which is the Submit of the row that follows too
@@ -107,33 +102,11 @@ def jobs(attempt: Sequence[Row], unknown: list[UnknownValue]) -> Iterator[Job]:
     batch = _batch(steps) if requeued else None
     exit_code, exit_signal = _exit((batch or row)["ExitCode"], values)
     asked, held = _tres(row, "ReqTRES", values), _tres(row, "AllocTRES", values)
-    used_cpu = values.read(duration, "TotalCPU", row["TotalCPU"]) if steps else None
-    used_memory = max((bytes_ for step in steps if (bytes_ := _peak(step, values)) is not None), default=None)
-    used_gpu, used_gpu_memory = _gpu_use(steps, values)
+    used = _used(row, steps, values)
     runs: tuple[Run, ...] = ()
     if started is not None:
-        suspended = values.read(_lasting, "Suspended", row["Suspended"])
-        runs = (
-            Run(
-                attempt_at=submitted,
-                started_at=started,
-                ended_at=ended,
-                outcome=None if resized else outcome,
-                exit_code=None if resized else exit_code,
-                exit_signal=None if resized else exit_signal,
-                cpus=held.cpus,
-                gpus=held.gpus,
-                memory_bytes=held.memory_bytes,
-                used_cpu_seconds=used_cpu,
-                used_memory_bytes=used_memory,
-                used_gpu_seconds=used_gpu,
-                used_gpu_memory_bytes=used_gpu_memory,
-                suspended_seconds=int(suspended) if suspended else None,
-                resized=resized,
-                workers=_workers(row["NodeList"], held, values),
-                accounted=True,
-            ),
-        )
+        how = None if resized else (outcome, exit_code, exit_signal)
+        runs = (_run(row, values, held, used, (submitted, started, ended), how),)
     else:
         exit_code = exit_signal = None  # it never ran: the code is that of an attempt before, or none
     details = _details(row, held if held.gpu_models or held.gpu_parts else asked, values)
@@ -163,8 +136,8 @@ def jobs(attempt: Sequence[Row], unknown: list[UnknownValue]) -> Iterator[Job]:
             requested_memory_bytes=asked.memory_bytes,
             requested_gpus=asked.gpus,
             requested_wall_seconds=None if limit is None else limit * 60,
-            used_cpu_seconds=used_cpu,
-            used_memory_bytes=used_memory,
+            used_cpu_seconds=used.cpu_seconds,
+            used_memory_bytes=used.memory_bytes,
             exit_code=None if goes_on else exit_code,
             exit_signal=None if goes_on else exit_signal,
             array_parent=array_parent,
@@ -174,6 +147,74 @@ def jobs(attempt: Sequence[Row], unknown: list[UnknownValue]) -> Iterator[Job]:
             accounted=True,
             runs=runs,
         )
+
+
+def _times(row: Row, values: Values) -> tuple[datetime, datetime | None, datetime] | None:
+    """Return when an attempt was submitted, started and ended; None where it has not. Raises ValueError."""
+    ended = moment(row["End"])
+    submitted = moment(row["Submit"])
+    if ended is None:
+        return None
+    if submitted is None:
+        raise ValueError("no Submit")
+    started = values.read(moment, "Start", row["Start"])
+    if row["NodeList"] in NOTHING and row["AllocTRES"] in NOTHING and started is not None and started >= ended:
+        started = None  # 22.05 gives what was cancelled while it was held its end as its start
+    # a clock that was set back must not make an end before its start
+    return submitted, started, max(ended, submitted, started or submitted)
+
+
+class _Used(msgspec.Struct, frozen=True):
+    """What an attempt used, as far as its steps tell."""
+
+    cpu_seconds: float | None
+    memory_bytes: int | None
+    gpu_seconds: float | None
+    gpu_memory_bytes: int | None
+
+
+def _used(row: Row, steps: Sequence[Row], values: Values) -> _Used:
+    cpu = values.read(duration, "TotalCPU", row["TotalCPU"]) if steps else None
+    memory = max((peak for step in steps if (peak := _peak(step, values)) is not None), default=None)
+    return _Used(cpu, memory, *_gpu_use(steps, values))
+
+
+def _run(
+    row: Row,
+    values: Values,
+    held: Tres,
+    used: _Used,
+    times: tuple[datetime, datetime, datetime],
+    how: tuple[Outcome | None, int | None, int | None] | None,
+) -> Run:
+    """Return an attempt's run.
+
+    Args:
+        times: when it was submitted, started and ended.
+        how: its outcome, exit code and signal; None where a resize ended it, after which the job runs on.
+    """
+    attempt_at, started_at, ended_at = times
+    outcome, exit_code, exit_signal = how or (None, None, None)
+    suspended = values.read(_lasting, "Suspended", row["Suspended"])
+    return Run(
+        attempt_at=attempt_at,
+        started_at=started_at,
+        ended_at=ended_at,
+        outcome=outcome,
+        exit_code=exit_code,
+        exit_signal=exit_signal,
+        resized=how is None,
+        cpus=held.cpus,
+        gpus=held.gpus,
+        memory_bytes=held.memory_bytes,
+        used_cpu_seconds=used.cpu_seconds,
+        used_memory_bytes=used.memory_bytes,
+        used_gpu_seconds=used.gpu_seconds,
+        used_gpu_memory_bytes=used.gpu_memory_bytes,
+        suspended_seconds=int(suspended) if suspended else None,
+        workers=_workers(row["NodeList"], held, values),
+        accounted=True,
+    )
 
 
 def _outcome(row: Row, steps: Sequence[Row], unknown: list[UnknownValue]) -> Outcome:

@@ -219,6 +219,58 @@ def _translate(row: dict[str, str], unknown: list[UnknownValue]) -> Job | None:
     submitted = moment(row["SubmitTime"])
     if submitted is None:
         raise ValueError("no SubmitTime")
+    held = _held(row, values)
+    limit = values.read(duration, "TimeLimit", row["TimeLimit"])
+    partitions = row["Partition"].split(",")
+    runs = _runs(row, values, submitted, held) if state in HOLDING else ()
+    native_id, array_parent, het_parent = _identity(row)
+    return Job(
+        native_id=native_id,
+        submitted_at=submitted,
+        attempt_at=submitted,
+        # slurmctld gives the CPUs of a suspended job to others, and keeps its memory and GPUs for it (tried on all)
+        lends_cpus=state is State.SUSPENDED,
+        requeued=(values.read(count, "RestartCnt", row["RestartCnt"]) or 0) > 0,
+        raw_id=None if native_id == row["JobID"] or (array_parent and not runs) else row["JobID"],
+        owner=row["UserName"] or "(unknown)",
+        account=words(row["Account"]),
+        queue=partitions[0] or None,
+        name=row["Name"],
+        state=state,
+        native_state=native_state,
+        reason=words(reason) if state not in HOLDING else None,
+        waiting=waiting(reason) if state is State.PENDING else None,
+        eligible_at=_past(values.read(moment, "EligibleTime", row["EligibleTime"])),
+        requested_cpus=held.cpus,
+        requested_memory_bytes=held.memory_bytes,
+        requested_gpus=held.gpus,
+        requested_wall_seconds=None if limit is None else int(limit),
+        array_parent=array_parent,
+        het_parent=het_parent,
+        details=_details(row, held, partitions),
+        runs=runs,
+    )
+
+
+def _identity(row: dict[str, str]) -> tuple[str, str | None, str | None]:
+    """Return the id that people use, that of the array, and that of the heterogeneous job."""
+    array = row["ArrayJobID"] if row["ArrayTaskID"] not in NOTHING else None
+    het = row["HetJobID"] if row["HetJobID"] not in NOTHING else None
+    return native_name(row["JobID"], array, row["ArrayTaskID"], het, row["HetJobOffset"]), array, het
+
+
+class _Held(msgspec.Struct, frozen=True):
+    """What a job holds or, as long as it waits, asks for."""
+
+    cpus: float | None
+    gpus: float | None
+    memory_bytes: int | None
+    gpu_models: dict[str, float] | None
+    gpu_parts: dict[str, float] | None
+    nodes: int | None
+
+
+def _held(row: dict[str, str], values: Values) -> _Held:
     resources = tres(row["tres-alloc"])
     for odd in resources.odd:
         values.odd(f"tres-alloc: {odd}")
@@ -230,8 +282,10 @@ def _translate(row: dict[str, str], unknown: list[UnknownValue]) -> Job | None:
     if not models and gpus is not None and gpus == asked.gpus and sum(number for _, number in asked.gpu_models) == gpus:
         models = dict(asked.gpu_models)
     parts = dict(resources.gpu_parts or asked.gpu_parts)
-    limit = values.read(duration, "TimeLimit", row["TimeLimit"])
-    partitions = row["Partition"].split(",")
+    return _Held(cpus, gpus, resources.memory_bytes, models or None, parts or None, nodes)
+
+
+def _details(row: dict[str, str], held: _Held, partitions: Sequence[str]) -> dict[str, Any] | None:
     details: dict[str, Any] = {
         "qos": words(row["QOS"]),
         "licences": words(row["Licenses"]),
@@ -239,73 +293,41 @@ def _translate(row: dict[str, str], unknown: list[UnknownValue]) -> Job | None:
         "features": words(row["Feature"]),
         "reservation": words(row["Reservation"]),
         "wckey": words(row.get(WCKEY, "")),
-        "workers_requested": nodes if nodes != 1 else None,
+        "workers_requested": held.nodes if held.nodes != 1 else None,
         "partitions": partitions if len(partitions) > 1 else None,
-        "gpu_models": models or None,
-        "gpu_parts": parts or None,
+        "gpu_models": held.gpu_models,
+        "gpu_parts": held.gpu_parts,
     }
-    runs: tuple[Run, ...] = ()
-    started = values.read(moment, "StartTime", row["StartTime"]) if state in HOLDING else None
-    if started is not None:
-        names = values.read(hosts, "NodeList", row["NodeList"]) or ()
-        alone = len(names) == 1
-        runs = (
-            Run(
-                attempt_at=submitted,
-                started_at=started,
-                cpus=cpus,
-                gpus=gpus,
-                memory_bytes=resources.memory_bytes,
-                workers=tuple(
-                    # how a run's share is spread over several workers, squeue does not say
-                    RunWorker(
-                        worker=name,
-                        cpus=cpus if alone else None,
-                        gpus=gpus if alone else None,
-                        memory_bytes=resources.memory_bytes if alone else None,
-                        gpu_models=(models or None) if alone else None,
-                        gpu_parts=(parts or None) if alone else None,
-                    )
-                    for name in sorted(set(names))
-                ),
+    return {key: value for key, value in details.items() if value is not None} or None
+
+
+def _runs(row: dict[str, str], values: Values, submitted: datetime, held: _Held) -> tuple[Run, ...]:
+    """Return the run that goes on; how its share is spread over several workers, squeue does not say."""
+    started = values.read(moment, "StartTime", row["StartTime"])
+    if started is None:
+        return ()
+    names = sorted(set(values.read(hosts, "NodeList", row["NodeList"]) or ()))
+    workers = tuple(RunWorker(worker=name) for name in names)
+    if len(names) == 1:
+        workers = (
+            RunWorker(
+                worker=names[0],
+                cpus=held.cpus,
+                gpus=held.gpus,
+                memory_bytes=held.memory_bytes,
+                gpu_models=held.gpu_models,
+                gpu_parts=held.gpu_parts,
             ),
         )
-    array = row["ArrayTaskID"] not in NOTHING
-    het = row["HetJobID"] not in NOTHING
-    native_id = native_name(
-        row["JobID"],
-        row["ArrayJobID"] if array else None,
-        row["ArrayTaskID"],
-        row["HetJobID"] if het else None,
-        row["HetJobOffset"],
-    )
-    waits = state is State.PENDING
-    return Job(
-        native_id=native_id,
-        submitted_at=submitted,
+    run = Run(
         attempt_at=submitted,
-        # slurmctld gives the CPUs of a suspended job to others, and keeps its memory and GPUs for it (tried on all)
-        lends_cpus=state is State.SUSPENDED,
-        requeued=(values.read(count, "RestartCnt", row["RestartCnt"]) or 0) > 0,
-        raw_id=None if native_id == row["JobID"] or (array and not runs) else row["JobID"],
-        owner=row["UserName"] or "(unknown)",
-        account=words(row["Account"]),
-        queue=partitions[0] or None,
-        name=row["Name"],
-        state=state,
-        native_state=native_state,
-        reason=words(reason) if state not in HOLDING else None,
-        waiting=waiting(reason) if waits else None,
-        eligible_at=_past(values.read(moment, "EligibleTime", row["EligibleTime"])),
-        requested_cpus=cpus,
-        requested_memory_bytes=resources.memory_bytes,
-        requested_gpus=gpus,
-        requested_wall_seconds=None if limit is None else int(limit),
-        array_parent=row["ArrayJobID"] if array else None,
-        het_parent=row["HetJobID"] if het else None,
-        details={key: value for key, value in details.items() if value is not None} or None,
-        runs=runs,
+        started_at=started,
+        cpus=held.cpus,
+        gpus=held.gpus,
+        memory_bytes=held.memory_bytes,
+        workers=workers,
     )
+    return (run,)
 
 
 def _waits_elsewhere(row: dict[str, str]) -> bool:
