@@ -1,7 +1,6 @@
 """The text of /metrics: prepared when a reading arrives, put together when somebody asks.
 
-Twenty thousand samples take a tenth of a second to write in Python; so each cluster's samples are written once a
-reading, and a request only joins texts.
+Writing samples is what costs; so each cluster's are written once a reading, and a request only joins texts.
 """
 
 import logging
@@ -149,7 +148,7 @@ class MetricsPage:
 
 
 def _lines(family: Family, view: ClusterView) -> list[str]:
-    """Return a cluster's samples of a family as lines: the client library would take several times as long."""
+    """Return a cluster's samples of a family as lines: the client library takes more than twice as long."""
     labels = ("cluster", *family.labels)
     if family.histograms is None:
         # a counter is written like a gauge: its name says already that it is one
