@@ -38,14 +38,14 @@ def check_table(config: Config, url: URL, spool: Path) -> int:
     failed = False
     board = Board(owners=config.limits.owners)
     click.echo(f"{'':2} {'CLUSTER':<16} {'SOURCE':<44} {'SECONDS':>8}  RESULT")
-    for cluster, what, worked, seconds, said in (
+    for cluster, what, worked, seconds, message in (
         _line("history", partial(_history, url)),
         _line("spool", partial(_spool, spool, url)),
         *(line for each in config.clusters for line in _cluster(each, board)),
         _series(config, board),
     ):
         failed = failed or not worked
-        click.echo(f"{'ok' if worked else '!!':2} {cluster:<16} {what:<44} {seconds:>8.2f}  {said}")
+        click.echo(f"{'ok' if worked else '!!':2} {cluster:<16} {what:<44} {seconds:>8.2f}  {message}")
     return 1 if failed else 0
 
 
@@ -53,10 +53,10 @@ def _line(what: str, attempt: Callable[[], str], cluster: str = "") -> Line:
     """Try something."""
     began = time.monotonic()
     try:
-        said, worked = attempt(), True
+        message, worked = attempt(), True
     except (HistoryError, SourceError) as error:
-        said, worked = str(error), False
-    return cluster, what, worked, time.monotonic() - began, said
+        message, worked = str(error), False
+    return cluster, what, worked, time.monotonic() - began, message
 
 
 def _history(url: URL) -> str:
@@ -139,8 +139,8 @@ def _cluster(cluster: Cluster, board: Board) -> Iterator[Line]:
     yield _line("permissions", source.permissions, cluster.name)
     began = time.monotonic()
     try:
-        for said in source.remarks():
-            yield cluster.name, "settings", True, time.monotonic() - began, f"note: {said}"
+        for message in source.remarks():
+            yield cluster.name, "settings", True, time.monotonic() - began, f"note: {message}"
     except SourceError as error:
         yield cluster.name, "settings", False, time.monotonic() - began, str(error)
     for feed in feeds:
@@ -176,6 +176,6 @@ def _series(config: Config, board: Board) -> Line:
         workers = 0 if view.workers is None else len(view.workers.workers)
         counters += _A_WHOSE * len(whose) + _A_WORKER * workers + _A_QUEUE * len({queue for _, queue in whose})
     now = MetricsPage(board, None, config.limits.series).series()
-    most = config.limits.series
-    said = f"{now:,} series now, about {now + counters:,} with the history's counters, of {most:,} allowed"
-    return "", "metrics", now + counters <= most, time.monotonic() - began, said
+    maximum = config.limits.series
+    message = f"{now:,} series now, about {now + counters:,} with the history's counters, of {maximum:,} allowed"
+    return "", "metrics", now + counters <= maximum, time.monotonic() - began, message

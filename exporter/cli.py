@@ -29,6 +29,7 @@ from history.db import HistoryError
 from history.db.database import default_url, parse_url, shown
 from history.output import run
 from history.spool import default_folder
+from history.wording import one_line
 
 log = logging.getLogger(__name__)
 
@@ -106,34 +107,24 @@ def command(
     if context.invoked_subcommand is not None:
         return
     try:
-        config = _configuration(config_file, demo, demo_scale, demo_seed)
-        if telemetry_path:
-            config = _with_path(config, telemetry_path)
+        config = _with_path(_configuration(config_file, demo, demo_scale, demo_seed), telemetry_path)
         url = database_url(config, database, default_url().replace("history.db", "demo.db") if demo else None)
         if database is not None and context.get_parameter_source("database") is ParameterSource.COMMANDLINE:
             _warn_of_password(parse_url(database))
         addresses = [parse_address(text) for text in listen_address or (config.web.listen_address,)]
         secured = None if web_config_file is None else WebConfig(web_config_file)
+        spool = config.history.spool or default_folder(url)
         if check:
-            sys.exit(check_table(config, url, config.history.spool or default_folder(url)))
-        _run(
-            Exporter(
-                config,
-                url,
-                None if once else config.history.spool or default_folder(url),
-                secured,
-            ),
-            once=once,
-            addresses=addresses,
-            telemetry_path=config.web.telemetry_path,
-            database=shown(url),
-            demo=demo,
-            secured=secured,
-        )
+            sys.exit(check_table(config, url, spool))
+        exporter = Exporter(config, url, None if once else spool, secured)
+        exporter.prepare()
+        if once:
+            sys.exit(_poll_once(exporter))
+        _serve(exporter, addresses, config.web.telemetry_path, shown(url), demo=demo, secured=secured)
     except (ConfigError, HistoryError, AddressError, WebConfigError) as error:
         raise click.ClickException(str(error)) from error
     except SQLAlchemyError as error:
-        raise click.ClickException(" ".join(str(error).split())) from error
+        raise click.ClickException(one_line(error, None)) from error
 
 
 for _each in (commands.verify, commands.recollect, commands.backfill):
@@ -156,32 +147,34 @@ def _configuration(config_file: Path | None, demo: bool, scale: float, seed: int
     return configuration(config_file)
 
 
-def _with_path(config: Config, telemetry_path: str) -> Config:
+def _with_path(config: Config, telemetry_path: str | None) -> Config:
     from msgspec.structs import replace
 
+    if not telemetry_path:
+        return config
     try:
         return replace(config, web=replace(config.web, telemetry_path=telemetry_path))
     except ValueError as error:
         raise ConfigError(f"--web.telemetry-path: {error}") from error
 
 
-def _run(
+def _poll_once(exporter: Exporter) -> int:
+    """Poll once and write the page; return the status to exit with, 1 where something could not be read."""
+    exporter.poll_once()
+    sys.stdout.buffer.write(exporter.page.text())
+    return int(not all(status.up for _, status in exporter.board.statuses()))
+
+
+def _serve(
     exporter: Exporter,
-    *,
-    once: bool,
     addresses: list[tuple[str, int]],
     telemetry_path: str,
     database: str,
+    *,
     demo: bool,
     secured: WebConfig | None,
 ) -> None:
-    exporter.prepare()
-    if once:
-        exporter.poll_once()
-        sys.stdout.buffer.write(exporter.page.text())
-        if not all(status.up for _, status in exporter.board.statuses()):
-            sys.exit(1)
-        return
+    """Poll and serve until a signal ends it."""
     stop = threading.Event()
     _listen_to_signals(stop, secured, exporter.watch)
     urls = exporter.listen(addresses)

@@ -1,6 +1,5 @@
 """Reading bbq.yaml: every mistake is named with its line and what was expected."""
 
-import difflib
 import os
 import re
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from exporter.settings import Cluster, Config, ConfigError, Duration, HistorySet
 from exporter.sources import kinds
 from exporter.vo import Fields, Names
 from history.db.database import default_url, parse_url
+from history.wording import nearest
 
 _S = TypeVar("_S", bound=msgspec.Struct)
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d|w|y)?\Z")
@@ -76,12 +76,12 @@ class _Reader:
         listed = data.get("clusters")
         if not isinstance(listed, list) or not listed:
             raise self._error("$.clusters", f"expected a list of clusters, read {_kind(listed)}")
-        clusters = tuple(self._cluster(each, f"$.clusters[{place}]") for place, each in enumerate(listed))
+        clusters = tuple(self._cluster(each, f"$.clusters[{index}]") for index, each in enumerate(listed))
         names = [cluster.name for cluster in clusters]
-        for place, name in enumerate(names):
-            if name in names[:place]:
+        for index, name in enumerate(names):
+            if name in names[:index]:
                 raise self._error(
-                    f"$.clusters[{place}].name", f"a second cluster is called {name!r}; names must differ"
+                    f"$.clusters[{index}].name", f"a second cluster is called {name!r}; names must differ"
                 )
         return Config(
             clusters=clusters,
@@ -91,19 +91,19 @@ class _Reader:
         )
 
     def _section(self, data: dict[str, Any], key: str, kind: type[_S]) -> _S:
-        said = data.get(key)
-        return self._convert({} if said is None else said, kind, f"$.{key}")
+        value = data.get(key)
+        return self._convert({} if value is None else value, kind, f"$.{key}")
 
     def _cluster(self, data: Any, path: str) -> Cluster:
         if not isinstance(data, dict):
             raise self._error(path, f"expected a cluster with `name:` and `scheduler:`, read {_kind(data)}")
         kind = data.get("scheduler")
         if kind is None:
-            near = difflib.get_close_matches("scheduler", [str(key) for key in data], 1)
+            near = nearest("scheduler", map(str, data))
             if near:
                 raise self._error(f"{path}.{near[0]}", f"unknown key `{near[0]}`; did you mean `scheduler`?")
         if kind not in kinds():
-            near = difflib.get_close_matches(str(kind), kinds(), 1)
+            near = nearest(kind, kinds())
             hint = f"; did you mean {near[0]}?" if near else ""
             raise self._error(f"{path}.scheduler", f"expected one of {', '.join(kinds())}, read {kind!r}{hint}")
         settings: type[Cluster] = import_module(f"exporter.sources.{kind}").Settings
@@ -114,8 +114,8 @@ class _Reader:
         try:
             return msgspec.convert(data, kind, dec_hook=_decode)
         except msgspec.ValidationError as error:
-            said, _, inner = str(error).partition(" - at `")
-            raise self._error(path + inner.rstrip("`").removeprefix("$"), _lower(said)) from error
+            message, _, inner = str(error).partition(" - at `")
+            raise self._error(path + inner.rstrip("`").removeprefix("$"), _lower(message)) from error
 
     def _check_keys(self, data: Any, kind: type[msgspec.Struct], path: str) -> None:
         """Refuse keys that do not exist, at every depth, naming the nearest that does."""
@@ -124,19 +124,19 @@ class _Reader:
         fields = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
         for key, value in data.items():
             if key not in fields:
-                near = difflib.get_close_matches(str(key), fields, 1)
+                near = nearest(key, fields)
                 hint = f"did you mean `{near[0]}`?" if near else f"the keys here are {', '.join(sorted(fields))}"
                 raise self._error(f"{path}.{key}", f"unknown key `{key}`; {hint}")
             inner = fields[key]
             if isinstance(inner, type) and issubclass(inner, msgspec.Struct) and kind is not Config:
                 self._check_keys(value, inner, f"{path}.{key}")
 
-    def _error(self, path: str, said: str) -> ConfigError:
+    def _error(self, path: str, message: str) -> ConfigError:
         known = path
         while known not in self._lines and known != "$":
             known = known[: max(known.rfind("."), known.rfind("["))] or "$"
         key = path.removeprefix("$").removeprefix(".")
-        return ConfigError(f"{self._name}:{self._lines.get(known, 1)}: {key + ': ' if key else ''}{said}")
+        return ConfigError(f"{self._name}:{self._lines.get(known, 1)}: {key + ': ' if key else ''}{message}")
 
 
 def _decode(kind: type, value: Any) -> Any:
@@ -174,8 +174,8 @@ def _lines(node: yaml.Node | None, path: str = "$") -> dict[str, int]:
             found.update(_lines(value, inner))
             found[inner] = key.start_mark.line + 1
     elif isinstance(node, yaml.SequenceNode):
-        for place, value in enumerate(cast("list[yaml.Node]", node.value)):
-            found.update(_lines(value, f"{path}[{place}]"))
+        for index, value in enumerate(cast("list[yaml.Node]", node.value)):
+            found.update(_lines(value, f"{path}[{index}]"))
     return found
 
 
@@ -187,5 +187,5 @@ def _kind(value: Any) -> str:
     return "a list" if isinstance(value, list) else repr(value)
 
 
-def _lower(said: str) -> str:
-    return said[:1].lower() + said[1:]
+def _lower(message: str) -> str:
+    return message[:1].lower() + message[1:]

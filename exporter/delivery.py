@@ -19,6 +19,7 @@ from history.ingest.gaps import note_lost
 from history.ingest.store import History
 from history.spool import Spool
 from history.spool.frames import Damaged
+from history.wording import one_line
 
 log = logging.getLogger(__name__)
 
@@ -138,7 +139,7 @@ class Delivery:
                     self._away = True
                     self._begun.clear()
                     self._history.prepare_anew()
-                    log.warning("history is away; what is read waits in the spool", extra={"error": line(error)})
+                    log.warning("history is away; what is read waits in the spool", extra={"error": one_line(error)})
                 else:
                     self._remember(batch)
                     return
@@ -172,7 +173,7 @@ class Delivery:
             self._store_first(self._spool)
         except Exception as error:
             if is_away(error):
-                log.warning("history is away; what is read waits in the spool", extra={"error": line(error)})
+                log.warning("history is away; what is read waits in the spool", extra={"error": one_line(error)})
                 return False
             with self._door:
                 path = self._spool.set_aside()
@@ -221,11 +222,6 @@ class Delivery:
             return None if payload is None else _decode(payload).seen_at
         except msgspec.MsgspecError:
             return None
-
-
-def line(error: Exception) -> str:
-    """Return what an error says on one line of bounded length."""
-    return " ".join(str(error).split())[:500]
 
 
 def _now() -> datetime:

@@ -13,6 +13,7 @@ from exporter.threads import Watch
 from history.db import HistoryError
 from history.ingest.store import History
 from history.rollups.counters import COUNTERS, Count
+from history.wording import one_line
 
 OTHER_OWNERS = "(other)"
 SHOWN_FOR = timedelta(days=30)
@@ -88,7 +89,10 @@ class TotalsReader:
         self._interval_seconds = interval_seconds
         self._lately = lately
         self._stop = threading.Event()
-        self._thread = (watch or Watch()).lasting("totals", "totals", self._work, self._stop)
+        self._read_once = False
+        self._thread = (watch or Watch()).periodic(
+            "totals", "totals", self._work, self._stop, lambda: self._interval_seconds if self._read_once else 0.0
+        )
 
     def start(self) -> None:
         """Begin to read."""
@@ -111,10 +115,9 @@ class TotalsReader:
             self._show(cluster, read)
 
     def _work(self) -> None:
-        while not self._stop.is_set():
-            try:
-                self.read()
-            except (SQLAlchemyError, HistoryError) as error:
-                # what was shown last goes when it is stale; bbq_history_up tells of the database
-                log.debug("counters cannot be read", extra={"error": " ".join(str(error).split())[:500]})
-            self._stop.wait(self._interval_seconds)
+        self._read_once = True
+        try:
+            self.read()
+        except (SQLAlchemyError, HistoryError) as error:
+            # what was shown last goes when it is stale; bbq_history_up tells of the database
+            log.debug("counters cannot be read", extra={"error": one_line(error)})

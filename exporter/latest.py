@@ -9,12 +9,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Any, TypeVar
 
 import msgspec
 
 from exporter.history_counters import Totals
 from exporter.job_sums import Tally, tally
 from exporter.readings import Feed, JobsReading, Kind, Reading, SchedulerReading, UnknownValue, WorkersReading
+
+_Made = TypeVar("_Made")
 
 
 class FeedStatus(msgspec.Struct, kw_only=True):
@@ -53,6 +56,14 @@ class ClusterView(msgspec.Struct, frozen=True, kw_only=True):
     totals: Totals | None = None
     owners: int = 200
     """How many owners have series of their own."""
+    _made: dict[Any, Any] = msgspec.field(default_factory=dict)
+
+    def once(self, make: "Callable[[ClusterView], _Made]") -> _Made:
+        """Return what is made of the view, for several metrics that are of the same sums: it is made once."""
+        if make not in self._made:
+            self._made[make] = make(self)
+        found: _Made = self._made[make]
+        return found
 
 
 class _ClusterBoard:
@@ -161,13 +172,13 @@ class Board:
             if status is not None:
                 status.calls += calls
 
-    def failed(self, cluster: str, feed: Feed, reason: str, said: str, duration_seconds: float) -> None:
+    def failed(self, cluster: str, feed: Feed, reason: str, message: str, duration_seconds: float) -> None:
         """Note that a feed could not be read; its last reading stays until it is stale."""
         with self._lock:
             status = self._clusters[cluster].statuses.get(feed.name)
             if status is None:
                 return
-            status.up, status.last_error = False, said
+            status.up, status.last_error = False, message
             status.duration_seconds = duration_seconds
             status.calls += 1
             status.polls += 1

@@ -41,7 +41,7 @@ class Json(logging.Formatter):
         return json.dumps(fields, default=str, ensure_ascii=False)
 
 
-_MOST_MESSAGES = 100
+_MAX_MESSAGES = 100
 
 
 class Seldom(logging.Filter):
@@ -57,7 +57,7 @@ class Seldom(logging.Filter):
         last = self._last.get(record.msg)
         if last is not None and record.created - last < self._seconds:
             return False
-        if len(self._last) > _MOST_MESSAGES:
+        if len(self._last) > _MAX_MESSAGES:
             self._last.clear()
         self._last[record.msg] = record.created
         return True
@@ -70,8 +70,8 @@ class Repeats(logging.Filter):
     """
 
     SECONDS = 600.0
-    MOST = 3
-    _MOST_KNOWN = 1000
+    MAXIMUM = 3
+    _MAX_KNOWN = 1000
     _VARYING = ("again_in_seconds", "repeated")
 
     def __init__(self) -> None:
@@ -90,9 +90,9 @@ class Repeats(logging.Filter):
             since, passed, held = self._known.get(same, (now, 0, 0))
             if now - since >= self.SECONDS:
                 since, passed = now, 0
-            if len(self._known) > self._MOST_KNOWN:
+            if len(self._known) > self._MAX_KNOWN:
                 self._known.clear()
-            if passed >= self.MOST:
+            if passed >= self.MAXIMUM:
                 self._known[same] = since, passed, held + 1
                 return False
             self._known[same] = since, passed + 1, 0

@@ -12,7 +12,7 @@ from datetime import datetime
 
 ROUND_SECONDS = 600
 """How often it is asked."""
-MOST_ROUNDS = 144
+MAX_ROUNDS = 144
 """How many rounds that were missed are made up for."""
 
 
@@ -21,25 +21,25 @@ def round_of(moment: datetime) -> int:
     return int(moment.timestamp()) // ROUND_SECONDS
 
 
-def due(jobs: Iterable[tuple[str, datetime]], after: int | None, now: datetime, most: int) -> list[str]:
+def due(jobs: Iterable[tuple[str, datetime]], after: int | None, now: datetime, maximum: int) -> list[str]:
     """Return the ids of jobs whose turn it is.
 
     Args:
         jobs: the id and the end of each.
         after: the last round in which it was asked; None is the one before this.
-        most: how many there may be.
+        maximum: how many there may be.
     """
     this = round_of(now)
-    rounds = range(max(this - MOST_ROUNDS, this - 1 if after is None else after) + 1, this + 1)
+    rounds = range(max(this - MAX_ROUNDS, this - 1 if after is None else after) + 1, this + 1)
     found = sorted(
         (ended_at, native_id)
         for native_id, ended_at in jobs
         if any(_has_turn(native_id, each - round_of(ended_at), each) for each in rounds)
     )
-    if len(found) > most:
-        youngest = -(-most // 2)
+    if len(found) > maximum:
+        youngest = -(-maximum // 2)
         drawn = sorted(found[:-youngest], key=lambda each: _hash(f"{this} {each[1]}"))
-        found = sorted([*drawn[: most - youngest], *found[-youngest:]])
+        found = sorted([*drawn[: maximum - youngest], *found[-youngest:]])
     return list(dict.fromkeys(native_id for _, native_id in found))
 
 

@@ -22,6 +22,7 @@ from exporter.settings import Cluster
 from exporter.sources import Source, SourceError
 from exporter.threads import Watch
 from history.db import HistoryError
+from history.wording import one_line
 
 log = logging.getLogger(__name__)
 
@@ -157,8 +158,8 @@ class ClusterPoller:
         try:
             self._recorder.close_retired(self._cluster.name, queues)
         except (SQLAlchemyError, HistoryError) as error:
-            said = " ".join(str(error).split())[:500]
-            log.warning("history cannot be written", extra={"cluster": self._cluster.name, "error": said})
+            message = one_line(error)
+            log.warning("history cannot be written", extra={"cluster": self._cluster.name, "error": message})
 
     def _interval(self, feed: Feed) -> float:
         return feed.interval_seconds or self._cluster.interval
@@ -191,9 +192,9 @@ class ClusterPoller:
             raise
         if self._recorder is not None:
             self._begin(self._recorder, self._board.clusters()[self._cluster.name][1], remarks)
-        for said in remarks:
-            if _first_time((self._cluster.name, said)):
-                log.warning("the scheduler does not tell all", extra={"cluster": self._cluster.name, "said": said})
+        for remark in remarks:
+            if _first_time((self._cluster.name, remark)):
+                log.warning("the scheduler does not tell all", extra={"cluster": self._cluster.name, "said": remark})
 
     def _loop(self, feed: Feed, ended: threading.Event) -> None:
         failures = 0
@@ -227,9 +228,9 @@ class ClusterPoller:
             return False
         except (SQLAlchemyError, HistoryError) as error:
             # only accounting waits for the database: what it has read is not stored, so it will be read again
-            said = " ".join(str(error).split())[:500]
-            log.warning("history cannot be written", extra={**extra, "error": said})
-            self._board.failed(name, feed, "history", f"read, but not stored: {said}", time.monotonic() - began)
+            message = one_line(error)
+            log.warning("history cannot be written", extra={**extra, "error": message})
+            self._board.failed(name, feed, "history", f"read, but not stored: {message}", time.monotonic() - began)
             return False
         except Exception as error:
             self._watch.failed("poller", "poll failed in BBQ itself", **extra)
@@ -264,21 +265,21 @@ class ClusterPoller:
             recorder.asked(name, feed, now)
         self._board.succeeded(name, feed, now, time.monotonic() - began, calls, page.unknown)
 
-    def _failed(self, feed: Feed, reason: str, said: str, duration: float) -> None:
+    def _failed(self, feed: Feed, reason: str, message: str, duration: float) -> None:
         name = self._cluster.name
         was_up = any(
             status.up or not status.polls
             for cluster, status in self._board.statuses()
             if cluster == name and status.feed.name == feed.name
         )
-        self._board.failed(name, feed, reason, said, duration)
+        self._board.failed(name, feed, reason, message, duration)
         log.log(
             logging.WARNING if was_up else logging.DEBUG,
             "source is down",
-            extra={"cluster": name, "source": feed.name, "reason": reason, "error": said},
+            extra={"cluster": name, "source": feed.name, "reason": reason, "error": message},
         )
         if self._recorder is not None and feed.kind is not Kind.SCHEDULER:
-            self._recorder.failed(name, feed, said)
+            self._recorder.failed(name, feed, message)
 
     def _log_lost(self, feed: Feed, page: AccountingPage) -> None:
         """Say which rows were not understood, and of which time the scheduler has lost something."""
@@ -300,12 +301,12 @@ class ClusterPoller:
 
 
 _told: set[object] = set()
-MOST_TOLD = 10_000
+MAX_TOLD = 10_000
 
 
 def _first_time(value: object) -> bool:
     """Return whether something is worth a line of the log: not said before, and not the ten-thousandth of its kind."""
-    if value in _told or len(_told) >= MOST_TOLD:
+    if value in _told or len(_told) >= MAX_TOLD:
         return False
     _told.add(value)
     return True

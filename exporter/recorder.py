@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 from sqlalchemy.exc import SQLAlchemyError
 
-from exporter.delivery import RETRY_SECONDS, Delivery, line
+from exporter.delivery import RETRY_SECONDS, Delivery
 from exporter.lookups import due, round_of
 from exporter.readings import AccountingPage, Feed, JobsReading, StoredReading
 from exporter.threads import Watch
@@ -25,12 +25,13 @@ from history.ingest.store import History
 from history.records import Job
 from history.spool import Spool
 from history.vocabulary import State
+from history.wording import one_line
 
 log = logging.getLogger(__name__)
 
 MISSING_AFTER = timedelta(minutes=2)
 MISSING_FOR = timedelta(days=7)
-MOST_MISSING = 500
+MAX_MISSING = 500
 """When a job is first asked for by name, for how long, and how many at a time; `exporter.lookups` has when again."""
 SETTLED_BACK = timedelta(days=31)
 """How far back jobs are looked for, once after a start, that nobody has settled when their time came."""
@@ -170,7 +171,7 @@ class Recorder:
         if self._delivery.must_spool():
             return []
         untold = self._history.unaccounted(cluster, now - MISSING_FOR, now - MISSING_AFTER, feed.queue)
-        return due(untold, self._asked.get((cluster, feed.name)), now, MOST_MISSING)
+        return due(untold, self._asked.get((cluster, feed.name)), now, MAX_MISSING)
 
     def asked(self, cluster: str, feed: Feed, now: datetime) -> None:
         """Note that the jobs that were missing were asked for, and that what was told of them is stored.
@@ -184,15 +185,15 @@ class Recorder:
             since = self._settled.get(key, until - SETTLED_BACK)
             self._settled[key] = self._history.settle(cluster, feed.name, since, until, feed.queue)
 
-    def failed(self, cluster: str, feed: Feed, said: str) -> None:
+    def failed(self, cluster: str, feed: Feed, message: str) -> None:
         """Note that a feed could not be read."""
         if self._delivery.must_spool():
             return
         try:
             self._delivery.begin(cluster)
-            self._history.failed(cluster, feed.name, said, at=_now())
+            self._history.failed(cluster, feed.name, message, at=_now())
         except (SQLAlchemyError, HistoryError) as error:
-            log.debug("history cannot be written", extra={"cluster": cluster, "error": line(error)})
+            log.debug("history cannot be written", extra={"cluster": cluster, "error": one_line(error)})
 
     def waiting(self) -> tuple[int, int, int, int] | None:
         """Return the rows and bytes that wait in the spool, the bytes that may, and the pieces set aside there;
@@ -235,7 +236,7 @@ class Recorder:
             self._open.pop(key, None)  # what was stored of it is no longer known
             if key not in self._lost_since:
                 self._lost_since[key] = reading.taken_at
-                log.warning("history cannot be written", extra={**extra, "error": line(error)})
+                log.warning("history cannot be written", extra={**extra, "error": one_line(error)})
         except Exception:
             self._open.pop(key, None)
             self._watch.failed("recorder", "storing failed in BBQ itself", **extra)

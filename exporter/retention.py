@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from exporter.threads import Watch
 from history.admin.prune import prune
 from history.db import HistoryError
+from history.wording import one_line
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +24,7 @@ class Keeper:
         self._engine = engine
         self._retention = None if retention_seconds is None else timedelta(seconds=retention_seconds)
         self._stop = threading.Event()
-        self._thread = (watch or Watch()).lasting("keeper", "keeper", self._work, self._stop)
+        self._thread = (watch or Watch()).periodic("keeper", "keeper", self._work, self._stop, lambda: LOOK_SECONDS)
         self._done: date | None = None
 
     def start(self) -> None:
@@ -36,11 +37,10 @@ class Keeper:
         self._stop.set()
 
     def _work(self) -> None:
-        while not self._stop.wait(LOOK_SECONDS):
-            try:
-                self.look(datetime.now(UTC))
-            except (SQLAlchemyError, HistoryError) as error:
-                log.warning("pruning put off", extra={"error": " ".join(str(error).split())[:500]})
+        try:
+            self.look(datetime.now(UTC))
+        except (SQLAlchemyError, HistoryError) as error:
+            log.warning("pruning put off", extra={"error": one_line(error)})
 
     def look(self, now: datetime) -> int:
         """Prune if that was not done today; give the number of jobs that were taken out."""

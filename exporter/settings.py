@@ -5,14 +5,16 @@ from typing import Annotated
 
 import msgspec
 
+from history.wording import one_line
+
 
 class ConfigError(Exception):
     """The configuration cannot be used. The message says, in one line, which file and line, what was read and what was
     expected."""
 
-    def __init__(self, said: str) -> None:
+    def __init__(self, message: str) -> None:
         """Put on one line whatever line ends were read."""
-        super().__init__(" ".join(said.split()))
+        super().__init__(one_line(message, None))
 
 
 class Duration(float):

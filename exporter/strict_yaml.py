@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-MOST_NODES = 100_000
+MAX_NODES = 100_000
 """What a file may have, counting what an alias stands for each time: a few lines of aliases can stand for millions."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -43,12 +43,12 @@ def _size(node: yaml.Node | None, known: dict[int, int]) -> int:
         return 1
     size = known.get(id(node))
     if size is None:
-        known[id(node)] = MOST_NODES  # for as long as it is not known: an alias within its own anchor has no end
+        known[id(node)] = MAX_NODES  # for as long as it is not known: an alias within its own anchor has no end
         inner = [each for pair in node.value for each in (pair if isinstance(pair, tuple) else (pair,))]
         size = known[id(node)] = 1 + sum(_size(each, known) for each in inner)
-    if size >= MOST_NODES:
+    if size >= MAX_NODES:
         raise yaml.MarkedYAMLError(
-            problem=f"an alias stands in itself, or for more than {MOST_NODES} values", problem_mark=node.start_mark
+            problem=f"an alias stands in itself, or for more than {MAX_NODES} values", problem_mark=node.start_mark
         )
     return size
 

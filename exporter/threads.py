@@ -26,11 +26,11 @@ class Watch:
         self.errors: dict[str, int] = dict.fromkeys(get_args(Part), 0)
         """Errors of BBQ itself by part, from the beginning, so that the first one is an increase."""
 
-    def failed(self, part: Part, said: str, **extra: object) -> None:
+    def failed(self, part: Part, message: str, **extra: object) -> None:
         """Log and count the error that is being handled, which is BBQ's own."""
         with self._lock:
             self.errors[part] += 1
-        log.exception(said, extra={"part": part, **extra})
+        log.exception(message, extra={"part": part, **extra})
 
     def lasting(
         self, part: Part, name: str, work: Callable[[], None], stop: threading.Event, **extra: object
@@ -55,6 +55,27 @@ class Watch:
                     return
 
         return threading.Thread(target=run, name=name, daemon=True)
+
+    def periodic(
+        self,
+        part: Part,
+        name: str,
+        work: Callable[[], object],
+        stop: threading.Event,
+        seconds: Callable[[], float],
+        **extra: object,
+    ) -> threading.Thread:
+        """Make a thread that does its work again and again until `stop` is set.
+
+        Args:
+            seconds: how long it waits before the next time.
+        """
+
+        def repeat() -> None:
+            while not stop.wait(seconds()):
+                work()
+
+        return self.lasting(part, name, repeat, stop, **extra)
 
     def once(self, part: Part, name: str, work: Callable[[], None], **extra: object) -> None:
         """Do something once, in a thread of its own."""

@@ -30,10 +30,10 @@ class Fields(tuple[str, ...]):
         choices = ", ".join(cls.CHOICES)
         if not fields:
             raise ValueError(f"Expected one or several of {choices}, read an empty list")
-        for place, field in enumerate(fields):
+        for index, field in enumerate(fields):
             if not isinstance(field, str) or field not in cls.CHOICES:
                 raise ValueError(f"Expected one or several of {choices}, read {field!r}")
-            if field in fields[:place]:
+            if field in fields[:index]:
                 raise ValueError(f"Expected each of {choices} once at most, read {field!r} twice")
         return cls(fields)
 
@@ -48,16 +48,16 @@ class Names(dict[str, str]):
         if not isinstance(value, dict):
             raise ValueError(f"{expected}, read {'nothing' if value is None else repr(value)[:80]}")
         for name, vo in value.items():
-            said = f"{expected}, read {repr(name)[:80]}: {repr(vo)[:80]}"
+            message = f"{expected}, read {repr(name)[:80]}: {repr(vo)[:80]}"
             for text in (name, vo):
                 if isinstance(text, int | float):
-                    raise ValueError(f"{said}; what YAML takes for a number or for yes or no needs quotes")
+                    raise ValueError(f"{message}; what YAML takes for a number or for yes or no needs quotes")
                 if not isinstance(text, str) or not text.strip():
-                    raise ValueError(said)
+                    raise ValueError(message)
             if "*" in vo and (vo.count("*") > 1 or name.count("*") != 1):
-                raise ValueError(f"{said}; a VO may have one * where its name has one")
+                raise ValueError(f"{message}; a VO may have one * where its name has one")
             if max(len(name), len(vo)) > LONGEST:
-                raise ValueError(f"{said}; a name and a VO have {LONGEST} characters at most")
+                raise ValueError(f"{message}; a name and a VO have {LONGEST} characters at most")
         return cls(value)
 
 
@@ -77,10 +77,10 @@ class Vos:
         self._patterns = [(_pattern(_plain(name)), vo) for name, vo in names.items() if "*" in name]
         self._own = frozenset(own if names else fields)
 
-    def of(self, said: Callable[[str], Iterable[Spellings]]) -> str | None:
-        """Return the VO that the first field that has one tells; `said` gives the names that stand in a field."""
+    def of(self, names_in: Callable[[str], Iterable[Spellings]]) -> str | None:
+        """Return the VO that the first field that has one tells; `names_in` gives those that stand in a field."""
         for field in self.fields:
-            names = list(said(field))
+            names = list(names_in(field))
             for name in names:
                 vo = self._mapped(name)
                 if vo is not None:

@@ -41,7 +41,7 @@ def _classes(count: int) -> list[str]:
 def _sums(count: int, rest: int, *, first: str, last: str) -> str:
     """Return the pattern of names whose two signs, numbered by their class, add up to `rest` modulo `count`."""
     classes = _classes(count)
-    pairs = ((classes[place], classes[(rest - place) % count]) for place in range(count))
+    pairs = ((classes[index], classes[(rest - index) % count]) for index in range(count))
     return "|".join(f"(?=^{first.format(one)})(?=.*{last.format(other)}$)" for one, other in pairs)
 
 
@@ -109,8 +109,8 @@ HIDDEN: Json = {"custom.hidden": True, "custom.hideFrom": {"viz": True, "legend"
 def mappings(words: Mapping[str, tuple[str, str]]) -> list[Json]:
     """Return value mappings: what each value is called, and its colour."""
     options = {
-        value: {"text": text, "color": colour, "index": place}
-        for place, (value, (text, colour)) in enumerate(words.items())
+        value: {"text": text, "color": colour, "index": index}
+        for index, (value, (text, colour)) in enumerate(words.items())
     }
     return [{"type": "value", "options": options}]
 

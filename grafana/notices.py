@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from grafana.figures import notice
 from grafana.links import to
-from grafana.look import notice
 from grafana.queries import CLUSTER, Json, now, rows
 from grafana.sql import among
 

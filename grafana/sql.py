@@ -3,9 +3,15 @@
 The time range is Grafana's, as `$__timeFrom()` and `$__timeTo()`; everything else is PostgreSQL's own. Like bbq's
 questions, these go by span classes (history/db/citus.md), so that they read little however long the history is. Moments
 are written out, not selected: only what is constant when a query is planned finds its way into the indexes.
+
+Words, figures, resources and their units are taken from `history`. Twice stand, for bbq knows moments and chosen
+names when it writes a statement, and a board's statement is one text for all of them: the conditions of span classes
+(`history.db.intervals`), the sums over a period (`history.questions.period`), a run's length and efficiency, and what a
+search looks for. `tests/grafana/test_answers.py` compares what both answer.
 """
 
 from history.db.schema import OPEN_SPAN, TOP_SPAN
+from history.questions.period import Figures
 from history.vocabulary import NOT_FAILED
 
 FROM = "$__timeFrom()::timestamptz"
@@ -113,10 +119,8 @@ DAY = f"greatest(day::timestamp AT TIME ZONE 'UTC', {FROM})"
 NOON = "(day + time '12:00') AT TIME ZONE 'UTC'"
 """What stands for a day of UTC where days have no time: it is of the same date in nearly every zone."""
 
-MEASURES = (
-    "jobs", "failed", "waits", "wait_seconds", "wall_seconds", "cpu_seconds", "gpu_seconds", "memory_mib_seconds",
-    "measured_cpu_seconds", "used_cpu_seconds",
-)  # fmt: skip
+MEASURES = Figures.__struct_fields__
+"""The figures of `bbq usage` and `top`, in their order."""
 
 
 def used(column: str, where: str) -> str:

@@ -2,12 +2,11 @@
 
 import importlib
 import os
-from typing import Any
 
 import click
 
 from history import __version__
-from history.commands._options import CONTEXT, shared
+from history.commands._options import CONTEXT, Shared, shared
 from history.output import run
 
 QUESTIONS = (
@@ -38,16 +37,16 @@ class _Questions(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            from history.questions.names import nearest
+            from history.wording import did_you_mean
 
-            raise click.UsageError(error.message.rstrip(".") + (nearest(args[0], QUESTIONS) or "."), ctx) from None
+            raise click.UsageError(error.message.rstrip(".") + (did_you_mean(args[0], QUESTIONS) or "."), ctx) from None
 
 
 @click.command(cls=_Questions, context_settings=CONTEXT)
 @click.version_option(__version__, prog_name="bbq")
 @shared()
 @click.pass_context
-def command(context: click.Context, /, **options: Any) -> None:
+def command(context: click.Context, /, options: Shared) -> None:
     """Ask the history of batch clusters: who has what, where, since when and why.
 
     \b
@@ -67,7 +66,7 @@ def command(context: click.Context, /, **options: Any) -> None:
     """
     if os.environ.get("NO_COLOR"):
         context.color = False
-    context.obj = {name: value for name, value in options.items() if name not in ("moment", "default_limit")}
+    context.obj = options
 
 
 def main() -> None:

@@ -6,10 +6,11 @@ seconds, and ``None`` means "the scheduler did not say", never zero.
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
+from history.fields import MEASURED, PASSING, REMEMBERED, ROWS
 from history.vocabulary import Outcome, State, Waiting, WorkerFlag, WorkerState
 
 RETIRED_AFTER = timedelta(days=1)
@@ -20,12 +21,12 @@ class RunWorker(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One worker of one run, with what the run held there (None where only the run's total is known)."""
 
     worker: str
-    cpus: float | None = None
-    memory_bytes: int | None = None
-    gpus: float | None = None
-    gpu_models: Mapping[str, float] | None = None
+    cpus: Annotated[float | None, REMEMBERED] = None
+    memory_bytes: Annotated[int | None, REMEMBERED] = None
+    gpus: Annotated[float | None, REMEMBERED] = None
+    gpu_models: Annotated[Mapping[str, float] | None, REMEMBERED] = None
     """Of these GPUs, how many of each model."""
-    gpu_parts: Mapping[str, float] | None = None
+    gpu_parts: Annotated[Mapping[str, float] | None, REMEMBERED] = None
     """Shards and MPS, as `shard` or `shard:model`."""
 
 
@@ -39,28 +40,28 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     outcome: Outcome | None = None
     exit_code: int | None = None
     exit_signal: int | None = None
-    reason: str | None = None
+    reason: Annotated[str | None, REMEMBERED] = None
     """Why it was taken off its worker, in a word of the scheduler's, where it says: the name of a hold's code."""
-    cpus: float | None = None
-    gpus: float | None = None
-    memory_bytes: int | None = None
-    used_cpu_seconds: float | None = None
-    used_memory_bytes: int | None = None
+    cpus: Annotated[float | None, REMEMBERED] = None
+    gpus: Annotated[float | None, REMEMBERED] = None
+    memory_bytes: Annotated[int | None, REMEMBERED] = None
+    used_cpu_seconds: Annotated[float | None, REMEMBERED] = None
+    used_memory_bytes: Annotated[int | None, REMEMBERED] = None
     """Peak of resident memory."""
-    used_gpu_seconds: float | None = None
+    used_gpu_seconds: Annotated[float | None, REMEMBERED] = None
     """Time for which GPUs were busy: the part of its time that each was, added up."""
-    used_gpu_memory_bytes: int | None = None
-    suspended_seconds: int | None = None
+    used_gpu_memory_bytes: Annotated[int | None, REMEMBERED] = None
+    suspended_seconds: Annotated[int | None, REMEMBERED] = None
     """For how long it was suspended: a part of its time in which it is not accounted for."""
     resized: bool = False
     """It is a part of a run, which ended as its job's allocation changed: the run goes on in the next one of these."""
     run_started_at: datetime | None = None
     """Of a later part of a run: when the first part started."""
-    start_number: int | None = None
+    start_number: Annotated[int | None, REMEMBERED] = None
     """HTCondor: how often the job had been started by then, of all starts but the first."""
-    earlier_seconds: int | None = None
+    earlier_seconds: Annotated[int | None, REMEMBERED] = None
     """HTCondor: for how long its earlier starts lasted together, as the schedd counts: of the run before, the rest."""
-    workers: tuple[RunWorker, ...] = ()
+    workers: Annotated[tuple[RunWorker, ...], ROWS] = ()
     accounted: bool = False
     """Whether the scheduler's accounting has said this, rather than its queue."""
 
@@ -75,17 +76,17 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     submitted_at: datetime
     attempt_at: datetime | None = None
     """Slurm: the Submit of the newest attempt. None where the scheduler's identity has no attempts in it."""
-    requeued: bool = False
+    requeued: Annotated[bool, PASSING] = False
     """The scheduler says that an earlier attempt of the same job exists."""
-    lends_cpus: bool = False
+    lends_cpus: Annotated[bool, PASSING] = False
     """It is suspended, and the scheduler gives its CPUs to others meanwhile; a fact of the moment, not stored."""
-    raw_id: str | None = None
+    raw_id: Annotated[str | None, REMEMBERED] = None
     """Slurm's JobIDRaw where it is another than native_id."""
 
     owner: str
-    account: str | None = None
-    vo: str | None = None
-    queue: str | None = None
+    account: Annotated[str | None, REMEMBERED] = None
+    vo: Annotated[str | None, REMEMBERED] = None
+    queue: Annotated[str | None, REMEMBERED] = None
     name: str | None = None
 
     state: State
@@ -96,22 +97,22 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """In the scheduler's words: why it waits, is held, or ended as it did."""
     waiting: Waiting | None = None
 
-    eligible_at: datetime | None = None
+    eligible_at: Annotated[datetime | None, REMEMBERED] = None
     ended_at: datetime | None = None
-    requested_cpus: float | None = None
-    requested_memory_bytes: int | None = None
-    requested_gpus: float | None = None
-    requested_wall_seconds: int | None = None
-    used_cpu_seconds: float | None = None
-    used_memory_bytes: int | None = None
+    requested_cpus: Annotated[float | None, REMEMBERED] = None
+    requested_memory_bytes: Annotated[int | None, REMEMBERED] = None
+    requested_gpus: Annotated[float | None, REMEMBERED] = None
+    requested_wall_seconds: Annotated[int | None, REMEMBERED] = None
+    used_cpu_seconds: Annotated[float | None, REMEMBERED, MEASURED] = None
+    used_memory_bytes: Annotated[int | None, REMEMBERED, MEASURED] = None
     exit_code: int | None = None
     exit_signal: int | None = None
 
-    array_parent: str | None = None
-    het_parent: str | None = None
-    dag_parent: str | None = None
-    routed_from: str | None = None
-    routed_to: str | None = None
+    array_parent: Annotated[str | None, REMEMBERED] = None
+    het_parent: Annotated[str | None, REMEMBERED] = None
+    dag_parent: Annotated[str | None, REMEMBERED] = None
+    routed_from: Annotated[str | None, REMEMBERED] = None
+    routed_to: Annotated[str | None, REMEMBERED] = None
     """Set on a job that is bookkeeping for its routed copy: kept, but counted nowhere."""
 
     details: Mapping[str, Any] | None = None
@@ -120,7 +121,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Whether the scheduler's accounting has said how the newest attempt ended."""
     settled: bool = False
     """Whether accounting has not said it for so long that it is no longer asked."""
-    runs: tuple[Run, ...] = ()
+    runs: Annotated[tuple[Run, ...], ROWS] = ()
 
 
 class Unmade(msgspec.Struct, frozen=True, kw_only=True, gc=False):

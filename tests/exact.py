@@ -11,8 +11,9 @@ from history.db import schema
 from history.ingest.store import History
 from history.records import Job, Run
 from history.rollups.counters import LABELS, counter_rows
-from history.rollups.definitions import DAILY, MONTHLY_USAGE, USAGE, Figures, Rollup, by_month, no_rollup
-from history.rollups.from_rows import computed, daily_rows, difference, stored, table_of, totals
+from history.rollups.definitions import DAILY, MONTHLY_USAGE, Key, Rollup, Usage, by_month, daily_rows, difference
+from history.rollups.row_sums import computed
+from history.rollups.tables import stored, table_of, totals
 
 
 def inexact(connection: Connection, cluster: str, *, highest: bool = False) -> list[str]:
@@ -22,18 +23,17 @@ def inexact(connection: Connection, cluster: str, *, highest: bool = False) -> l
         highest: whether no counter may be below what it has once been.
     """
     days = {day for daily in DAILY for day in connection.scalars(select(table_of(daily).c.day).distinct())}
-    moved = difference(stored(connection, cluster, days), computed(connection, cluster).get(cluster, no_rollup()))
-    wrong = [f"{daily.name} {row}" for daily in DAILY for row in daily_rows(daily, cluster, moved[daily.name])]
-    by_days = {
-        key: values for key, values in by_month(stored(connection, cluster, days)[USAGE.name]).items() if any(values)
-    }
-    table, width = schema.usage_monthly, 1 + len(MONTHLY_USAGE.key)
-    columns = [table.c[name] for name in ("day", *MONTHLY_USAGE.key, *MONTHLY_USAGE.measures)]
-    months = {
-        tuple(row[:width]): list(row[width:])
-        for row in connection.execute(select(*columns).where(table.c.cluster == cluster))
-    }
-    if {key: values for key, values in months.items() if any(values)} != by_days:
+    moved = difference(stored(connection, cluster, days), computed(connection, cluster).get(cluster, Rollup()))
+    wrong = [f"{daily.name} {row}" for daily in DAILY for row in daily_rows(daily, cluster, moved.of(daily))]
+    table = schema.usage_monthly
+    query = select(table).where(table.c.cluster == cluster)
+    months = [
+        dict(row) for row in connection.execute(query).mappings() if any(row[name] for name in MONTHLY_USAGE.columns)
+    ]
+    by_days = list(daily_rows(MONTHLY_USAGE, cluster, by_month(stored(connection, cluster, days).usage_daily)))
+    if sorted(months, key=str) != sorted(
+        ({column.name: row[column.name] for column in table.columns} for row in by_days), key=str
+    ):
         wrong.append("usage_monthly is not the sum of usage_daily")
     there = counters(connection, cluster)
     expected = {
@@ -91,16 +91,18 @@ def rollups(history: History) -> Rollup:
         return said(stored(connection, "local", days))
 
 
-def usage(history: History) -> Figures:
+def usage(history: History) -> dict[Key, Usage]:
     """Return the rollup of what was used."""
-    return rollups(history)[USAGE.name]
+    return rollups(history).usage_daily
 
 
 def said(rollup: Rollup) -> Rollup:
     """Leave out what says nothing."""
-    return {
-        name: {key: list(values) for key, values in figures.items() if any(values)} for name, figures in rollup.items()
-    }
+    found = Rollup()
+    for daily in DAILY:
+        figures = found.of(daily)
+        figures |= {key: measures for key, measures in rollup.of(daily).items() if measures.says_something()}
+    return found
 
 
 def named(lives: list[list[Job]], native_id: str, chance: random.Random) -> list[Job]:

@@ -19,7 +19,9 @@ from exporter.recorder import Recorder
 from exporter.sources import CommandFailed
 from exporter.sources.htcondor import Settings, Source
 from history.cli import command
+from history.ingest.job_rows import stored_jobs
 from history.ingest.store import History
+from history.records import Job
 from tests.replay import history_answer
 
 Ad = dict[str, Any]
@@ -183,3 +185,10 @@ def at(seconds: int) -> str:
 
 def settings(**more: Any) -> Settings:
     return Settings(name="grid", scheduler="htcondor", collectors=("127.0.0.1:1",), **more)
+
+
+def stored_job(history: History, native_id: str) -> Job:
+    """Return the one stored job of an id."""
+    with history._engine.connect() as connection:
+        (found,) = stored_jobs(connection, "grid", [native_id])[native_id]
+    return found

@@ -4,7 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from exporter.readings import UnknownValue
 from exporter.sources.slurm import Settings, Source, accounting, jobs
+from history.records import Job
 
 MARK = "@m@"
 _QUEUED = {
@@ -96,3 +98,20 @@ def node(
 
 
 NOW = datetime(2026, 11, 23, 16, 30, tzinfo=UTC)
+
+
+def source_of(folder: Path) -> Source:
+    """Return a source that runs the commands of a folder."""
+    return Source(Settings(name="local", scheduler="slurm", commands=folder))
+
+
+def parsed(*rows: list[str]) -> tuple[list[Job], list[UnknownValue]]:
+    """Read rows of squeue; give also what was not understood."""
+    return jobs.JobsParser().parse(marked(rows), MARK)
+
+
+def told(*attempt: dict[str, str]) -> tuple[Job, list[UnknownValue]]:
+    """Read an attempt of sacct's, which is of one job; give also what was not understood."""
+    unknown: list[UnknownValue] = []
+    (job,) = accounting.jobs(attempt, unknown)
+    return job, unknown

@@ -9,7 +9,7 @@ from exporter.readings import AccountingPage
 from exporter.recorder import Recorder
 from tests.builders import at
 
-MOST = 1 << 20
+MAXIMUM = 1 << 20
 
 
 def page(*jobs: Any, watermark: str, minutes: float) -> tuple[AccountingPage, datetime]:

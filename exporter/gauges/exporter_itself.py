@@ -141,7 +141,7 @@ def _gaps(history: History, board: Board) -> Iterator[Metric]:
 def _spool(recorder: Recorder) -> Iterator[Metric]:
     waiting = recorder.waiting()
     if waiting is not None:
-        rows, size, most, aside = waiting
+        rows, size, maximum, aside = waiting
         yield GaugeMetricFamily(
             "bbq_history_spooled_rows", "Rows that wait on disk for the history database.", value=rows
         )
@@ -149,7 +149,7 @@ def _spool(recorder: Recorder) -> Iterator[Metric]:
         yield GaugeMetricFamily(
             "bbq_history_spool_limit_bytes",
             "Bytes that may wait on disk: as configured, or less where there is not so much room.",
-            value=most,
+            value=maximum,
         )
         yield GaugeMetricFamily(
             "bbq_history_spool_aside_pieces",

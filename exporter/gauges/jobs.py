@@ -39,19 +39,19 @@ def _collapsed(view: ClusterView) -> Iterable[Sample]:
 
 
 def _jobs(view: ClusterView) -> Iterable[Sample]:
-    return ((key, amount.jobs) for key, amount in _amounts(view).items())
+    return ((key, amount.jobs) for key, amount in view.once(_amounts).items())
 
 
 def _cpus(view: ClusterView) -> Iterable[Sample]:
-    return ((key, amount.cpus) for key, amount in _amounts(view).items())
+    return ((key, amount.cpus) for key, amount in view.once(_amounts).items())
 
 
 def _gpus(view: ClusterView) -> Iterable[Sample]:
-    return ((key, amount.gpus) for key, amount in _amounts(view).items() if amount.gpus)
+    return ((key, amount.gpus) for key, amount in view.once(_amounts).items() if amount.gpus)
 
 
 def _memory(view: ClusterView) -> Iterable[Sample]:
-    return ((key, amount.memory_bytes) for key, amount in _amounts(view).items())
+    return ((key, amount.memory_bytes) for key, amount in view.once(_amounts).items())
 
 
 FAMILIES = (

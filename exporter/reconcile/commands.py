@@ -17,12 +17,14 @@ from exporter.readings import Feed
 from exporter.reconcile import windows
 from exporter.settings import ConfigError
 from exporter.sources import Source, SourceError, open_source
+from history.answer import Answer
 from history.commands._options import When
 from history.db import HistoryError
 from history.db.database import explain, open_database
 from history.ingest.store import History
 from history.reconcile.audit import Audit
-from history.reconcile.compare import Findings
+from history.reconcile.findings import Findings
+from history.render.table import to_table
 from history.timespec import local
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -220,22 +222,25 @@ def _bar(total: int, label: str) -> Iterator[Callable[[int], None]]:
         yield bar.update
 
 
+_KINDS = ("missing", "different", "extra")
+
+
 def _say(results: Sequence[_Result], output: str, limit: int) -> None:
     if output == "json":
         click.echo(json.dumps([_as_json(each) for each in results], indent=1))
         return
-    rows = [["CLUSTER", "SOURCE", "CHECKED", "MISSING", "DIFFERENT", "EXTRA", "NOT CONFIRMED"]]
-    for each in results:
-        counts = [each.findings.count(kind) for kind in ("missing", "different", "extra")]
-        numbers = [each.findings.checked, *counts, len(each.findings.not_confirmed)]
-        rows.append([each.cluster, each.source, *(f"{number:,}" for number in numbers)])
-    widths = [max(len(row[place]) for row in rows) for place in range(7)]
-    for row in rows:
-        cells = [
-            cell.ljust(width) if place < 2 else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        click.echo("  ".join(cells).rstrip())
+    rows = [
+        (
+            each.cluster,
+            each.source,
+            each.findings.checked,
+            *(each.findings.count(kind) for kind in _KINDS),
+            len(each.findings.not_confirmed),
+        )
+        for each in results
+    ]
+    answer = Answer(("cluster", "source", "checked", *_KINDS, "not_confirmed"), rows)
+    click.echo(to_table([answer], width=10_000), nl=False)
     found = [(each, finding) for each in results for finding in each.findings.found]
     for each, finding in found[:limit]:
         what = f": {', '.join(finding.columns)}" if finding.columns else ""

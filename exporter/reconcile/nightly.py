@@ -16,7 +16,8 @@ from exporter.threads import Watch
 from history.db import HistoryError
 from history.ingest.store import History
 from history.reconcile.audit import Audit
-from history.reconcile.compare import Findings
+from history.reconcile.findings import Findings
+from history.wording import one_line
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +49,13 @@ class Verifier:
         self._history = history
         self._recorder = recorder
         self._stop = threading.Event()
-        self._thread = (watch or Watch()).lasting(
-            "verifier", f"{cluster.name} verifier", self._work, self._stop, cluster=cluster.name
+        self._thread = (watch or Watch()).periodic(
+            "verifier",
+            f"{cluster.name} verifier",
+            self._work,
+            self._stop,
+            lambda: LOOK_SECONDS if self._loaded else FIRST_LOOK_SECONDS,
+            cluster=cluster.name,
         )
         self._done: date | None = None
         self._partly: tuple[date, Findings, set[str]] | None = None
@@ -70,11 +76,10 @@ class Verifier:
         self._stop.set()
 
     def _work(self) -> None:
-        while not self._stop.wait(FIRST_LOOK_SECONDS if not self._loaded else LOOK_SECONDS):
-            try:
-                self.look(datetime.now(UTC))
-            except (SourceError, SQLAlchemyError, HistoryError) as error:
-                self._say_put_off("verification put off", str(error))
+        try:
+            self.look(datetime.now(UTC))
+        except (SourceError, SQLAlchemyError, HistoryError) as error:
+            self._say_put_off("verification put off", str(error))
 
     def look(self, now: datetime) -> Findings | None:
         """Verify yesterday if that is due; give the findings then."""
@@ -129,10 +134,10 @@ class Verifier:
 
     def _say_put_off(self, what: str, why: str) -> None:
         """Say why it was put off, once a reason: it is tried again all night."""
-        said = " ".join(why.split())[:500]
-        if said != self._put_off:
-            log.warning(what, extra={"cluster": self._cluster.name, "error": said})
-            self._put_off = said
+        message = one_line(why)
+        if message != self._put_off:
+            log.warning(what, extra={"cluster": self._cluster.name, "error": message})
+            self._put_off = message
 
     def _say(self, day: date, found: Findings) -> None:
         counts = {kind: found.count(kind) for kind in ("missing", "different", "extra")}

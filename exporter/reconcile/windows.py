@@ -15,13 +15,13 @@ from exporter.sources import Source, SourceError, TooMany
 from history.batch import JobsBatch
 from history.ingest.store import History
 from history.reconcile.audit import Audit
-from history.reconcile.compare import Finding, Findings, Window
+from history.reconcile.findings import Finding, Findings, Window
 
 log = logging.getLogger(__name__)
 
 MARGIN = timedelta(hours=1)
 """How much before the first window is looked at, to tell whether accounting remembers that far."""
-MOST_LONGER, MOST_SHORTER = 8.0, 0.25
+MAX_LONGER, MAX_SHORTER = 8.0, 0.25
 """How much the next window may differ from the one before."""
 SHORTEST = timedelta(seconds=1)
 LONGEST = timedelta(days=30)
@@ -215,5 +215,5 @@ def _windows(
             ),
         )
         begin, margin = end, timedelta()
-        change = min(MOST_LONGER, max(MOST_SHORTER, source.window_jobs / max(1, len(page.jobs))))
+        change = min(MAX_LONGER, max(MAX_SHORTER, source.window_jobs / max(1, len(page.jobs))))
         width = max(SHORTEST, min(LONGEST, timedelta(seconds=int(width.total_seconds() * change))))

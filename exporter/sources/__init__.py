@@ -39,8 +39,8 @@ class CommandFailed(SourceError):
 
     reason = "failed"
 
-    def __init__(self, said: str, output: bytes = b"") -> None:
-        super().__init__(said)
+    def __init__(self, message: str, output: bytes = b"") -> None:
+        super().__init__(message)
         self.output = output
 
 
@@ -49,8 +49,8 @@ class CommandTimeout(SourceError):
 
     reason = "timeout"
 
-    def __init__(self, said: str, output: bytes = b"") -> None:
-        super().__init__(said)
+    def __init__(self, message: str, output: bytes = b"") -> None:
+        super().__init__(message)
         self.output = output
 
 

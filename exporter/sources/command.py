@@ -69,19 +69,19 @@ def run(
         try:
             _collect(process, stdin, time.monotonic() + timeout, chunks)
         except TimeoutError:
-            said = f"{name}: no answer in {timeout:g} s, killed; is the scheduler overloaded?"
-            raise CommandTimeout(said, b"".join(chunks["out"])) from None
+            message = f"{name}: no answer in {timeout:g} s, killed; is the scheduler overloaded?"
+            raise CommandTimeout(message, b"".join(chunks["out"])) from None
         except OverflowError:
             raise AnswerUnreadable(f"{name}: more than {MAX_OUTPUT_BYTES} bytes of output, killed") from None
         finally:
             _kill(process)
     output, errors = b"".join(chunks["out"]), b"".join(chunks["err"])
     if process.returncode != 0:
-        said = (
+        message = (
             " ".join(errors.decode("utf-8", "backslashreplace").replace("\0", "\\x00").split())[-500:]
             or "nothing on stderr"
         )
-        raise CommandFailed(f"{name}: exit code {process.returncode}: {said}", output)
+        raise CommandFailed(f"{name}: exit code {process.returncode}: {message}", output)
     return output
 
 

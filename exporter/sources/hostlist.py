@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 from math import prod
 
-MOST = 1_000_000
+MAXIMUM = 1_000_000
 """Longest list that is written out; a longer one is a mistake, or an attack on our memory."""
-MOST_CHARACTERS = 1 << 26
+MAX_CHARACTERS = 1 << 26
 """How long all of a list's names may be together, for the same reason."""
 
 _TOKEN = re.compile(r"(?P<text>[^,\[\]]+)|\[(?P<numbers>[^,\[\]][^\[\]]*)\]|(?P<comma>,)")
@@ -22,8 +22,8 @@ def hosts(text: str) -> tuple[str, ...]:
     for pieces in _parts(text):
         count = prod(len(piece) for piece in pieces)
         length = sum(len(piece[0]) if len(piece) == 1 else _DIGITS for piece in pieces)
-        if len(found) + count > MOST or count * length > MOST_CHARACTERS:
-            raise ValueError(f"a host list of more than {MOST} hosts: {text[:100]!r}")
+        if len(found) + count > MAXIMUM or count * length > MAX_CHARACTERS:
+            raise ValueError(f"a host list of more than {MAXIMUM} hosts: {text[:100]!r}")
         found.extend("".join(each) for each in product(*pieces))
     return tuple(found)
 
@@ -31,12 +31,12 @@ def hosts(text: str) -> tuple[str, ...]:
 def _parts(text: str) -> Iterator[list[Sequence[str]]]:
     """Yield what each part between commas is made of: texts, and the numbers of its brackets."""
     pieces: list[Sequence[str]] = []
-    place = 0
-    while place < len(text):
-        token = _TOKEN.match(text, place)
+    position = 0
+    while position < len(text):
+        token = _TOKEN.match(text, position)
         if token is None:
-            raise ValueError(f"a host list that cannot be read from its character {place}: {text[:100]!r}")
-        place = token.end()
+            raise ValueError(f"a host list that cannot be read from its character {position}: {text[:100]!r}")
+        position = token.end()
         if token["comma"]:
             if pieces:
                 yield pieces
@@ -58,8 +58,8 @@ def _numbers(inside: str) -> list[str]:
         steps = range(int(first), int(last or first) + 1, int(step or 1))
         if not steps:
             raise ValueError(f"a range that ends before it begins: {item!r}")
-        if len(found) + len(steps) > MOST:
-            raise ValueError(f"a range of more than {MOST}: {item!r}")
+        if len(found) + len(steps) > MAXIMUM:
+            raise ValueError(f"a range of more than {MAXIMUM}: {item!r}")
         width = len(first) if first.startswith("0") else 0
         found.extend(f"{number:0{width}}" for number in steps)
     return found

@@ -28,7 +28,7 @@ from history import __version__
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _KEPT_SECONDS = 0.25
-_MOST_KEPT_SECONDS = 2.0
+_MAX_KEPT_SECONDS = 2.0
 """How old a page may be that is given out again; where it took longer to write, twice as long as that, and the most."""
 _LATE_SECONDS = 1.0
 """How old one may be that is given out while another thread writes it anew: so that of many clients none waits."""
@@ -132,7 +132,7 @@ class Application:
             text = self._page.text()
             gzipped = (text, gzip.compress(text, 1)) if wanted else None
             # however often somebody asks, most of the time is left for polls
-            self._kept_seconds = min(max(_KEPT_SECONDS, 2 * (time.monotonic() - began)), _MOST_KEPT_SECONDS)
+            self._kept_seconds = min(max(_KEPT_SECONDS, 2 * (time.monotonic() - began)), _MAX_KEPT_SECONDS)
             with self._lock:  # its age begins now: who has waited for it takes it
                 self._text, self._gzipped = (time.monotonic(), text), gzipped
             return text

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-MOST_CONNECTIONS = 256
+MAX_CONNECTIONS = 256
 """Connections at one time, where there are file descriptors for so many."""
 BACKLOG = 128
 """New ones that are taken together; for a moment they are more than the limit."""
@@ -29,8 +29,8 @@ def most_connections() -> int:
     """Return how many connections there may be, so that polls always find file descriptors."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY:
-        return MOST_CONNECTIONS
-    return max(8, min(MOST_CONNECTIONS, limit - _RESERVED - BACKLOG))
+        return MAX_CONNECTIONS
+    return max(8, min(MAX_CONNECTIONS, limit - _RESERVED - BACKLOG))
 
 
 class Connection(H11Protocol):

@@ -7,7 +7,6 @@ the last right one stays. The format: github.com/prometheus/exporter-toolkit, do
 import asyncio
 import base64
 import binascii
-import difflib
 import hashlib
 import logging
 import math
@@ -26,6 +25,7 @@ import yaml
 
 from exporter import strict_yaml
 from exporter.threads import Watch
+from history.wording import nearest, one_line
 
 CHECK_SECONDS = 2.0
 _AUTH = {
@@ -40,20 +40,20 @@ _NOBODY = "$2b${}$7EqJtq98hPqEX7fNZaFWoOa5dLiRFFXyMgFYQfVCCYx8ZUqRu0O7e"
 _HASH = re.compile(r"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}\Z")
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*\Z")
-_MOST_GUESSES = 8
+_MAX_GUESSES = 8
 """Clients whose password is looked at, or waits to be, at one time; as many again that have not guessed wrong."""
 _GUESSED_SECONDS = 60.0
 """For how long a wrong guess is remembered."""
-_MOST_REMEMBERED = 1_000
+_MAX_REMEMBERED = 1_000
 log = logging.getLogger(__name__)
 
 
 class WebConfigError(Exception):
     """The file cannot be used; the message says, in one line, what was read and what could stand there."""
 
-    def __init__(self, said: str) -> None:
+    def __init__(self, message: str) -> None:
         """Put on one line whatever line ends were read."""
-        super().__init__(" ".join(said.split()))
+        super().__init__(one_line(message, None))
 
 
 class Tls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -105,7 +105,7 @@ class WebConfig:
 
     def start(self, watch: Watch) -> None:
         """Begin to look for changes."""
-        watch.lasting("web_config", "web config", self._look, self._stop).start()
+        watch.periodic("web_config", "web config", self.refresh, self._stop, lambda: CHECK_SECONDS).start()
 
     def stop(self) -> None:
         """Look no more."""
@@ -130,8 +130,8 @@ class WebConfig:
         found = self._at_once(authorization)
         if isinstance(found, bool):
             return found
-        most = _MOST_GUESSES if self._has_guessed(client) else 2 * _MOST_GUESSES
-        if client in self._guessing or len(self._guessing) >= most:
+        maximum = _MAX_GUESSES if self._has_guessed(client) else 2 * _MAX_GUESSES
+        if client in self._guessing or len(self._guessing) >= maximum:
             return None
         self._guessing.add(client)
         try:
@@ -139,7 +139,7 @@ class WebConfig:
         finally:
             self._guessing.discard(client)
         if not right:
-            if len(self._wrong) >= _MOST_REMEMBERED:
+            if len(self._wrong) >= _MAX_REMEMBERED:
                 self._wrong.clear()
             self._wrong[client] = time.monotonic()
         return right
@@ -177,7 +177,7 @@ class WebConfig:
         right = bcrypt.checkpw(password, hashed) and there
         if right:
             with self._lock:
-                if len(self._known) >= _MOST_REMEMBERED:
+                if len(self._known) >= _MAX_REMEMBERED:
                     self._known.clear()
                 self._known.add(digest)
         return right
@@ -200,10 +200,6 @@ class WebConfig:
         self._settings = settings  # what is known stays: a digest is of a password's hash, too
         log.info("the web configuration was read again")
         return True
-
-    def _look(self) -> None:
-        while not self._stop.wait(CHECK_SECONDS):
-            self.refresh()
 
     def _files(self) -> Iterator[Path]:
         yield self._path
@@ -258,7 +254,7 @@ class WebConfig:
             fields = [field.encode_name for field in msgspec.structs.fields(kind)]
             for key in there if isinstance(there, dict) else ():
                 if key not in fields:
-                    near = difflib.get_close_matches(str(key), fields, 1)
+                    near = nearest(key, fields)
                     hint = f"did you mean `{near[0]}`?" if near else f"BBQ knows {', '.join(fields)}"
                     where = f"{section}.{key}" if section else key
                     raise WebConfigError(f"{self._path}: unknown key `{where}`; {hint}")

@@ -2,10 +2,12 @@
 
 from grafana import variables
 from grafana.columns import mappings
+from grafana.figures import number, ranking
 from grafana.layout import MOMENT, board_of
 from grafana.links import label, to
-from grafana.look import days, graph, number, ranking, renamed, step, table
+from grafana.look import renamed, step, table
 from grafana.notices import of_history, of_prometheus
+from grafana.over_time import days, graph
 from grafana.prometheus import HOLDING, MAP, OUT, SLICE, STATES, or_none, told, untold, what_it_is
 from grafana.queries import CLUSTER, Json, now, now_table, over_time, rows, series
 from grafana.sql import NOON, TOUCHED_DAYS, among, used

@@ -4,7 +4,8 @@ from grafana import variables
 from grafana.columns import link
 from grafana.layout import board_of
 from grafana.links import LIFE, field, life, to
-from grafana.look import table, timeline
+from grafana.look import table
+from grafana.over_time import timeline
 from grafana.queries import Json, rows
 from grafana.sql import CPU_EFFICIENCY, FROM, among
 

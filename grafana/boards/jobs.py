@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 
 from grafana import variables
+from grafana.figures import remark
 from grafana.layout import board_of
 from grafana.links import LIFE, life
-from grafana.look import BLANK, remark, table, words
+from grafana.look import BLANK, table, words
 from grafana.notices import of_history
 from grafana.queries import Json, rows
 from grafana.sql import FROM, NONE, NOW_OR_TO, TO, among, open_at, open_between
+from history.questions.resources import MEASURES, SIZES, TIMES, WORDS
 from history.vocabulary import OUTCOMES, STATES
 
 _WHEN = (
@@ -107,11 +109,25 @@ _COLUMNS = f"""native_id AS job, owner, state, outcome, submitted_at AS submitte
   exit_signal AS "signal", account, vo, cluster,
   {life()}"""
 
-_UNITS = """CASE upper(unit) WHEN '' THEN 1
-    WHEN 'K' THEN 1024 WHEN 'G' THEN 1073741824 WHEN 'T' THEN 1099511627776 WHEN 'P' THEN 1125899906842624
-    WHEN 'S' THEN 1 WHEN 'H' THEN 3600 WHEN 'D' THEN 86400 WHEN 'W' THEN 604800 WHEN 'MIN' THEN 60
-    WHEN 'M' THEN CASE WHEN name IN ('memory', 'used-memory') THEN 1048576 ELSE 60 END END"""
-"""What a unit stands for: m is a minute of a time, and a mebibyte of a size."""
+
+def _names(units: Mapping[str, int]) -> str:
+    """Return the measures with these units, as a list of SQL's."""
+    return ", ".join(f"'{name}'" for name, measure in MEASURES.items() if measure.units is units)
+
+
+def _units() -> str:
+    """Return what a unit stands for, as SQL: m is a minute of a time, and a mebibyte of a size; no other is of both."""
+    sizes, known = _names(SIZES), {unit.upper(): size for unit, size in {**SIZES, **TIMES}.items()}
+    each = " ".join(f"WHEN '{unit}' THEN {size}" for unit, size in known.items() if unit != "M")
+    return f"CASE upper(unit) {each}\n    WHEN 'M' THEN CASE WHEN name IN ({sizes}) THEN {SIZES['M']} ELSE {TIMES['m']} END END"
+
+
+_UNITS = _units()
+
+
+def _these(units: Mapping[str, int]) -> str:
+    return ", ".join(f"'{unit.upper()}'" for unit in units)
+
 
 _WANTED = f"""WITH parsed AS (
   SELECT each, said[1] AS name, said[2] AS sign, said[3] AS text,
@@ -125,12 +141,13 @@ _WANTED = f"""WITH parsed AS (
           regexp_replace(number[2], '(?i)(?<=[KMGTP])I?B$', '') AS unit FROM parsed) AS amounts
 )"""
 
-_UNDERSTOOD = """CASE WHEN name IN ('gpu', 'gpus') AND sign IS NULL THEN text = ''
+_COUNTED = ", ".join(f"'{name}'" for name, measure in MEASURES.items() if len(measure.units) == 1)
+_UNDERSTOOD = f"""CASE WHEN name IN ('gpu', 'gpus') AND sign IS NULL THEN text = ''
   WHEN name = 'gpu' THEN sign IN (':', '=') AND text <> ''
-  WHEN name IN ('licence', 'license', 'feature', 'qos', 'reservation') THEN sign IN ('=', '!=', ':') AND text <> ''
-  WHEN name IN ('cpus', 'gpus', 'runs') THEN sign <> ':' AND value IS NOT NULL AND unit = ''
-  WHEN name IN ('memory', 'used-memory') THEN sign <> ':' AND value IS NOT NULL AND unit IN ('', 'K', 'M', 'G', 'T', 'P')
-  WHEN name IN ('wall', 'used-cpu') THEN sign <> ':' AND value IS NOT NULL AND unit IN ('', 'S', 'M', 'MIN', 'H', 'D', 'W')
+  WHEN name IN ({", ".join(f"'{name}'" for name in WORDS)}) THEN sign IN ('=', '!=', ':') AND text <> ''
+  WHEN name IN ({_COUNTED}) THEN sign <> ':' AND value IS NOT NULL AND unit = ''
+  WHEN name IN ({_names(SIZES)}) THEN sign <> ':' AND value IS NOT NULL AND unit IN ({_these(SIZES)})
+  WHEN name IN ({_names(TIMES)}) THEN sign <> ':' AND value IS NOT NULL AND unit IN ({_these(TIMES)})
   END"""
 """What `bbq search --resource` takes too."""
 
@@ -149,13 +166,8 @@ _ASKED = f"""{_WANTED}, asked AS MATERIALIZED (
 )"""
 """Resource as JSON paths, of what a job has as numbers and of words: Citus refuses to look for each part in each job."""
 
-_MEASURES = {
-    "cpus": "requested_cpus", "memory": "requested_memory_bytes", "gpus": "requested_gpus", "wall": "requested_wall_seconds",
-    "used-cpu": "used_cpu_seconds", "used-memory": "used_memory_bytes", "runs": "run_count",
-}  # fmt: skip
-_WORDS = {"licence": "licences", "feature": "features", "qos": "qos", "reservation": "reservation"}
 _ASKED = _ASKED.format(
-    MEASURES=", ".join(f"'{each}'" for each in _MEASURES), WORDS=", ".join(f"'{each}'" for each in (*_WORDS, "license"))
+    MEASURES=", ".join(f"'{each}'" for each in MEASURES), WORDS=", ".join(f"'{each}'" for each in WORDS)
 )
 
 
@@ -169,13 +181,13 @@ def _has(path: str, values: Mapping[str, str]) -> str:
 
 
 _FITS = "\n  AND ".join((
-    _has("measures", {name: f"jobs.{column}" for name, column in _MEASURES.items()}),
+    _has("measures", {name: f"jobs.{measure.column}" for name, measure in MEASURES.items()}),
     _has("words", {
         "gpus": "jobs.requested_gpus",
         "models": "lower((jobs.details -> 'gpu_models')::text)::jsonb",
         **{
             name: f"to_jsonb(regexp_split_to_array(lower(jobs.details ->> '{key}'), '[,:&|@]'))"
-            for name, key in _WORDS.items()
+            for name, key in WORDS.items() if name != "license"
         },
     }),
 ))  # fmt: skip

@@ -6,9 +6,11 @@ import yaml
 
 from grafana import variables
 from grafana.columns import GREEN, ORANGE, RED, mappings
+from grafana.figures import counts, number, ranking, tiles
 from grafana.layout import board_of
 from grafana.links import field, label, to
-from grafana.look import counts, graph, number, ranking, renamed, step, table, tiles
+from grafana.look import renamed, step, table
+from grafana.over_time import graph
 from grafana.prometheus import FAILED, HOLDING, MAP, OUT, STATES, by_state, in_state, or_none, told, what_it_is
 from grafana.queries import CLUSTER, Json, now, now_table, over_time
 from history.vocabulary import FAILURES, FLAGS, WORKER_STATES

@@ -2,9 +2,11 @@
 
 from grafana import variables
 from grafana.columns import HIDDEN, leads
+from grafana.figures import number
 from grafana.layout import MOMENT, board_of
 from grafana.links import LIFE, field, label, life, to
-from grafana.look import days, graph, number, table
+from grafana.look import table
+from grafana.over_time import days, graph
 from grafana.prometheus import HOLDING, STATES, in_state
 from grafana.queries import CLUSTER, Json, now, over_time, rows, series
 from grafana.sql import COUNTED, FROM, LATELY, NO_FAILURE, NOON, NOW_OR_TO, TOUCHED_DAYS, among, used

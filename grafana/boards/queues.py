@@ -6,8 +6,9 @@ from grafana import variables
 from grafana.columns import link
 from grafana.layout import MOMENT, board_of
 from grafana.links import field, label, to
-from grafana.look import graph, renamed, step, table
+from grafana.look import renamed, step, table
 from grafana.notices import of_history, of_prometheus
+from grafana.over_time import graph
 from grafana.prometheus import HOLDING, STATES, in_state
 from grafana.queries import CLUSTER, Json, now_table, over_time, rows, series
 from grafana.sql import COUNTED, DAY, FROM, NOW_OR_TO, TO, WHOLE_DAYS, among, first_started

@@ -2,9 +2,11 @@
 
 from grafana import variables
 from grafana.columns import ORANGE, RED, link
+from grafana.figures import number
 from grafana.layout import board_of
 from grafana.links import label, to
-from grafana.look import graph, number, renamed, step, table
+from grafana.look import renamed, step, table
+from grafana.over_time import graph
 from grafana.queries import CLUSTER, Json, now, now_table, over_time
 
 _C = f"{{{CLUSTER}}}"

@@ -2,9 +2,11 @@
 
 from grafana import variables
 from grafana.columns import HIDDEN, leads
+from grafana.figures import ranking
 from grafana.layout import board_of
 from grafana.links import field, label, to
-from grafana.look import days, graph, ranking, table
+from grafana.look import table
+from grafana.over_time import days, graph
 from grafana.prometheus import STATES, or_none
 from grafana.queries import CLUSTER, Json, now, over_time, rows, series
 from grafana.sql import NO_FAILURE, NONE, NOON, TOUCHED_DAYS, among, used

@@ -1,9 +1,11 @@
 """One worker: how it is, who was on it run by run, what failed there, and its states in the past."""
 
 from grafana import variables
+from grafana.figures import number
 from grafana.layout import MOMENT, board_of
 from grafana.links import LIFE, VALUE, label, life, to
-from grafana.look import days, graph, number, step, table, timeline
+from grafana.look import step, table
+from grafana.over_time import days, graph, timeline
 from grafana.prometheus import MAP, STATES, what_it_is
 from grafana.queries import CLUSTER, Json, now, now_table, over_time, rows, series
 from grafana.sql import CPU_EFFICIENCY, FROM, LATELY, LENT, NOON, NOW_OR_TO, TO, TOUCHED_DAYS, among, open_between

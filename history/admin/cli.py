@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from history import __version__
 from history.output import run
+from history.wording import one_line
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -214,8 +215,8 @@ def _put_pieces_back(history: "History", found: "Sequence[Piece]") -> None:
             stored += put_back(history, piece)
         except Exception as error:  # what refused it the first time may do so again; the others are tried
             stays.add(piece.file)
-            said = " ".join(f"{type(error).__name__}: {error}".split())[:500]
-            click.echo(f"{piece.file.name}: cannot be stored: {said}", err=True)
+            message = one_line(f"{type(error).__name__}: {error}")
+            click.echo(f"{piece.file.name}: cannot be stored: {message}", err=True)
     for path in {piece.file for piece in found} - stays:
         path.unlink()
     click.echo(f"{stored:,} pieces put back; {sum(piece.file in stays for piece in found):,} stay in the spool")
@@ -233,13 +234,13 @@ def stats(database: str | None, output: str) -> None:
     Examples:
       bbq-history stats
     """
-    from history import render
     from history.admin.stats import stats as ask
+    from history.render import machine, table
 
     with _open(database) as engine, engine.connect() as connection:
         found = ask(connection, datetime.now(UTC))
     answers = [answer for answer in (found.facts, found.tables, found.months) if answer.rows]
-    sys.stdout.write(render.to_json(answers) if output == "json" else render.to_table(answers, width=10_000))
+    sys.stdout.write(machine.to_json(answers) if output == "json" else table.to_table(answers, width=10_000))
 
 
 @command.command("grant-read")
@@ -285,8 +286,8 @@ def grant_read(database: str | None, role: str) -> None:
             refused = list(_refused(connection, rest))
     click.echo(f"{role} may read the history, and write nothing")
     if refused:
-        said = "".join(f"  {statement.replace('%%', '%')};\n" for statement in refused)
-        click.echo(f"this role may not do the rest; have a superuser do it:\n{said}", err=True, nl=False)
+        message = "".join(f"  {statement.replace('%%', '%')};\n" for statement in refused)
+        click.echo(f"this role may not do the rest; have a superuser do it:\n{message}", err=True, nl=False)
 
 
 def _refused(connection: "Connection", statements: Iterable[str]) -> Iterator[str]:

@@ -96,8 +96,8 @@ def _drop_month(connection: Connection, begin: datetime, inside: ColumnElement[b
     if keys:
         make_month(connection, begin)
     for table, rows in kept.items():
-        for place in range(0, len(rows), 2000):
-            bulk.upsert(connection, table, rows[place : place + 2000])
+        for index in range(0, len(rows), 2000):
+            bulk.upsert(connection, table, rows[index : index + 2000])
     return len(keys)
 
 

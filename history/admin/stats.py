@@ -6,9 +6,9 @@ import msgspec
 from sqlalchemy import Connection, bindparam, func, select, text
 from sqlalchemy.exc import OperationalError
 
+from history.answer import Answer
 from history.db import schema
 from history.db.partitions import month_name, months_of
-from history.render import Answer
 
 _GROWTH = timedelta(days=28)
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-MOST = 100
+MAXIMUM = 100
 """Names that are offered to a shell."""
 
 
@@ -17,15 +17,15 @@ def complete(kind: str) -> Callable[..., list[Any]]:
         chosen = kind
         if kind == "thing":  # `bbq info owner …`
             chosen = context.params.get("kind") or ""
-        options = {**(context.obj or {}), **{key: value for key, value in context.params.items() if value}}
+        database = context.params.get("database") or getattr(context.obj, "database", None)
         try:
             from history.db.database import default_or_demo
             from history.questions import reading
             from history.questions.names import known
 
-            url = options.get("database") or os.environ.get("BBQ_DATABASE") or default_or_demo()[0]
+            url = database or os.environ.get("BBQ_DATABASE") or default_or_demo()[0]
             with reading(url) as connection:
-                return [CompletionItem(name) for name in known(connection, chosen, incomplete)[:MOST]]
+                return [CompletionItem(name) for name in known(connection, chosen, incomplete)[:MAXIMUM]]
         except Exception:
             return []  # a shell that completes is no place for errors
 

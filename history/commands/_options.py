@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import wraps
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import click
 
@@ -17,8 +17,8 @@ from history.timespec import WhenError, local, parse_when
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from history.answer import Answer, Stream
     from history.questions import Scope
-    from history.render import Answer, Stream
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True}
@@ -37,6 +37,33 @@ class When(click.ParamType[datetime]):
             return parse_when(value)
         except WhenError as error:
             self.fail(str(error), param, ctx)
+
+
+class Shared(NamedTuple):
+    """The options of every question, as they were given."""
+
+    database: str | None
+    cluster: tuple[str, ...] | None
+    at: datetime | None
+    format: str | None
+    columns: str | None
+    """Between commas; all of them, in the answer's order, where none are named."""
+    limit: int | None
+    no_headers: bool
+    sql: bool
+    of_moment: bool
+    """Whether it can be asked about a moment."""
+    default_limit: int | None
+
+    @property
+    def as_table(self) -> bool:
+        """Return whether people read the answer."""
+        return self.format in ("table", None)
+
+    @property
+    def named_columns(self) -> tuple[str, ...]:
+        """Return the columns that are named."""
+        return tuple(each.strip() for each in self.columns.split(",")) if self.columns else ()
 
 
 _SHARED: dict[str, dict[str, Any]] = {
@@ -65,8 +92,13 @@ def shared(*, moment: bool = True, limit: int | None = None) -> Callable[[_F], _
 
     def with_options(command: _F) -> _F:
         @wraps(command)
-        def asked(*arguments: Any, **options: Any) -> Any:
-            return command(*arguments, **options, default_limit=limit, moment=moment)
+        def asked(*arguments: Any, **given: Any) -> Any:
+            before: Shared | None = click.get_current_context().obj
+            mine: dict[str, Any] = {
+                name: given.pop(name) or getattr(before, name, None) for name in map(_parameter, _SHARED)
+            }
+            options = Shared(**mine, of_moment=moment, default_limit=limit)
+            return command(*arguments, **given, options=options)
 
         for name, settings in reversed(_SHARED.items()):
             if name == "--cluster":
@@ -77,10 +109,14 @@ def shared(*, moment: bool = True, limit: int | None = None) -> Callable[[_F], _
                 settings = {**settings, "hidden": True}  # it can stand before the question's name, and is refused
             if name == "--limit" and limit is not None:
                 settings = {**settings, "help": f"{settings['help']}  [default: {limit}]"}
-            asked = click.option(name, name.strip("-").replace("-", "_"), **settings)(asked)
+            asked = click.option(name, _parameter(name), **settings)(asked)
         return cast(_F, asked)
 
     return with_options
+
+
+def _parameter(option: str) -> str:
+    return option.strip("-").replace("-", "_")
 
 
 def period(default: str | None = None, said: str | None = None) -> Callable[[_F], _F]:
@@ -108,7 +144,7 @@ def period(default: str | None = None, said: str | None = None) -> Callable[[_F]
 
 
 @contextmanager
-def asking(options: dict[str, Any], *, moment: bool | None = None) -> "Iterator[tuple[Connection, Scope]]":
+def asking(options: Shared, *, moment: bool | None = None) -> "Iterator[tuple[Connection, Scope]]":
     """Return a connection that can only read, and the scope; errors become one line and exit code 1, or 2.
 
     Args:
@@ -120,18 +156,18 @@ def asking(options: dict[str, Any], *, moment: bool | None = None) -> "Iterator[
     from history.db.database import explain, parse_url
     from history.questions import AskError, Scope, WrongQuestion, reading
 
-    of_moment, limit = options.pop("moment"), options.pop("default_limit")
-    moment = of_moment if moment is None else moment
-    for name, value in (click.get_current_context().obj or {}).items():
-        options[name] = options[name] or value
-    options["format"] = options["format"] or "table"
-    if options["at"] is not None and not moment:
+    moment = options.of_moment if moment is None else moment
+    if options.at is not None and not moment:
         raise click.UsageError("--at is about a moment, which this question is not")
-    url = options["database"] or os.environ.get("BBQ_DATABASE") or _default_database()
+    url = options.database or os.environ.get("BBQ_DATABASE") or _default_database()
     try:
         with reading(url) as connection:
             scope = Scope(
-                clusters=options["cluster"], at=options["at"], limit=options["limit"] or limit, statements=[], notes=[]
+                clusters=options.cluster or (),
+                at=options.at,
+                limit=options.limit or options.default_limit,
+                statements=[],
+                notes=[],
             )
             _check_scope(connection, scope)
             if moment and scope.at is None:
@@ -161,7 +197,7 @@ def _check_scope(connection: "Connection", scope: "Scope") -> None:
 
     from history.db.schema import clusters
     from history.questions import AskError, WrongQuestion
-    from history.questions.names import nearest
+    from history.wording import did_you_mean
 
     if not scope.clusters and scope.at is None:
         return
@@ -169,7 +205,7 @@ def _check_scope(connection: "Connection", scope: "Scope") -> None:
     for name in scope.clusters:
         if name not in known:
             raise AskError(
-                f"no cluster called {name!r} is in the history{nearest(name, known)}; "
+                f"no cluster called {name!r} is in the history{did_you_mean(name, known)}; "
                 f"there are {', '.join(sorted(known)) or 'none'}"
             )
     if scope.at is not None and scope.at > datetime.now(UTC):
@@ -192,79 +228,78 @@ def _default_database() -> str:
     return url
 
 
-def say(answers: "Sequence[Answer]", scope: "Scope", options: dict[str, Any], empty: str | None = None) -> None:
+def say(answers: "Sequence[Answer]", scope: "Scope", options: Shared, empty: str | None = None) -> None:
     """Write answers in the format asked for: stdout has them and nothing else."""
-    from history import render
+    from history.render import machine, table
 
-    if options["sql"]:
-        for statement in scope.statements:
-            click.echo(f"{statement};\n", err=True)
-    if options["columns"]:
-        try:
-            answers = _only(answers, [each.strip() for each in options["columns"].split(",")])
-        except KeyError as error:
-            raise click.UsageError(str(error.args[0])) from error
-    headers = not options["no_headers"]
-    if options["format"] == "json":
-        put_json(render.to_json(answers))
-    elif options["format"] == "csv":
-        put(render.to_csv(answers, headers=headers))
+    _show_queries(scope, options)
+    try:
+        answers = _only(answers, options.named_columns) if options.columns else answers
+    except KeyError as error:
+        raise click.UsageError(str(error.args[0])) from error
+    headers = not options.no_headers
+    if options.format == "json":
+        put_json(machine.to_json(answers))
+    elif options.format == "csv":
+        put(machine.to_csv(answers, headers=headers))
     else:
         terminal = sys.stdout is not None and sys.stdout.isatty()
         width = shutil.get_terminal_size().columns if terminal else 10_000
         color = terminal and not os.environ.get("NO_COLOR")
         # what is between the names is ours: colours, bars
-        put(render.to_table(answers, width=width, headers=headers, pictures=terminal, colours=color), ours=True)
+        put(table.to_table(answers, width=width, headers=headers, pictures=terminal, colours=color), ours=True)
     _say_notes(scope, options, max((len(answer.rows) for answer in answers), default=0))
     if empty is not None and not any(answer.rows for answer in answers):
         click.echo(f"bbq: {empty}", err=True)
 
 
-def _say_notes(scope: "Scope", options: dict[str, Any], rows: int) -> None:
+def _show_queries(scope: "Scope", options: Shared) -> None:
+    for statement in scope.statements if options.sql else ():
+        click.echo(f"{statement};\n", err=True)
+
+
+def _say_notes(scope: "Scope", options: Shared, rows: int) -> None:
     for note in scope.notes:
         click.echo(f"bbq: {note}", err=True)
-    if scope.limit is not None and rows >= scope.limit and options["limit"] is None:
+    if scope.limit is not None and rows >= scope.limit and options.limit is None:
         click.echo(f"bbq: the first {rows}; there may be more: --limit", err=True)
 
 
-def stream(found: "Stream", scope: "Scope", options: dict[str, Any], empty: str) -> int:
+def stream(found: "Stream", scope: "Scope", options: Shared, empty: str) -> int:
     """Write rows as JSON or CSV while they are found, however many; give how many."""
-    from history import render
+    from history.answer import indexes_of
+    from history.render import machine
 
-    columns = [each.strip() for each in options["columns"].split(",")] if options["columns"] else list(found.columns)
     try:
-        places = render.places(found.columns, columns)
+        indexes = indexes_of(found.columns, options.named_columns or found.columns)
     except KeyError as error:
         raise click.UsageError(str(error.args[0])) from error
-    columns = [found.columns[place] for place in places]
-    write = render.json_lines if options["format"] == "json" else render.csv_lines
+    columns = [found.columns[index] for index in indexes]
+    write, put_part = (machine.json_lines, put_json) if options.format == "json" else (machine.csv_lines, put)
     count = 0
 
     def rows() -> Iterator[list[Any]]:
         nonlocal count
         for row in found.rows:
             count += 1
-            yield [row[place] for place in places]
+            yield [row[index] for index in indexes]
 
-    put_part = put_json if options["format"] == "json" else put
-    for text in write(columns, rows(), headers=not options["no_headers"]):
+    for text in write(columns, rows(), headers=not options.no_headers):
         put_part(text)
-    if options["sql"]:
-        for statement in scope.statements:
-            click.echo(f"{statement};\n", err=True)
+    _show_queries(scope, options)
     _say_notes(scope, options, count)
     if not count:
         click.echo(f"bbq: {empty}", err=True)
     return count
 
 
-def _only(answers: "Sequence[Answer]", columns: list[str]) -> "list[Answer]":
+def _only(answers: "Sequence[Answer]", columns: Sequence[str]) -> "list[Answer]":
     """Keep these columns; an answer of several parts is kept to the parts that have them. Raises KeyError."""
-    from history.render import places
+    from history.answer import indexes_of
 
     having = []
     for answer in answers:
         with suppress(KeyError):
-            places(answer.columns, columns)
+            indexes_of(answer.columns, columns)
             having.append(answer)
     return [answer.only(columns) for answer in having or answers]

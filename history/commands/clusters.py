@@ -1,15 +1,13 @@
 """bbq clusters."""
 
-from typing import Any
-
 import click
 
-from history.commands._options import CONTEXT, asking, say, shared
+from history.commands._options import CONTEXT, Shared, asking, say, shared
 
 
 @click.command("clusters", context_settings=CONTEXT)
 @shared()
-def command(**options: Any) -> None:
+def command(options: Shared) -> None:
     """List the clusters: what they are, how large and how full, and since when BBQ has known them.
 
     CPUS USED and GPUS USED are what running jobs ask for; VERSION is today's.

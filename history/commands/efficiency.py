@@ -1,11 +1,10 @@
 """bbq efficiency."""
 
 from datetime import datetime
-from typing import Any
 
 import click
 
-from history.commands._options import CONTEXT, asking, period, say, shared
+from history.commands._options import CONTEXT, Shared, asking, period, say, shared
 from history.vocabulary import GROUPS
 
 
@@ -14,7 +13,7 @@ from history.vocabulary import GROUPS
 @click.option("--gpus", is_flag=True, help="GPU time instead, where it is told how busy GPUs were; at most 92 days.")
 @period("24h")
 @shared(moment=False, limit=20)
-def command(by: str, gpus: bool, since: datetime, until: datetime | None, **options: Any) -> None:
+def command(by: str, gpus: bool, since: datetime, until: datetime | None, options: Shared) -> None:
     """Rank by CPU time that was held and not used, in the runs that ended in a time; and memory likewise.
 
     CPU EFFICIENCY is CPU time used, of all steps and workers, over CPUs held times the run's length. MEMORY EFFICIENCY

@@ -1,17 +1,16 @@
 """bbq failures."""
 
 from datetime import datetime
-from typing import Any
 
 import click
 
-from history.commands._options import CONTEXT, asking, period, say, shared
+from history.commands._options import CONTEXT, Shared, asking, period, say, shared
 
 
 @click.command("failures", context_settings=CONTEXT)
 @period("24h")
 @shared(moment=False)
-def command(since: datetime, until: datetime | None, **options: Any) -> None:
+def command(since: datetime, until: datetime | None, options: Shared) -> None:
     """Tell what failed: by worker with black holes first, by how it ended, and by owner; and why jobs are held.
 
     A black hole is a worker on which at least 5 runs of at least 2 owners failed, at least three times as often as

@@ -1,15 +1,13 @@
 """bbq gpus."""
 
-from typing import Any
-
 import click
 
-from history.commands._options import CONTEXT, asking, say, shared
+from history.commands._options import CONTEXT, Shared, asking, say, shared
 
 
 @click.command("gpus", context_settings=CONTEXT)
 @shared(limit=20)
-def command(**options: Any) -> None:
+def command(options: Shared) -> None:
     """Tell how many GPUs of each model there are, who has them, and who waits for them.
 
     GPUS UNUSABLE are on workers that are down or drained. `bbq usage --gpus` tells what was used over a time.

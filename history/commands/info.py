@@ -1,11 +1,9 @@
 """bbq info."""
 
-from typing import Any
-
 import click
 
 from history.commands._completion import complete
-from history.commands._options import CONTEXT, asking, say, shared
+from history.commands._options import CONTEXT, Shared, asking, say, shared
 from history.vocabulary import KINDS
 
 
@@ -13,7 +11,7 @@ from history.vocabulary import KINDS
 @click.argument("kind", type=click.Choice(KINDS))
 @click.argument("name", shell_complete=complete("thing"))
 @shared()
-def command(kind: str, name: str, **options: Any) -> None:
+def command(kind: str, name: str, options: Shared) -> None:
     """Tell everything about one owner, account, VO, queue, worker or job.
 
     A job: its whole life, each run with its workers and how it ended (the newest 100, or --limit), what it asked for

@@ -1,15 +1,13 @@
 """bbq queues."""
 
-from typing import Any
-
 import click
 
-from history.commands._options import CONTEXT, asking, say, shared
+from history.commands._options import CONTEXT, Shared, asking, say, shared
 
 
 @click.command("queues", context_settings=CONTEXT)
 @shared()
-def command(**options: Any) -> None:
+def command(options: Shared) -> None:
     """List partitions and schedds: their jobs, capacity, state, and since when their settings are what they are.
 
     CPUS and GPUS are those of its workers that are up; a worker in several partitions counts in each. A schedd has no

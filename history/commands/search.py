@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from history.commands._completion import complete
-from history.commands._options import CONTEXT, When, asking, say, shared, stream
+from history.commands._options import CONTEXT, Shared, When, asking, say, shared, stream
 from history.timespec import local
 from history.vocabulary import FAILURES, OUTCOMES, STATES
 
@@ -38,7 +38,12 @@ _BETWEEN = (When(), When())
 @click.option("--routed-from", metavar="JOB", help="It was routed from that job; `any`: from whichever.")
 @shared(limit=50)
 def command(
-    pattern: str | None, resource: tuple[str, ...], routed_from: str | None, failed: bool, **options: Any
+    pattern: str | None,
+    resource: tuple[str, ...],
+    routed_from: str | None,
+    failed: bool,
+    options: Shared,
+    **chosen: Any,
 ) -> None:
     """Find jobs, the newest first; every filter combines with every other.
 
@@ -51,11 +56,6 @@ def command(
       bbq search --worker node0012 --running-between 2026-11-17T02:00 2026-11-17T03:00
       bbq search --vo atlas --resource 'memory>64G' --resource 'used-memory<8G'
     """
-    names = (
-        "owner", "account", "vo", "queue", "worker", "state", "outcome", "exit_code", "running_at", "running_between",
-        "submitted_between", "ended_between",
-    )  # fmt: skip
-    chosen: dict[str, Any] = {key: options[key] for key in names}
     _in_order(chosen)
     if failed:
         chosen["outcome"] = (*chosen["outcome"], *FAILURES)
@@ -65,18 +65,18 @@ def command(
 
         filters = Filters(name=pattern, resources=parse(resource), routed_from=routed_from, **chosen)
         found = search(connection, scope, filters)
-        if options["format"] != "table":
+        if not options.as_table:
             count = stream(found, scope, options, empty="no job fits all of this")
         else:
             answer = found.answer()
             count = len(answer.rows)
         unknown = [] if count else list(unknown_names(connection, filters))
-    if options["format"] != "table":
+    if not options.as_table:
         for each in unknown:
             click.echo(f"bbq: {each}", err=True)
         return
     scope.notes.extend(unknown)
-    if not options["columns"]:
+    if not options.columns:
         answer = answer.only(SHORT)
     say([answer], scope, options, empty="no job fits all of this")
 

@@ -1,16 +1,15 @@
 """bbq status."""
 
 import sys
-from typing import Any
 
 import click
 
-from history.commands._options import CONTEXT, asking, say, shared
+from history.commands._options import CONTEXT, Shared, asking, say, shared
 
 
 @click.command("status", context_settings=CONTEXT)
 @shared(moment=False)
-def command(**options: Any) -> None:
+def command(options: Shared) -> None:
     """Tell how fresh the history is; exit 1 when something is stale, or nothing has been read yet. A schedd is retired
     that the collector has not named for a day.
 

@@ -1,11 +1,10 @@
 """bbq top."""
 
 from datetime import datetime
-from typing import Any
 
 import click
 
-from history.commands._options import CONTEXT, asking, period, say, shared
+from history.commands._options import CONTEXT, Shared, asking, period, say, shared
 from history.vocabulary import MEASURES, STATES, THINGS
 
 
@@ -16,7 +15,7 @@ from history.vocabulary import MEASURES, STATES, THINGS
 @period()
 @shared(limit=20)
 def command(
-    thing: str, state: str | None, by: str, since: datetime | None, until: datetime | None, **options: Any
+    thing: str, state: str | None, by: str, since: datetime | None, until: datetime | None, options: Shared
 ) -> None:
     """Rank owners, accounts, VOs, queues, workers or outcomes.
 

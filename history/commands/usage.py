@@ -1,11 +1,10 @@
 """bbq usage."""
 
 from datetime import datetime
-from typing import Any
 
 import click
 
-from history.commands._options import CONTEXT, asking, period, say, shared
+from history.commands._options import CONTEXT, Shared, asking, period, say, shared
 from history.timespec import parse_when
 from history.vocabulary import GROUPS, INTERVALS
 
@@ -17,7 +16,7 @@ from history.vocabulary import GROUPS, INTERVALS
 @period(said="7d; 24h with --interval hour")
 @shared(moment=False)
 def command(
-    by: str, interval: str | None, gpus: bool, since: datetime | None, until: datetime | None, **options: Any
+    by: str, interval: str | None, gpus: bool, since: datetime | None, until: datetime | None, options: Shared
 ) -> None:
     """Add up CPU, GPU and memory time used, jobs ended, failures and CPU efficiency.
 

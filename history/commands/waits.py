@@ -1,11 +1,10 @@
 """bbq waits."""
 
 from datetime import datetime
-from typing import Any
 
 import click
 
-from history.commands._options import CONTEXT, asking, period, say, shared
+from history.commands._options import CONTEXT, Shared, asking, period, say, shared
 from history.vocabulary import GROUPS
 
 
@@ -13,7 +12,7 @@ from history.vocabulary import GROUPS
 @click.option("--by", type=click.Choice(GROUPS), default="queue", help="What to tell apart.")
 @period("24h")
 @shared(moment=False)
-def command(by: str, since: datetime, until: datetime | None, **options: Any) -> None:
+def command(by: str, since: datetime, until: datetime | None, options: Shared) -> None:
     """Tell how long jobs waited until they first started, and how long those have waited that still do.
 
     Percentiles are nearest-rank: each is the wait of a real job. A wait begins at the submission, also where the job

@@ -1,11 +1,9 @@
 """bbq workers."""
 
-from typing import Any
-
 import click
 
 from history.commands._completion import complete
-from history.commands._options import CONTEXT, asking, say, shared
+from history.commands._options import CONTEXT, Shared, asking, say, shared
 from history.vocabulary import FLAGS, WORKER_STATES
 
 
@@ -22,7 +20,7 @@ def command(
     unavailable: bool,
     queue: tuple[str, ...],
     worker: tuple[str, ...],
-    **options: Any,
+    options: Shared,
 ) -> None:
     """List the workers: capacity, use, state, reason, and since when.
 
@@ -39,6 +37,6 @@ def command(
         from history.questions.workers import SHORT, workers
 
         answer = workers(connection, scope, state=state, flag=flag, unavailable=unavailable, queue=queue, names=worker)
-    if options["format"] == "table" and not options["columns"]:
+    if options.as_table and not options.columns:
         answer = answer.only(SHORT)
     say([answer], scope, options, empty="no worker fits all of this")

@@ -190,9 +190,9 @@ def _sqlite_rows(columns: tuple[Column[Any], ...], rows: Iterable[Row]) -> list[
     found = []
     for row in rows:
         values = list(values_of(row))
-        for place, fix in fixes:
-            if values[place] is not None:
-                values[place] = fix(values[place])
+        for index, fix in fixes:
+            if values[index] is not None:
+                values[index] = fix(values[index])
         found.append(tuple(values))
     return found
 
@@ -202,13 +202,13 @@ def _parameter_fixes(
     columns: tuple[Column[Any], ...],
 ) -> tuple[Callable[[Row], tuple[Any, ...]], list[tuple[int, Any]]]:
     fixes: list[tuple[int, Any]] = []
-    for place, column in enumerate(columns):
+    for index, column in enumerate(columns):
         if isinstance(column.type, UtcDateTime):
-            fixes.append((place, _seconds))
+            fixes.append((index, _seconds))
         elif _is_json(column):
-            fixes.append((place, lambda value: _encode(value).decode()))
+            fixes.append((index, lambda value: _encode(value).decode()))
         elif str(column.type) == "DATE":
-            fixes.append((place, date.isoformat))
+            fixes.append((index, date.isoformat))
     names = [column.name for column in columns]
     return itemgetter(*names), fixes
 

@@ -3,22 +3,23 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import URL, Connection, Engine, inspect
+from sqlalchemy import URL, Connection, Engine, inspect, text
 
 from history.db import HistoryError
 from history.db.database import refuse_encoding, shown
-from history.db.migrations import wanted
 from history.db.partitions import LOCK
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
+RELEASED, BEFORE_RELEASE = "versions", "before_release"
+"""The folders of steps: those since the first release, and those that bring older databases to it."""
 
 
 def newest() -> str:
     """Return the revision that this release works with; a step's file begins with its number."""
-    return max(path.name.partition("_")[0] for path in (_MIGRATIONS / "versions").glob("[0-9]*_*.py"))
+    return steps(RELEASED)[-1]
 
 
 def current(connection: Connection) -> str | None:
@@ -29,12 +30,30 @@ def current(connection: Connection) -> str | None:
     return revision
 
 
-def _config() -> "Config":
+def _config(folder: str) -> "Config":
+    """Return what Alembic needs for the steps of a folder, in `attributes` to be given the connection."""
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("version_locations", str(_MIGRATIONS / folder).replace("%", "%%"))
+    config.set_main_option("path_separator", "newline")  # of folders, which may have spaces and colons in their names
     return config
+
+
+def steps(folder: str) -> list[str]:
+    """Return the revisions of a folder of steps, oldest first."""
+    return sorted(path.name.partition("_")[0] for path in (_MIGRATIONS / folder).glob("[0-9]*_*.py"))
+
+
+def run_steps(connection: Connection, folder: str, until: str = "head") -> None:
+    """Run the missing steps of a folder, in the connection's transaction."""
+    # a third of the time of a short question would be the import of Alembic, which only writers need
+    from alembic import command
+
+    config = _config(folder)
+    config.attributes["connection"] = connection
+    command.upgrade(config, until)
 
 
 def upgrade(engine: Engine) -> list[str]:
@@ -46,32 +65,34 @@ def upgrade(engine: Engine) -> list[str]:
     Raises:
         HistoryError: the database is of a newer release; nothing was changed.
     """
-    # a third of the time of a short question would be the import of Alembic, which only writers need
-    from alembic import command
-    from alembic.script import ScriptDirectory
-
-    scripts = ScriptDirectory.from_config(_config())
+    released, earlier = steps(RELEASED), steps(BEFORE_RELEASE)
     with engine.begin() as connection:
         if connection.dialect.name == "postgresql":
             refuse_encoding(connection)
             connection.exec_driver_sql("SELECT pg_advisory_xact_lock(%(lock)s)", {"lock": LOCK})
         before = current(connection)
-        known = [script.revision for script in scripts.walk_revisions()][::-1]
-        if before is not None and before not in known:
+        if before is None:
+            missing = released
+        elif before in (known := [*earlier, *released]):
+            missing = known[known.index(before) + 1 :]
+        else:
             raise HistoryError(
                 f"history database {shown(engine.url)}: its schema is {before}, of a newer BBQ than this one "
                 f"(which knows up to {newest()}); install that BBQ, or use another database"
             )
-        missing = known[known.index(before) + 1 :] if before is not None else known
         if missing:
-            config = _config()
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
-            rollups = wanted(connection)
-            if rollups:
+            wanted: set[str] = set()
+            connection.info["rollups"] = wanted
+            if before in earlier:
+                run_steps(connection, BEFORE_RELEASE)
+                # the first release's step makes the same tables, of which there are none in an empty database
+                connection.execute(text("UPDATE alembic_version SET version_num = :first"), {"first": released[0]})
+            run_steps(connection, RELEASED)
+            if wanted:
                 from history.rollups.from_rows import fill_in
 
-                fill_in(connection, rollups)
+                fill_in(connection, wanted)
+            del connection.info["rollups"]
     return missing
 
 

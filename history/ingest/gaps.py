@@ -11,7 +11,7 @@ from history.batch import Gap
 from history.db.schema import collections
 from history.ingest.writer import Writer
 
-MOST_GAPS = 100
+MAX_GAPS = 100
 
 
 def gap_seconds(gaps: Sequence[Mapping[str, Any]]) -> float:
@@ -31,7 +31,7 @@ def with_gaps(known: Sequence[Any] | None, gaps: Sequence[Gap]) -> list[Any]:
     """Return what is noted of a source with some more gaps, each once."""
     before = known or []
     more = [msgspec.to_builtins(gap) for gap in gaps]
-    return [*before, *(gap for gap in more if gap not in before)][-MOST_GAPS:]
+    return [*before, *(gap for gap in more if gap not in before)][-MAX_GAPS:]
 
 
 def note_lost(writer: Writer, until: datetime, said: str) -> None:

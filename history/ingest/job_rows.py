@@ -11,50 +11,27 @@ from typing import Any
 from sqlalchemy import Connection, Table
 
 from history.db import bulk, schema
+from history.fields import columns
+from history.ingest.writer import Writer
 from history.records import Job, Run, RunWorker
-from history.rollups.definitions import first_start
+from history.rollups.from_jobs import first_start
 from history.vocabulary import REQUEUED, Outcome, State, Waiting
 
-Rows = dict[Table, dict[tuple[Any, ...], dict[str, Any]]]
+Row = dict[str, Any]
+Rows = dict[Table, dict[tuple[Any, ...], Row]]
 """Rows by table and primary key."""
 Key = tuple[str, datetime]
 """The native id of a job, and when it was submitted."""
 
-_SAME = (
-    "native_id", "submitted_at", "attempt_at", "raw_id", "owner", "account", "vo", "queue", "name", "state", "outcome",
-    "native_state", "state_since", "reason", "waiting", "eligible_at", "ended_at", "requested_cpus",
-    "requested_memory_bytes", "requested_gpus", "requested_wall_seconds", "used_cpu_seconds", "used_memory_bytes",
-    "exit_code", "exit_signal", "array_parent", "het_parent", "dag_parent", "routed_from", "routed_to", "accounted",
-    "settled", "details",
-)  # fmt: skip
-"""Fields of a job that are columns of the same name."""
+_JOB, _RUN, _SHARE = columns(Job), columns(Run), columns(RunWorker)
 
-_RUN_SAME = (
-    "attempt_at", "started_at", "ended_at", "cpus", "gpus", "memory_bytes", "outcome", "exit_code", "exit_signal",
-    "used_cpu_seconds", "used_memory_bytes", "used_gpu_seconds", "used_gpu_memory_bytes", "suspended_seconds",
-    "resized", "run_started_at", "reason", "start_number", "earlier_seconds", "accounted",
-)  # fmt: skip
+TABLES = (schema.jobs, schema.runs, schema.run_workers, schema.job_pauses)
+"""The tables that say a job; of its pauses, those that follow from its runs."""
+_OF_BBQ = frozenset(column.name for table in TABLES for column in table.columns if schema.is_of_bbq(column))
 
-_SHARE = ("worker", "cpus", "gpus", "memory_bytes", "gpu_models", "gpu_parts")
-
-
-_job_values = attrgetter(*_SAME)
-_run_values = attrgetter(*_RUN_SAME)
-
-
-def _share(run: Run, there: RunWorker, span: int) -> dict[str, Any]:
-    """Return what a run holds on one of its workers, and when."""
-    return {
-        "worker": there.worker,
-        "started_at": run.started_at,
-        "ended_at": run.ended_at,
-        "span": span,
-        "cpus": there.cpus,
-        "gpus": there.gpus,
-        "memory_bytes": there.memory_bytes,
-        "gpu_models": there.gpu_models,
-        "gpu_parts": there.gpu_parts,
-    }
+_job_values = attrgetter(*_JOB)
+_run_values = attrgetter(*_RUN)
+_share_values = attrgetter(*_SHARE)
 
 
 def rows_of(
@@ -76,7 +53,7 @@ def rows_of(
     identity = {"native_id": job.native_id, "submitted_at": job.submitted_at, "cluster": cluster}
     started = first_start(job, first_started_at)
     into[schema.jobs][key] = {
-        **dict(zip(_SAME, _job_values(job), strict=True)),
+        **dict(zip(_JOB, _job_values(job), strict=True)),
         "cluster": cluster,
         "first_started_at": started,
         "wait_span": schema.span_class(job.submitted_at, started or job.ended_at),
@@ -84,21 +61,16 @@ def rows_of(
         "seal": seal(cluster, job.native_id, job.submitted_at),
         "seen_at": seen_at,
     }
+    who = {"owner": job.owner, "account": job.account, "vo": job.vo, "queue": job.queue}
     for number, run in enumerate(job.runs, runs_before + 1):
-        span = schema.span_class(run.started_at, run.ended_at)
-        into[schema.runs][(*key, number)] = {
-            **identity,
-            **dict(zip(_RUN_SAME, _run_values(run), strict=True)),
-            "number": number,
-            "span": span,
-            "owner": job.owner,
-            "account": job.account,
-            "vo": job.vo,
-            "queue": job.queue,
-        }
+        when: dict[str, Any] = {"span": schema.span_class(run.started_at, run.ended_at)}
+        values = dict(zip(_RUN, _run_values(run), strict=True))
+        into[schema.runs][(*key, number)] = {**identity, **values, **when, "number": number, **who}
+        if run.workers:
+            when |= {"started_at": run.started_at, "ended_at": run.ended_at}
         for there in run.workers:
-            share = _share(run, there, span)
-            into[schema.run_workers][(*key, number, there.worker)] = {**identity, "number": number, **share}
+            share = dict(zip(_SHARE, _share_values(there), strict=True))
+            into[schema.run_workers][(*key, number, there.worker)] = {**identity, "number": number, **when, **share}
     for begin, end in waits_again(job):
         into[schema.job_pauses][(*key, REQUEUED, begin)] = {
             **identity,
@@ -140,7 +112,26 @@ def seal(cluster: str, native_id: str, submitted_at: datetime) -> int:
 
 def no_rows() -> Rows:
     """Return an empty set of rows of the tables that say a job."""
-    return {schema.jobs: {}, schema.runs: {}, schema.run_workers: {}, schema.job_pauses: {}}
+    return {table: {} for table in TABLES}
+
+
+def write_difference(writer: Writer, old: Rows, new: Rows) -> None:
+    """Make stored rows what they should be: take out those that are gone, and put those that are new or different."""
+    for table in old:
+        names = [column.name for column in table.primary_key.columns]
+        gone = sorted(key for key in old[table] if key not in new[table])
+        writer.delete(table, [dict(zip(names, key, strict=True)) for key in gone])
+        changed = [row for key, row in sorted(new[table].items()) if differences(table, old[table].get(key), row)]
+        writer.put(table, [{**row, "seen_at": writer.seen_at} for row in changed] if "seen_at" in table.c else changed)
+
+
+def differences(table: Table, old: Row | None, new: Row | None) -> list[str]:
+    """Return in which columns a row differs, as table.column; of one that is there or is not, in all."""
+    if old is None or new is None:
+        return [] if old is new else [f"{table.name}.*"]
+    if old == new:
+        return []
+    return [f"{table.name}.{name}" for name, value in new.items() if name not in _OF_BBQ and old[name] != value]
 
 
 def stored_jobs(
@@ -173,12 +164,12 @@ def assemble(
     starts: dict[tuple[Any, ...], list[Run]] = defaultdict(list)
     for row in sorted(runs, key=lambda row: row["number"]):
         key = row["native_id"], row["submitted_at"]
-        fields = {name: row[name] for name in _RUN_SAME}
+        fields = {name: row[name] for name in _RUN}
         fields["outcome"] = None if row["outcome"] is None else Outcome(row["outcome"])
         starts[key].append(Run(**fields, workers=tuple(places[(*key, row["number"])])))
     jobs_by_id: dict[str, list[Job]] = defaultdict(list)
     for row in jobs:
-        fields = {name: row[name] for name in _SAME}
+        fields = {name: row[name] for name in _JOB}
         fields["state"] = State(row["state"])
         fields["outcome"] = None if row["outcome"] is None else Outcome(row["outcome"])
         fields["waiting"] = None if row["waiting"] is None else Waiting(row["waiting"])

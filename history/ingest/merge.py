@@ -19,7 +19,9 @@ from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
-from history.records import Job, Run, RunWorker
+from history.fields import MEASURED, REMEMBERED, marked
+from history.ingest.merge_runs import close, end_resized, ended_run, fold_runs, tidy
+from history.records import Job
 from history.vocabulary import Outcome, State
 
 REQUEUED, RESIZING, REVOKED = "REQUEUED", "RESIZING", "REVOKED"
@@ -40,16 +42,16 @@ def merge(stored: Sequence[Job], observed: Iterable[Job]) -> list[Job]:
     known = sorted(stored, key=_submitted)
     for seen in sorted(observed, key=_order):
         seen = replace(seen, lends_cpus=False) if seen.lends_cpus else seen
-        place = _find(known, seen)
-        if place is None:
-            known.append(_only_runs_known(seen) if _tells_only_runs(seen) else _tidy(seen))
+        index = _find(known, seen)
+        if index is None:
+            known.append(_only_runs_known(seen) if _tells_only_runs(seen) else tidy(seen))
             known.sort(key=_submitted)
-        elif _ended_before(known[place], seen):
-            known[place : place + 1] = [_tidy(job) for job in _part(known[place], seen)]
-        elif _is_superseded(known[place], seen):
-            known[place] = _tidy(replace(known[place], runs=_fold_runs(known[place].runs, seen.runs)))
-        elif not _is_old_word(known[place], seen):
-            known[place] = _tidy(_fold(known[place], seen))
+        elif _ended_before(known[index], seen):
+            known[index : index + 1] = [tidy(job) for job in _part(known[index], seen)]
+        elif _is_superseded(known[index], seen):
+            known[index] = tidy(replace(known[index], runs=fold_runs(known[index].runs, seen.runs)))
+        elif not _is_old_word(known[index], seen):
+            known[index] = tidy(_fold(known[index], seen))
     return _link(known)
 
 
@@ -83,12 +85,12 @@ def _find(known: Sequence[Job], seen: Job) -> int | None:
     # of a resized job, the queue tells both the attempt and the part of its run
     moments = (seen.attempt_at or seen.submitted_at, seen.submitted_at)
     for moment in moments[: 1 if seen.attempt_at is None else 2]:
-        for place, job in enumerate(known):
+        for index, job in enumerate(known):
             if moment in (job.submitted_at, job.attempt_at):
-                return place
+                return index
             attempts = seen.attempt_at is not None and job.attempt_at is not None
             if attempts and job.submitted_at < moment < (job.attempt_at or moment):
-                return place  # one of its attempts, already seen or not
+                return index  # one of its attempts, already seen or not
     return None
 
 
@@ -146,77 +148,15 @@ def _part(job: Job, seen: Job) -> list[Job]:
     before = tuple(run for run in job.runs if run.attempt_at <= seen.attempt_at)
     after = tuple(run for run in job.runs if run.attempt_at > seen.attempt_at)
     first = replace(
-        seen, submitted_at=job.submitted_at, runs=_fold_runs(before, seen.runs), **_kept_of_earlier(job, seen)
+        seen, submitted_at=job.submitted_at, runs=fold_runs(before, seen.runs), **_kept_of_earlier(job, seen)
     )
     return [first, replace(job, submitted_at=_next_attempt(job, seen.attempt_at), runs=after)]
-
-
-def _tidy(job: Job) -> Job:
-    """End the runs that cannot be going on, before another run or of a job that has ended; make parts of runs agree."""
-    runs = _lasting(job.runs)
-    if any(run.ended_at is None for run in (runs[:-1] if job.ended_at is None else runs)):
-        closed = list(runs)
-        for place, run in enumerate(closed):
-            later = closed[place + 1].started_at if place + 1 < len(closed) else job.ended_at
-            if run.ended_at is None and later is not None:
-                closed[place] = replace(run, ended_at=max(later, run.started_at), outcome=Outcome.UNKNOWN)
-        runs = tuple(closed)
-    if any(run.resized for run in runs):
-        runs = _agreeing(runs)
-        if job.accounted and job.state is State.ENDED:
-            job = replace(job, **_used_by(runs))
-    return job if runs is job.runs else replace(job, runs=runs)
-
-
-def _lasting(runs: tuple[Run, ...]) -> tuple[Run, ...]:
-    """Let a run last for as long as the start after it says.
-
-    HTCondor's shadow writes a run's record as soon as it knows of its end, and a busy schedd counts on until it knows,
-    which may be many seconds later. It tells so with the next start only: in how much all earlier ones are together.
-    """
-    found = list(runs)
-    for place in range(len(found) - 1):
-        run, following = found[place], found[place + 1]
-        number, earlier = (1, 0) if place == 0 and run.start_number is None else (run.start_number, run.earlier_seconds)
-        if number is None or earlier is None or following.start_number != number + 1 or run.ended_at is None:
-            continue  # it is not the start after this one, or nobody has said so
-        lasted = (following.earlier_seconds or 0) - earlier
-        ended_at = min(run.started_at + timedelta(seconds=max(0, lasted)), following.started_at)
-        if ended_at > run.ended_at:
-            found[place] = replace(run, ended_at=ended_at)
-    return runs if all(a is b for a, b in zip(found, runs, strict=True)) else tuple(found)
-
-
-def _agreeing(runs: Sequence[Run]) -> tuple[Run, ...]:
-    """Return the parts of a run one outcome, that of its last one, and each later one the start of the first."""
-    found = list(runs)
-    for place in range(len(found) - 2, -1, -1):
-        if found[place].resized:
-            following = found[place + 1]
-            outcome = following.outcome if following.ended_at is not None else None
-            found[place] = replace(found[place], outcome=outcome, exit_code=None, exit_signal=None)
-    for place in range(1, len(found)):
-        before = found[place - 1]
-        began = before.run_started_at or before.started_at if before.resized else None
-        if found[place].run_started_at != began:
-            found[place] = replace(found[place], run_started_at=began)
-    return tuple(found)
-
-
-def _used_by(runs: Sequence[Run]) -> dict[str, object]:
-    """Return what the last run used, in all its parts; accounting tells of a job what its last part used."""
-    parts = [runs[-1]]
-    while len(parts) < len(runs) and runs[-1 - len(parts)].resized:
-        parts.append(runs[-1 - len(parts)])
-    cpu = [run.used_cpu_seconds for run in parts if run.used_cpu_seconds is not None]
-    memory = [run.used_memory_bytes for run in parts if run.used_memory_bytes is not None]
-    return {"used_cpu_seconds": sum(cpu) if cpu else None, "used_memory_bytes": max(memory, default=None)}
 
 
 def _fold(job: Job, seen: Job) -> Job:
     """Add one observation of a job to what is known of it."""
     if _tells_only_runs(seen):
-        told = replace(job, runs=_fold_runs(job.runs, seen.runs, latest=True))
+        told = replace(job, runs=fold_runs(job.runs, seen.runs, latest=True))
         ends = [run.ended_at for run in told.runs if run.ended_at is not None]
         if job.ended_at is not None and not job.accounted and ends:
             return replace(told, ended_at=max(job.ended_at, *ends))
@@ -224,18 +164,18 @@ def _fold(job: Job, seen: Job) -> Job:
     same = seen.attempt_at is None or seen.attempt_at == job.attempt_at
     if seen.attempt_at is not None and job.attempt_at is not None and seen.attempt_at < job.attempt_at:
         # an earlier attempt: the job is further by now
-        runs = _fold_runs(job.runs, _close(seen.runs, _next_attempt(job, seen.attempt_at)))
+        runs = fold_runs(job.runs, close(seen.runs, _next_attempt(job, seen.attempt_at)))
         return replace(job, runs=runs, **_kept_of_earlier(seen, job))
     if job.accounted and not seen.accounted and same:
         # a queue read before the end says less than accounting after it: it is as if it had come first
-        return replace(job, runs=_fold_runs(seen.runs, job.runs, latest=seen.attempt_at is None), **_kept(seen, job))
+        return replace(job, runs=fold_runs(seen.runs, job.runs, latest=seen.attempt_at is None), **_kept(seen, job))
     known = job.runs
     if seen.attempt_at is not None and seen.submitted_at < seen.attempt_at and seen.runs:
-        known = _resized(known, seen)
-    runs = _fold_runs(known, seen.runs, latest=seen.attempt_at is None)
+        known = end_resized(known, seen)
+    runs = fold_runs(known, seen.runs, latest=seen.attempt_at is None)
     if seen.state in (State.PENDING, State.HELD) and not seen.runs:
         # back in the queue: whatever ran has stopped; accounting will say how
-        runs = _close(runs, seen.state_since)
+        runs = close(runs, seen.state_since)
     return replace(
         seen,
         submitted_at=job.submitted_at,
@@ -244,26 +184,8 @@ def _fold(job: Job, seen: Job) -> Job:
     )
 
 
-def _resized(known: Sequence[Run], seen: Job) -> tuple[Run, ...]:
-    """End the part of a run that was going on when its job was resized, as the queue tells it."""
-    assert seen.attempt_at is not None
-    return tuple(
-        replace(run, ended_at=max(seen.attempt_at, run.started_at), outcome=None, resized=True)
-        if run.ended_at is None and seen.submitted_at <= run.attempt_at < seen.attempt_at
-        else run
-        for run in known
-    )
-
-
-_REMEMBERED = (
-    "account", "vo", "queue", "raw_id", "eligible_at", "requested_cpus", "requested_memory_bytes", "requested_gpus",
-    "requested_wall_seconds", "used_cpu_seconds", "used_memory_bytes", "array_parent", "het_parent", "dag_parent",
-    "routed_from", "routed_to",
-)  # fmt: skip
-"""What stays true when a later observation does not mention it."""
-
-
-_USED = ("used_cpu_seconds", "used_memory_bytes")
+_REMEMBERED = marked(Job, REMEMBERED)
+_MEASURED = marked(Job, MEASURED)
 
 
 def _kept(job: Job, seen: Job) -> dict[str, object]:
@@ -274,7 +196,7 @@ def _kept(job: Job, seen: Job) -> dict[str, object]:
         if getattr(seen, name) is None
         and getattr(job, name) is not None
         # only accounting knows what was used; where it says nothing, nothing was measured
-        and not (seen.accounted and name in _USED)
+        and not (seen.accounted and name in _MEASURED)
         # and of an attempt of Slurm's, whether another cluster has the job
         and not (seen.accounted and seen.attempt_at is not None and name == "routed_to")
     }
@@ -293,93 +215,14 @@ def _kept(job: Job, seen: Job) -> dict[str, object]:
     return kept
 
 
-def _fold_runs(known: Sequence[Run], seen: Sequence[Run], *, latest: bool = False) -> tuple[Run, ...]:
-    """Add the runs of one observation, by attempt.
-
-    Args:
-        latest: of two words of accounting on a run the one with the later end counts, not the newer word. HTCondor has
-            two records of a run, the job's own and the shadow's, which may be written before the run is over.
-    """
-    runs = {run.attempt_at: run for run in known}
-    for run in seen:
-        old = runs.get(run.attempt_at)
-        runs[run.attempt_at] = run if old is None else _fold_run(old, run, latest)
-    return tuple(sorted(runs.values(), key=lambda run: (run.attempt_at, run.started_at)))
-
-
-_SAYS_MORE = frozenset({Outcome.CANCELLED, Outcome.TIMEOUT, Outcome.OUT_OF_MEMORY})
-"""Why a run was taken off its worker, where one record knows it and another only says that it was (HTCondor)."""
-
-
-def _fold_run(old: Run, new: Run, latest: bool) -> Run:
-    """Put two records of one run together: accounting's over the queue's, the newer over the older."""
-    better, other = (old, new) if old.accounted and not new.accounted else (new, old)
-    peak = None
-    if latest and old.accounted and new.accounted:
-        if (old.ended_at or old.started_at) > (new.ended_at or new.started_at):
-            better, other = old, new
-        peak = max(old.used_memory_bytes or 0, new.used_memory_bytes or 0)
-    kept: dict[str, object] = {name: getattr(other, name) for name in _OF_RUNS if getattr(better, name) is None}
-    if peak:
-        kept["used_memory_bytes"] = peak
-    if peak is not None and better.exit_code is None and better.exit_signal is None:
-        kept |= {"exit_code": other.exit_code, "exit_signal": other.exit_signal}
-    says_more = better.outcome is Outcome.PREEMPTED and (
-        other.outcome in _SAYS_MORE
-        # a job's own record of a run before its removal only tells that it was taken off its worker
-        or (peak is not None and other.outcome not in (None, Outcome.UNKNOWN))
-    )
-    says_it = better.outcome is Outcome.UNKNOWN and other.outcome is not None and other.accounted
-    if says_more or says_it:
-        kept["outcome"] = other.outcome
-    return replace(better, workers=_shares(better, other), **kept)
-
-
-_OF_RUNS = (
-    "cpus", "gpus", "memory_bytes", "used_cpu_seconds", "used_memory_bytes", "used_gpu_seconds",
-    "used_gpu_memory_bytes", "suspended_seconds", "reason", "start_number", "earlier_seconds",
-)  # fmt: skip
-"""What stays true of a run when a better record of it does not mention it."""
-
-
-def _shares(better: Run, other: Run) -> tuple[RunWorker, ...]:
-    """Return what a run held on each worker: accounting tells the workers, the queue may have told the shares."""
-    if not better.workers:
-        return other.workers
-    told = {there.worker: there for there in other.workers}
-    if told.keys() != {there.worker for there in better.workers}:
-        return better.workers
-    return tuple(
-        replace(
-            there,
-            **{
-                name: getattr(told[there.worker], name)
-                for name in ("cpus", "memory_bytes", "gpus", "gpu_models", "gpu_parts")
-                if getattr(there, name) is None
-            },
-        )
-        for there in better.workers
-    )
-
-
-def _close(runs: Sequence[Run], moment: datetime | None) -> tuple[Run, ...]:
-    """End the runs that are still open, without a word yet on how they ended."""
-    if moment is None:
-        return tuple(runs)
-    return tuple(
-        run if run.ended_at is not None else replace(run, ended_at=max(moment, run.started_at), outcome=Outcome.UNKNOWN)
-        for run in runs
-    )
-
-
 def _link(jobs: Sequence[Job]) -> list[Job]:
     """Join the jobs that are attempts of one job."""
     linked: list[Job] = []
     for job in jobs:
         if linked and _is_attempt_of(linked[-1], job):
-            linked[-1] = _tidy(_fold(linked[-1], job))  # known by itself before it was known what it is of
+            linked[-1] = tidy(_fold(linked[-1], job))  # known by itself before it was known what it is of
         elif linked and _continues(linked[-1], job):
-            linked[-1] = _tidy(_join(linked[-1], job))
+            linked[-1] = tidy(_join(linked[-1], job))
         else:
             if linked and job.attempt_at is not None:
                 linked[-1] = _end_unseen(linked[-1], job.submitted_at)
@@ -396,7 +239,7 @@ def _end_unseen(job: Job, moment: datetime) -> Job:
     if job.ended_at is not None:
         return job
     return replace(
-        job, state=State.ENDED, outcome=Outcome.UNKNOWN, ended_at=moment, waiting=None, runs=_close(job.runs, moment)
+        job, state=State.ENDED, outcome=Outcome.UNKNOWN, ended_at=moment, waiting=None, runs=close(job.runs, moment)
     )
 
 
@@ -417,7 +260,7 @@ def _last_end(job: Job) -> datetime:
 
 def _join(before: Job, after: Job) -> Job:
     """Make one job of two, of which the second is a later attempt of the first."""
-    runs = _fold_runs(_close(before.runs, after.attempt_at), after.runs)
+    runs = fold_runs(close(before.runs, after.attempt_at), after.runs)
     return replace(
         after, submitted_at=before.submitted_at, requeued=before.requeued, runs=runs, **_kept_of_earlier(before, after)
     )
@@ -427,7 +270,7 @@ def _kept_of_earlier(before: Job, after: Job) -> dict[str, object]:
     kept = _kept(before, after)
     # the use of an earlier attempt is in its run, not in the job's newest figures; and a federated job that another
     # cluster had taken may have come here since, when it was requeued there
-    for name in ("used_cpu_seconds", "used_memory_bytes", "routed_to"):
+    for name in (*_MEASURED, "routed_to"):
         kept.pop(name, None)
     kept.pop("name", None)
     if after.name is None or (after.accounted and before.name is not None and not before.accounted):
@@ -450,11 +293,5 @@ def left(job: Job, moment: datetime) -> Job:
         state_since=None,
         accounted=False,
         ended_at=max(moment, job.submitted_at),
-        runs=tuple(_ended_run(run, moment) for run in job.runs),
+        runs=tuple(ended_run(run, moment) for run in job.runs),
     )
-
-
-def _ended_run(run: Run, moment: datetime) -> Run:
-    if run.ended_at is not None:
-        return run
-    return replace(run, ended_at=max(moment, run.started_at), outcome=Outcome.UNKNOWN)

@@ -12,8 +12,8 @@ from history.db import schema
 from history.ingest.writer import Writer
 from history.records import Job
 
-MOST_SET_ASIDE = 10_000
-MOST_TEXT = 65_536
+MAX_SET_ASIDE = 10_000
+MAX_TEXT = 65_536
 """How many texts are kept of each source, and how much of each: not of those that were taken out."""
 REMOVED = "removed"
 """The kind of jobs that a recollection took out."""
@@ -38,7 +38,7 @@ def set_aside(writer: Writer, source: str, kind: str, texts: Sequence[tuple[str 
     rows: dict[str, dict[str, Any]] = {}
     for said, text in texts:
         content = text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
-        content = content if kind == REMOVED else content[:MOST_TEXT]
+        content = content if kind == REMOVED else content[:MAX_TEXT]
         digest = hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
         before = rows.get(digest) or known.get(digest)
         rows[digest] = {
@@ -59,7 +59,7 @@ def set_aside(writer: Writer, source: str, kind: str, texts: Sequence[tuple[str 
         (digest for digest, row in together.items() if row["kind"] != REMOVED),
         key=lambda digest: together[digest]["last_seen_at"],
     )
-    writer.delete(table, [together[digest] for digest in oldest[: max(0, len(oldest) - MOST_SET_ASIDE)]])
+    writer.delete(table, [together[digest] for digest in oldest[: max(0, len(oldest) - MAX_SET_ASIDE)]])
     return len(rows.keys() - known.keys())
 
 

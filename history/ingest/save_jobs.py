@@ -3,14 +3,13 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 from msgspec.structs import replace
 from sqlalchemy import Connection, delete
 
 from history.db import schema
 from history.ingest.changes import save_pauses
-from history.ingest.job_rows import Rows, no_rows, rows_of, stored_jobs
+from history.ingest.job_rows import no_rows, rows_of, stored_jobs, write_difference
 from history.ingest.last_runs import Tails, enough, read
 from history.ingest.merge import merge, not_pruned
 from history.ingest.raw_ids import join_parts, placeholders, rename
@@ -20,15 +19,14 @@ from history.rollups.counters import counter_rows
 from history.rollups.definitions import (
     DAILY,
     MONTHLY_USAGE,
-    USAGE,
     Daily,
     Figures,
     Rollup,
-    add_job,
     by_month,
-    no_rollup,
+    daily_rows,
 )
-from history.rollups.from_rows import daily_rows, table_of
+from history.rollups.from_jobs import add_job
+from history.rollups.tables import table_of
 
 
 def save_page(writer: Writer, page: Iterable[Job], pruned_before: datetime | None) -> int:
@@ -68,36 +66,27 @@ def save_page(writer: Writer, page: Iterable[Job], pruned_before: datetime | Non
         for job in jobs:
             runs, started = tails.get((job.native_id, job.submitted_at), (0, None))
             rows_of(job, cluster, writer.seen_at, rows, runs_before=runs, first_started_at=started)
-    _apply(writer, old, new)
+    write_difference(writer, old, new)
     _save_rollups(writer, before, after, tails)
     save_pauses(writer, before, after)
     return len(after)
 
 
-def _apply(writer: Writer, old: Rows, new: Rows) -> None:
-    for table in old:
-        gone = [key for key in old[table] if key not in new[table]]
-        names = [column.name for column in table.primary_key.columns]
-        writer.delete(table, [dict(zip(names, key, strict=True)) for key in sorted(gone)])
-        changed = [row for key, row in sorted(new[table].items()) if not _same_row(old[table].get(key), row)]
-        writer.put(table, changed)
-
-
 def _save_rollups(writer: Writer, before: Iterable[Job], after: Iterable[Job], tails: Tails) -> None:
     """Move the rollups by the difference between jobs as they were and as they are."""
-    moved = no_rollup()
+    moved = Rollup()
     for jobs, sign in ((before, -1), (after, 1)):
         for job in jobs:
             _, started = tails.get((job.native_id, job.submitted_at), (0, None))
             add_job(job, moved, sign, first_started_at=started)
     for daily in DAILY:
-        _move(writer, daily, moved[daily.name])
+        _move(writer, daily, moved.of(daily))
     follow(writer, moved)
 
 
 def follow(writer: Writer, moved: Rollup) -> None:
     """Move what is added up from the rollups as they moved: the months, and the counters."""
-    _move(writer, MONTHLY_USAGE, by_month(moved[USAGE.name]))
+    _move(writer, MONTHLY_USAGE, by_month(moved.usage_daily))
     writer.count(schema.counters, list(counter_rows(writer.cluster, moved, writer.seen_at)))
 
 
@@ -106,9 +95,9 @@ def _move(writer: Writer, daily: Daily, figures: Figures) -> None:
     table = table_of(daily)
     changed = list(daily_rows(daily, writer.cluster, figures))
     writer.add(table, changed)
-    less = {row["day"] for row in changed if any(row[name] < 0 for name in daily.measures)}
+    less = {row["day"] for row in changed if any(row[name] < 0 for name in daily.columns)}
     if less:
-        nothing = [table.c[name] == 0 for name in daily.measures]
+        nothing = [table.c[name] == 0 for name in daily.columns]
         writer.connection.execute(
             delete(table).where(table.c.cluster == writer.cluster, table.c.day.in_(less), *nothing)
         )
@@ -132,7 +121,3 @@ def _whole(connection: Connection, cluster: str, jobs: Sequence[Job], tails: Tai
         tails.pop(key, None)
     found = stored_jobs(connection, cluster, [], keys)
     return [job for each in found.values() for job in each]
-
-
-def _same_row(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> bool:
-    return old is not None and old == new

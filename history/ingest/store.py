@@ -28,10 +28,11 @@ from history.ingest.save_jobs import save_page
 from history.ingest.writer import Writer
 from history.records import RETIRED_AFTER, Job, Queue, Worker
 from history.vocabulary import State
+from history.wording import one_line
 
 PAGE = 2_000
 """Jobs that are merged and written together."""
-MOST_SETTLED = 5_000
+MAX_SETTLED = 5_000
 log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
@@ -106,7 +107,7 @@ class History(Remembered):
                 table.c.ended_at < until,
             )
             .order_by(table.c.ended_at)
-            .limit(MOST_SETTLED)
+            .limit(MAX_SETTLED)
         )
         if queue is not None:
             query = query.where(table.c.queue == queue)
@@ -118,7 +119,7 @@ class History(Remembered):
             settled = [replace(job, settled=True) for job in stored]
             now = datetime.now(UTC).replace(microsecond=0)
             self.save(JobsBatch(cluster=cluster, source=source, seen_at=now, jobs=settled, collected=False))
-        return until if len(rows) < MOST_SETTLED else rows[-1].ended_at
+        return until if len(rows) < MAX_SETTLED else rows[-1].ended_at
 
     def save(self, batch: Batch) -> int:
         """Store a batch as a whole, with its watermark.
@@ -229,12 +230,12 @@ class History(Remembered):
                 first = self._save_or_split(writer, batch, page[:half], pruned_before, blame_months)
                 second = self._save_or_split(writer, batch, page[half:], pruned_before, blame_months)
                 return first[0] + second[0], first[1] + second[1]
-            said = " ".join(str(error).split())[:500]
+            message = one_line(error)
             log.error(
                 "a job is refused by the database and set aside",
-                extra={"cluster": batch.cluster, "source": batch.source, "job": page[0].native_id, "error": said},
+                extra={"cluster": batch.cluster, "source": batch.source, "job": page[0].native_id, "error": message},
             )
-            return 0, set_aside(writer, batch.source, "refused", [(said, as_text(page[0]))])
+            return 0, set_aside(writer, batch.source, "refused", [(message, as_text(page[0]))])
 
     def _finish(self, writer: Writer, batch: JobsBatch) -> int:
         """Write, with the last rows of a batch, how far its source has been read; give what was newly set aside."""

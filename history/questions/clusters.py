@@ -5,13 +5,13 @@ from datetime import datetime
 
 from sqlalchemy import Connection, func, select
 
+from history.answer import Answer
 from history.db.schema import clusters as table
 from history.db.schema import collections
 from history.questions import Scope, run
 from history.questions.moment import in_queue
 from history.questions.unmade import unmade
 from history.questions.workers import at_moment
-from history.render import Answer
 from history.vocabulary import HOLDING
 
 COLUMNS = (

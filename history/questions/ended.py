@@ -4,28 +4,23 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Double, case, cast, func, select
+from sqlalchemy import Connection, func, select
 
-from history.db.intervals import ended_between, seconds_between
+from history.db.intervals import ended_between
 from history.db.schema import run_workers, runs, workers_daily
 from history.questions import Scope, placed_runs, run
 from history.questions.days import Days
-from history.rollups.definitions import MIB, WORKERS
+from history.rollups.definitions import WORKERS, OnWorkers
+from history.rollups.expressions import told_outcome, worker_measures
 
 
 class Ended(msgspec.Struct, frozen=True):
-    """Runs of one outcome that ended on one worker, each as a whole, by the measures of WORKERS."""
+    """Runs of one outcome that ended on one worker."""
 
     cluster: str
     worker: str
     outcome: str
-    runs: int
-    untold_runs: int
-    """Runs of which it is not known what they held there."""
-    wall_seconds: float
-    cpu_seconds: float
-    gpu_seconds: float
-    memory_mib_seconds: float
+    held: OnWorkers
 
 
 def ended_on_workers(connection: Connection, scope: Scope, days: Days) -> Iterator[Ended]:
@@ -33,23 +28,17 @@ def ended_on_workers(connection: Connection, scope: Scope, days: Days) -> Iterat
     if days.first < days.last:
         table = workers_daily
         key = (table.c.cluster, table.c.worker, table.c.outcome)
-        sums = [func.sum(table.c[name]) for name in WORKERS.measures]
+        sums = [func.sum(table.c[name]) for name in WORKERS.columns]
         whole = (table.c.day >= days.first, table.c.day < days.last, *scope.among(table))
         yield from _ended(run(connection, scope, select(*key, *sums).where(*whole).group_by(*key)))
-    length = seconds_between(connection, runs.c.started_at, runs.c.ended_at)
-    held = (run_workers.c.cpus, run_workers.c.gpus, cast(run_workers.c.memory_bytes, Double) / MIB)
-    measures = (
-        func.count(),
-        func.sum(case((run_workers.c.cpus.is_(None), 1), else_=0)),
-        func.sum(length),
-        *(func.sum(func.coalesce(each, 0) * length) for each in held),
-    )
-    there = (run_workers.c.cluster, run_workers.c.worker, func.coalesce(runs.c.outcome, ""))
+    there = (run_workers.c.cluster, run_workers.c.worker, told_outcome(runs))
+    measures = worker_measures(connection)
     for edge in days.edges:
-        query = select(*there, *measures).select_from(placed_runs()).where(ended_between(runs, *edge))
-        yield from _ended(run(connection, scope, query.where(*scope.among(runs)).group_by(*there)))
+        query = select(*there, *(measures[name] for name in WORKERS.columns)).select_from(placed_runs())
+        within = (ended_between(runs, *edge), *scope.among(runs))
+        yield from _ended(run(connection, scope, query.where(*within).group_by(*there)))
 
 
 def _ended(rows: Any) -> Iterator[Ended]:
-    for cluster, worker, outcome, count, untold, *sums in rows:
-        yield Ended(cluster, worker, outcome, int(count), int(untold), *(float(each or 0) for each in sums))
+    for cluster, worker, outcome, *sums in rows:
+        yield Ended(cluster, worker, outcome, OnWorkers(*map(int, sums)))

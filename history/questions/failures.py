@@ -8,13 +8,14 @@ from typing import Any
 import msgspec
 from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select
 
+from history.answer import Answer
 from history.db.intervals import ended_between, open_between
 from history.db.schema import FAILED, job_pauses, jobs, run_workers, runs
 from history.questions import Scope, placed_runs, run
 from history.questions.days import Days, days_of, usage_tables
 from history.questions.ended import Ended, ended_on_workers
-from history.render import Answer
-from history.vocabulary import NOT_FAILED, State
+from history.rollups.expressions import WHOLE_RUNS
+from history.vocabulary import NOT_FAILED, Outcome, State
 
 OWNERS = 2
 """A worker that fails one owner's jobs only may not be to blame."""
@@ -44,18 +45,18 @@ class _Sums(msgspec.Struct):
 
     runs: int = 0
     failed: int = 0
-    failed_seconds: float = 0
+    failed_seconds: int = 0
     completed: int = 0
-    completed_seconds: float = 0
+    completed_seconds: int = 0
 
     def add(self, ended: Ended) -> None:
-        self.runs += ended.runs
+        self.runs += ended.held.runs
         if ended.outcome not in NOT_FAILED:
-            self.failed += ended.runs
-            self.failed_seconds += ended.wall_seconds
-        elif ended.outcome == "completed":
-            self.completed += ended.runs
-            self.completed_seconds += ended.wall_seconds
+            self.failed += ended.held.runs
+            self.failed_seconds += ended.held.wall_seconds
+        elif ended.outcome == Outcome.COMPLETED:
+            self.completed += ended.held.runs
+            self.completed_seconds += ended.held.wall_seconds
 
 
 def _workers(connection: Connection, scope: Scope, days: Days) -> Answer:
@@ -70,7 +71,7 @@ def _workers(connection: Connection, scope: Scope, days: Days) -> Answer:
         totals[each.cluster].add(each)
     failed = {key: sums for key, sums in found.items() if sums.failed}
     owners = _owners(connection, scope, days, {key for key, sums in failed.items() if sums.failed >= FAILURES})
-    most = scope.limit or SHOWN
+    maximum = scope.limit or SHOWN
     rows = [
         (*key, "black hole", *_shown(sums, totals[key[0]]))
         for key, sums in failed.items()
@@ -79,7 +80,7 @@ def _workers(connection: Connection, scope: Scope, days: Days) -> Answer:
     holes = {row[:2] for row in rows}
     rows += [(*key, None, *_shown(sums, totals[key[0]])) for key, sums in failed.items() if key not in holes]
     rows.sort(key=lambda row: (row[2] is None, -row[3], row[0], row[1]))
-    rows = rows[:most]
+    rows = rows[:maximum]
     owners |= _owners(connection, scope, days, {(row[0], row[1]) for row in rows} - owners.keys())
     columns = (
         "cluster", "worker", "suspicion", "failed", "runs", "failed_share", "failed_share_elsewhere", "owners_failed",
@@ -116,8 +117,11 @@ def _shown(sums: _Sums, cluster: _Sums) -> tuple[Any, ...]:
 
 
 def _failed(days: Days) -> ColumnElement[bool]:
-    """Return the condition of the runs that failed in the whole time, in the words of their index."""
-    ended = [runs.c.ended_at >= days.since, runs.c.submitted_at < days.until]
+    """Return the condition of the runs that failed in the whole time, in the words of their index.
+
+    Of a run that was resized, only its last part is one.
+    """
+    ended = [runs.c.ended_at >= days.since, runs.c.submitted_at < days.until, ~runs.c.resized]
     return and_(FAILED, *ended, *([] if days.open_end else [runs.c.ended_at < days.until]))
 
 
@@ -148,7 +152,7 @@ def _by_run(connection: Connection, scope: Scope, days: Days) -> Iterator[Answer
         kind[0] += count
         kind[1].add(owner)
         kind[2] = max(kind[2], newest)
-    most = scope.limit or SHOWN
+    maximum = scope.limit or SHOWN
     how = [(*key, count, len(whose), newest) for key, (count, whose, newest) in kinds.items()]
     how.sort(key=lambda row: (-row[5], str(row[:5])))
     ended = _ended_of_owners(connection, scope, days)
@@ -157,9 +161,9 @@ def _by_run(connection: Connection, scope: Scope, days: Days) -> Iterator[Answer
     whose_rows = [(*key, bad, totals[key], round(bad / totals[key], 4)) for key, bad in failed.items()]
     whose_rows.sort(key=lambda row: (-row[2], row[:2]))
     columns = ("cluster", "outcome", "exit_code", "exit_signal", "reason", "runs", "owners", "newest_ended_at")
-    yield Answer(columns, how[:most], title="by how they ended", key="outcomes", bar="runs")
+    yield Answer(columns, how[:maximum], title="by how they ended", key="outcomes", bar="runs")
     names = ("cluster", "owner", "failed", "runs", "failed_share")
-    yield Answer(names, whose_rows[:most], title="by owner", key="owners", bar="failed")
+    yield Answer(names, whose_rows[:maximum], title="by owner", key="owners", bar="failed")
 
 
 def _holds(connection: Connection, scope: Scope, since: datetime, until: datetime) -> Answer:
@@ -210,7 +214,7 @@ def _ended_of_owners(connection: Connection, scope: Scope, days: Days) -> dict[t
             found[cluster, owner] += int(count)
     for edge in days.edges:
         key = (runs.c.cluster, runs.c.owner)
-        query = select(*key, func.count()).where(ended_between(runs, *edge), *scope.among(runs)).group_by(*key)
+        query = select(*key, WHOLE_RUNS).where(ended_between(runs, *edge), *scope.among(runs)).group_by(*key)
         for cluster, owner, count in run(connection, scope, query):
-            found[cluster, owner] += count
+            found[cluster, owner] += int(count)
     return found

@@ -5,16 +5,16 @@ from typing import Any
 
 from sqlalchemy import Connection, Double, case, cast, func, or_, select
 
+from history.answer import Answer
 from history.db.intervals import ended_between, seconds_between
 from history.db.schema import jobs, runs
 from history.questions import Scope, WrongQuestion, run
-from history.render import Answer
 
 COLUMNS = (
     "runs", "gpu_time_seconds", "measured_share", "measured_gpu_seconds", "used_gpu_seconds", "gpu_efficiency",
     "wasted_gpu_seconds", "used_gpu_memory_bytes", "runs_not_counted",
 )  # fmt: skip
-MOST = timedelta(days=92)
+MAXIMUM = timedelta(days=92)
 """No rollup keeps what GPUs did, so that all runs that had some are gone through."""
 
 
@@ -33,8 +33,8 @@ def gpu_efficiency(connection: Connection, scope: Scope, by: str, since: datetim
         WrongQuestion: the time is too long.
     """
     end = until or datetime.now(UTC)
-    if end - since > MOST:
-        raise WrongQuestion(f"--gpus goes through single runs: at most {MOST.days} days; say a later --since")
+    if end - since > MAXIMUM:
+        raise WrongQuestion(f"--gpus goes through single runs: at most {MAXIMUM.days} days; say a later --since")
     passed = seconds_between(connection, runs.c.started_at, runs.c.ended_at)
     suspended = func.coalesce(runs.c.suspended_seconds, 0)
     seconds = case((passed > suspended, passed - suspended), else_=0)

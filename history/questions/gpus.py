@@ -8,12 +8,12 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, func, select
 
+from history.answer import Answer
 from history.db.schema import late_submissions, run_workers, runs, worker_use
 from history.questions import Scope, placed_runs, run
 from history.questions.moment import holding, in_queue
 from history.questions.unmade import unmade
 from history.questions.workers import at_moment, loads_at
-from history.render import Answer
 from history.vocabulary import UNUSABLE, words
 
 UNTOLD = "(not said)"
@@ -141,8 +141,8 @@ def _held(connection: Connection, scope: Scope, models_of: Mapping[_Key, Mapping
         first = its_rows[0]
         who = (first.owner, first.account)
         if all(row.there is not None for row in its_rows):
-            for place, row in enumerate(its_rows):
-                counted = 1 if place == 0 else 0
+            for index, row in enumerate(its_rows):
+                counted = 1 if index == 0 else 0
                 for model, number in _by_model(row, models_of.get((row.cluster, row.worker), {})).items():
                     found.append(_Share(row.cluster, model, *who, number, row.worker, runs=counted))
                     counted = 0

@@ -6,16 +6,17 @@ from typing import Any
 
 from sqlalchemy import Connection, case, func, select
 
+from history.answer import Answer
 from history.db.intervals import seconds_between
 from history.db.schema import jobs, late_submissions, queue_settings, runs, usage_daily
 from history.questions import AskError, Scope, run
 from history.questions.moment import holding, in_queue, period_at
-from history.questions.names import known, meant, nearest
+from history.questions.names import known, meant
 from history.questions.resources import detail
 from history.questions.unmade import unmade
-from history.render import Answer
 from history.timespec import local
 from history.vocabulary import HOLDING, NOT_FAILED, State, Waiting
+from history.wording import did_you_mean
 
 LATELY = timedelta(days=1)
 DAYS = 7
@@ -49,7 +50,9 @@ def info(connection: Connection, scope: Scope, kind: str, name: str) -> list[Ans
             scope.notes.append(f"{name} is taken for {full}")
             return info(connection, scope, kind, full)
         what = {"vo": "VO"}.get(kind, kind)
-        raise AskError(f"no job of {_article(what)} {what} called {name!r} is in the history{nearest(name, names)}")
+        raise AskError(
+            f"no job of {_article(what)} {what} called {name!r} is in the history{did_you_mean(name, names)}"
+        )
     where = f" in {', '.join(scope.clusters)}" if scope.clusters else ""
     scope.notes.append(f"{name} is known, but has nothing{where} {when} or in the days before")
     return [answer for answer in answers if answer.key == "queued"]

@@ -6,11 +6,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, String, cast, func, or_, select
 
+from history.answer import Answer
 from history.db.schema import job_pauses, jobs, run_workers, runs
 from history.questions import AskError, Scope, run
 from history.questions.search import ids_of
 from history.questions.why import why
-from history.render import Answer
 from history.timespec import local
 from history.vocabulary import REQUEUED
 
@@ -21,7 +21,7 @@ _FACTS = (
     "run_count", "array_parent", "het_parent", "dag_parent", "routed_from", "routed_to", "seen_at",
 )  # fmt: skip
 _KEY = ("native_id", "submitted_at", "cluster")
-MOST = 5
+MAXIMUM = 5
 """Jobs of one id that are shown: ids are given again."""
 SHOWN = 100
 """Runs and pauses of a job that are shown, the newest, where nothing else is asked for."""
@@ -33,7 +33,7 @@ def info_job(connection: Connection, scope: Scope, job_id: str) -> list[Answer]:
     query = select(jobs).where(jobs.c.native_id.in_(ids), *scope.among(jobs))
     if scope.at is not None:
         query = query.where(jobs.c.submitted_at <= scope.at)
-    found = run(connection, scope, query.order_by(jobs.c.submitted_at.desc()).limit(MOST))
+    found = run(connection, scope, query.order_by(jobs.c.submitted_at.desc()).limit(MAXIMUM))
     if not found and scope.at is not None:
         first = select(func.min(jobs.c.submitted_at)).where(jobs.c.native_id.in_(ids), *scope.among(jobs))
         submitted = run(connection, scope, first)[0][0]
@@ -58,26 +58,17 @@ def _life(connection: Connection, scope: Scope, row: Mapping[str, Any], which: s
     if its_runs:
         there = run_workers.c.number.between(its_runs[0].number, its_runs[-1].number)
         query = select(run_workers).where(*mine(run_workers), there).order_by(run_workers.c.worker)
-        for place in run(connection, scope, query):
-            on.setdefault(place.number, []).append(place.worker)
+        for share in run(connection, scope, query):
+            on.setdefault(share.number, []).append(share.worker)
     if row["run_count"] > len(its_runs):
         scope.notes.append(
             f"job {row['native_id']} has {row['run_count']:,} runs{which}; {len(its_runs)} are shown: --limit"
         )
-    facts = [(name, row[name]) for name in _FACTS if row[name] is not None]
-    started = row["first_started_at"]
-    if started is not None:
-        facts.append(("waited_seconds", round((started - row["submitted_at"]).total_seconds())))
-    if scope.at is not None:
-        facts.append((f"state at {local(scope.at)}", state_at(row, its_runs, pauses, scope.at)))
-    else:
-        words = why(connection, scope, row)
-        facts.extend((f"why it waits{f' ({place})' if place > 1 else ''}", text) for place, text in enumerate(words, 1))
-    facts.extend((name, value) for name, value in sorted((row["details"] or {}).items()))
+    state = None if scope.at is None else state_at(row, its_runs, pauses, scope.at)
     answers = [
         Answer(
             ("what", "value"),
-            facts,
+            _facts(connection, scope, row, state),
             title=f"job {row['native_id']} of {row['cluster']}{which}",
             key=f"job{which}",
             named=True,
@@ -104,13 +95,32 @@ def _life(connection: Connection, scope: Scope, row: Mapping[str, Any], which: s
     return answers
 
 
+def _facts(connection: Connection, scope: Scope, row: Mapping[str, Any], state: str | None) -> list[tuple[str, Any]]:
+    """Return what is known of a job.
+
+    Args:
+        state: what it was in at the moment that is asked for, if one is.
+    """
+    facts = [(name, row[name]) for name in _FACTS if row[name] is not None]
+    started = row["first_started_at"]
+    if started is not None:
+        facts.append(("waited_seconds", round((started - row["submitted_at"]).total_seconds())))
+    if scope.at is not None:
+        facts.append((f"state at {local(scope.at)}", state))
+    else:
+        words = why(connection, scope, row)
+        facts.extend((f"why it waits{f' ({index})' if index > 1 else ''}", text) for index, text in enumerate(words, 1))
+    facts.extend((name, value) for name, value in sorted((row["details"] or {}).items()))
+    return facts
+
+
 def _newest(connection: Connection, scope: Scope, table: Any, mine: list[Any]) -> list[Row[Any]]:
     """Read the newest runs or pauses of a job, in their order; of too many, those that had begun at the moment."""
-    most = scope.limit or SHOWN
+    maximum = scope.limit or SHOWN
     order = table.c.number if table is runs else table.c.started_at
-    query = select(table).where(*mine).order_by(order.desc()).limit(most)
+    query = select(table).where(*mine).order_by(order.desc()).limit(maximum)
     found = run(connection, scope, query)
-    if scope.at is not None and len(found) == most:
+    if scope.at is not None and len(found) == maximum:
         found = run(connection, scope, query.where(table.c.started_at <= scope.at))
     return list(found[::-1])
 

@@ -6,13 +6,14 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, select
 
+from history.answer import Answer
 from history.db.schema import run_workers, runs, worker_states
 from history.questions import AskError, Scope, placed_runs, run
 from history.questions.moment import placed
-from history.questions.names import known, meant, nearest
+from history.questions.names import known, meant
 from history.questions.workers import Load, loads_at, used
-from history.render import Answer
 from history.timespec import local
+from history.wording import did_you_mean
 
 LATELY = timedelta(days=1)
 SHOWN = 10
@@ -38,7 +39,7 @@ def info_worker(connection: Connection, scope: Scope, worker: str) -> list[Answe
         if full is not None and full != worker:
             scope.notes.append(f"{worker} is taken for {full}")
             return info_worker(connection, scope, full)
-        raise AskError(f"no worker called {worker!r} is in the history{nearest(worker, workers)}")
+        raise AskError(f"no worker called {worker!r} is in the history{did_you_mean(worker, workers)}")
     on_it = _on_it(connection, scope, here)
     there = [row for row in states[:1] if row.ended_at is None or row.ended_at > until]
     loads = loads_at(connection, scope) if there else {}

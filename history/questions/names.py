@@ -1,17 +1,10 @@
 """Names that are in the history, and which of them may have been meant."""
 
-import difflib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Select
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """Return `; did you mean alice?`, or nothing where no name is like it."""
-    near = difflib.get_close_matches(name, [each for each in names if each], 3)
-    return f"; did you mean {', '.join(near)}?" if near else ""
 
 
 def meant(name: str, names: Iterable[str]) -> str | None:

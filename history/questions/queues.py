@@ -6,12 +6,12 @@ from datetime import datetime
 import msgspec
 from sqlalchemy import Connection, case, func, select
 
+from history.answer import Answer
 from history.db.schema import queue_settings
 from history.questions import Scope, run
 from history.questions.moment import in_queue, period_at
 from history.questions.unmade import unmade
 from history.questions.workers import at_moment
-from history.render import Answer
 from history.vocabulary import HOLDING
 
 COLUMNS = (

@@ -11,8 +11,8 @@ from sqlalchemy.types import Text
 from history.db.schema import jobs
 from history.questions import WrongQuestion
 
-_SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "P": 1 << 50}
-_TIMES = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
+SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "P": 1 << 50}
+TIMES = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
 _EXPRESSION = re.compile(r"\s*(?P<name>[a-z-]+)\s*(?:(?P<sign><=|>=|!=|=|<|>|:)\s*(?P<value>\S.*))?\Z")
 _NUMBER = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?)\s*(?P<unit>[A-Za-z]*)\Z")
 _SIGNS: dict[str, Callable[[Any, Any], Any]] = {
@@ -25,22 +25,25 @@ _SIGNS: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
-class _Measure(msgspec.Struct, frozen=True):
+class Measure(msgspec.Struct, frozen=True):
+    """A number that a job asked for or used."""
+
     column: str
     units: dict[str, int]
+    """How many of the column's units each unit is."""
     example: str
 
 
-_MEASURES = {
-    "cpus": _Measure("requested_cpus", {"": 1}, "cpus>=8"),
-    "memory": _Measure("requested_memory_bytes", _SIZES, "memory>64G"),
-    "gpus": _Measure("requested_gpus", {"": 1}, "gpus>=2"),
-    "wall": _Measure("requested_wall_seconds", _TIMES, "wall>1d"),
-    "used-cpu": _Measure("used_cpu_seconds", _TIMES, "used-cpu>1h"),
-    "used-memory": _Measure("used_memory_bytes", _SIZES, "used-memory<8G"),
-    "runs": _Measure("run_count", {"": 1}, "runs>1"),
+MEASURES = {
+    "cpus": Measure("requested_cpus", {"": 1}, "cpus>=8"),
+    "memory": Measure("requested_memory_bytes", SIZES, "memory>64G"),
+    "gpus": Measure("requested_gpus", {"": 1}, "gpus>=2"),
+    "wall": Measure("requested_wall_seconds", TIMES, "wall>1d"),
+    "used-cpu": Measure("used_cpu_seconds", TIMES, "used-cpu>1h"),
+    "used-memory": Measure("used_memory_bytes", SIZES, "used-memory<8G"),
+    "runs": Measure("run_count", {"": 1}, "runs>1"),
 }
-_WORDS = {
+WORDS = {
     "licence": "licences",
     "license": "licences",
     "feature": "features",
@@ -64,10 +67,10 @@ class Resource(msgspec.Struct, frozen=True):
         if self.name == "gpu":
             model = detail(connection, "gpu_models")
             return and_(jobs.c.requested_gpus > 0, _has_word(model, str(self.value).lower(), quoted=True))
-        if self.name in _WORDS:
-            has = _has_word(detail(connection, _WORDS[self.name]), str(self.value).lower(), quoted=False)
-            return has if self.sign != "!=" else or_(~has, detail(connection, _WORDS[self.name]).is_(None))
-        return _compare(jobs.c[_MEASURES[self.name].column], self.sign or "=", self.value)
+        if self.name in WORDS:
+            has = _has_word(detail(connection, WORDS[self.name]), str(self.value).lower(), quoted=False)
+            return has if self.sign != "!=" else or_(~has, detail(connection, WORDS[self.name]).is_(None))
+        return _compare(jobs.c[MEASURES[self.name].column], self.sign or "=", self.value)
 
 
 def _compare(column: Any, sign: str, value: Any) -> ColumnElement[bool]:
@@ -92,16 +95,18 @@ def _parse(text: str) -> Resource:
         if sign not in (":", "="):
             raise _wrong(text, match.start("sign"), "a model follows a colon, as in gpu:a100; a number: gpus>=2")
         return Resource(name, "=", value)
-    if name in _WORDS:
+    if name in WORDS:
         if sign not in ("=", "!=", ":"):
             raise _wrong(text, match.end("name"), f"a word follows, as in {name}=x or {name}!=x")
         return Resource(name, "=" if sign == ":" else sign, value)
-    measure = _MEASURES.get(name)
+    measure = MEASURES.get(name)
     if measure is None:
-        from history.questions.names import nearest
+        from history.wording import did_you_mean
 
-        there = ("gpu", *_MEASURES, *_WORDS)
-        raise _wrong(text, match.start("name"), f"no resource of that name{nearest(name, there)}; {', '.join(there)}")
+        there = ("gpu", *MEASURES, *WORDS)
+        raise _wrong(
+            text, match.start("name"), f"no resource of that name{did_you_mean(name, there)}; {', '.join(there)}"
+        )
     if sign is None and name == "gpus":
         return Resource(name, None, None)
     if sign is None or sign == ":":
@@ -112,18 +117,18 @@ def _parse(text: str) -> Resource:
     return Resource(name, sign, float(number["number"]) * _unit(text, match.start("value"), number, measure))
 
 
-def _unit(text: str, place: int, number: re.Match[str], measure: _Measure) -> int:
+def _unit(text: str, position: int, number: re.Match[str], measure: Measure) -> int:
     unit = number["unit"].lower()
-    if measure.units is _SIZES:
+    if measure.units is SIZES:
         unit = unit.upper().removesuffix("B").removesuffix("I")
     if unit not in measure.units:
         there = ", ".join(each for each in measure.units if each) or "none"
-        raise _wrong(text, place + number.start("unit"), f"no unit of that name; units here: {there}")
+        raise _wrong(text, position + number.start("unit"), f"no unit of that name; units here: {there}")
     return measure.units[unit]
 
 
-def _wrong(text: str, place: int, what: str) -> WrongQuestion:
-    return WrongQuestion(f"--resource: {what}\n  {text}\n  {' ' * place}^")
+def _wrong(text: str, position: int, what: str) -> WrongQuestion:
+    return WrongQuestion(f"--resource: {what}\n  {text}\n  {' ' * position}^")
 
 
 def detail(connection: Connection, name: str) -> Any:

@@ -7,15 +7,16 @@ from typing import Any
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Select, func, select, tuple_
 
+from history.answer import Stream
 from history.db import bulk
 from history.db.intervals import open_at, open_between
 from history.db.schema import jobs, queues, run_workers, runs
 from history.questions import Scope, TookTooLong, WrongQuestion, run, run_stream
 from history.questions.moment import in_queue
-from history.questions.names import known, nearest
+from history.questions.names import known
 from history.questions.resources import Resource
-from history.render import Stream
 from history.timespec import local
+from history.wording import did_you_mean
 
 COLUMNS = (
     "cluster", "job_id", "owner", "account", "vo", "queue", "state", "outcome", "submitted_at", "started_at",
@@ -255,7 +256,8 @@ def unknown_names(connection: Connection, filters: Filters) -> Iterator[str]:
         for name in getattr(filters, kind):
             names = names or known(connection, kind)
             if name not in names:
-                yield f"no {'VO' if kind == 'vo' else kind} called {name!r} is in the history{nearest(name, names)}"
+                near = did_you_mean(name, names)
+                yield f"no {'VO' if kind == 'vo' else kind} called {name!r} is in the history{near}"
 
 
 def ids_of(connection: Connection, scope: Scope, text: str) -> list[str]:

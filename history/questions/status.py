@@ -6,12 +6,12 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, select
 
+from history.answer import Answer
 from history.db.schema import clusters, collections, jobs
 from history.ingest.gaps import gap_seconds
 from history.ingest.retired import retired_queues
 from history.questions import Scope, run
 from history.questions.unmade import unmade
-from history.render import Answer
 
 STALE_INTERVALS = 3
 STILL_ASKED = timedelta(hours=1)

@@ -1,10 +1,12 @@
 """Who has the most: owners, accounts, VOs, queues, workers or outcomes, now or over a period."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from datetime import UTC, datetime
 
+import msgspec
 from sqlalchemy import Connection, func, select
 
+from history.answer import Answer
 from history.db.schema import runs, usage_daily, workers_daily
 from history.questions import Scope, WrongQuestion, run
 from history.questions.days import days_of, first_day
@@ -14,7 +16,7 @@ from history.questions.period import used_in
 from history.questions.unmade import unmade
 from history.questions.workers import loads_at
 from history.questions.workers import used as used_of
-from history.render import Answer
+from history.rollups.definitions import OnWorkers
 from history.timespec import local
 from history.vocabulary import HOLDING, NOT_FAILED, State
 
@@ -64,44 +66,17 @@ def top(
 
 def _now(connection: Connection, scope: Scope, thing: str, by: str, state: str | None) -> Answer:
     """Rank by jobs, or by what those hold that have a worker; of a state in which they wait, by what they ask for."""
-    queued = in_queue(scope)
-    column = queued.c[THINGS[thing]]
-    waiting = select(
-        column,
-        queued.c.state,
-        func.count(),
-        func.sum(queued.c.cpus),
-        func.sum(queued.c.gpus),
-        func.sum(queued.c.memory_bytes),
-    ).group_by(column, queued.c.state)
-    source, cpus_held = held_cpus(runs, runs, lending(scope))
-    held_by = (
-        select(runs.c[THINGS[thing]], func.sum(cpus_held), func.sum(runs.c.gpus), func.sum(runs.c.memory_bytes))
-        .select_from(source)
-        .where(holding(scope), *scope.among(runs))
-        .group_by(runs.c[THINGS[thing]])
-    )
-    counts: dict[str | None, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    asked: dict[tuple[str | None, str], tuple[float, float, float]] = {}
-    for name, its_state, count, cpus, gpus, memory in run(connection, scope, waiting):
-        counts[name][its_state] += count
-        asked[name, its_state] = float(cpus or 0), float(gpus or 0), float(memory or 0)
-    for row in unmade(connection, scope):
-        name, waits = row._mapping[THINGS[thing]], State.PENDING.value
-        counts[name][waits] += row.jobs
-        before, more = asked.get((name, waits), (0, 0, 0)), (row.cpus, row.gpus, row.memory_bytes)
-        asked[name, waits] = (before[0] + (more[0] or 0), before[1] + (more[1] or 0), before[2] + (more[2] or 0))
-    held = {name: tuple(float(value or 0) for value in sums) for name, *sums in run(connection, scope, held_by)}
-    place = {"cpus": 0, "gpus": 1, "memory": 2}
+    counts, asked = _in_queue(connection, scope, thing)
+    held = _held(connection, scope, thing)
 
-    def amounts(name: str | None) -> tuple[float, ...]:
+    def amounts(name: str | None) -> _Amounts:
         if state and state not in HOLDING:
-            return asked.get((name, state), (0, 0, 0))
-        return held.get(name, (0, 0, 0))
+            return asked[name, state]
+        return held.get(name) or _Amounts()
 
     def measure(name: str | None) -> float:
         if by != "jobs":
-            return amounts(name)[place[by]]
+            return {"cpus": amounts(name).cpus, "gpus": amounts(name).gpus, "memory": amounts(name).memory_bytes}[by]
         return sum(counts[name][each] for each in ([state] if state else [each.value for each in _STATES]))
 
     names = sorted(counts, key=lambda name: (-measure(name), name or ""))
@@ -112,13 +87,67 @@ def _now(connection: Connection, scope: Scope, thing: str, by: str, state: str |
             name,
             sum(counts[name].values()),
             *(counts[name][each.value] for each in _STATES[:3]),
-            *(round(value) for value in amounts(name)),
+            *(round(value) for value in (amounts(name).cpus, amounts(name).gpus, amounts(name).memory_bytes)),
         )
         for name in names[: scope.limit]
     ]
     columns = (THINGS[thing], "jobs", "running", "pending", "held", "cpus", "gpus", "memory_bytes")
     bar = state if by == "jobs" and state in columns else {"memory": "memory_bytes"}.get(by, by)
     return Answer(columns, rows, bar=bar)
+
+
+class _Amounts(msgspec.Struct):
+    """What jobs hold or ask for."""
+
+    cpus: float = 0.0
+    gpus: float = 0.0
+    memory_bytes: float = 0.0
+
+    def add(self, cpus: float | None, gpus: float | None, memory_bytes: float | None) -> None:
+        self.cpus += float(cpus or 0)
+        self.gpus += float(gpus or 0)
+        self.memory_bytes += float(memory_bytes or 0)
+
+
+def _in_queue(
+    connection: Connection, scope: Scope, thing: str
+) -> tuple[dict[str | None, dict[str, int]], dict[tuple[str | None, str], _Amounts]]:
+    """Return how many jobs each has in each state, and what those ask for."""
+    queued = in_queue(scope)
+    column = queued.c[THINGS[thing]]
+    query = select(
+        column,
+        queued.c.state,
+        func.count(),
+        func.sum(queued.c.cpus),
+        func.sum(queued.c.gpus),
+        func.sum(queued.c.memory_bytes),
+    ).group_by(column, queued.c.state)
+    counts: dict[str | None, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    asked: dict[tuple[str | None, str], _Amounts] = defaultdict(_Amounts)
+    for name, state, count, cpus, gpus, memory_bytes in run(connection, scope, query):
+        counts[name][state] += count
+        asked[name, state].add(cpus, gpus, memory_bytes)
+    for row in unmade(connection, scope):
+        name = row._mapping[THINGS[thing]]
+        counts[name][State.PENDING.value] += row.jobs
+        asked[name, State.PENDING.value].add(row.cpus, row.gpus, row.memory_bytes)
+    return counts, asked
+
+
+def _held(connection: Connection, scope: Scope, thing: str) -> dict[str | None, _Amounts]:
+    """Return what the jobs of each hold on workers."""
+    source, cpus_held = held_cpus(runs, runs, lending(scope))
+    query = (
+        select(runs.c[THINGS[thing]], func.sum(cpus_held), func.sum(runs.c.gpus), func.sum(runs.c.memory_bytes))
+        .select_from(source)
+        .where(holding(scope), *scope.among(runs))
+        .group_by(runs.c[THINGS[thing]])
+    )
+    found: dict[str | None, _Amounts] = defaultdict(_Amounts)
+    for name, cpus, gpus, memory_bytes in run(connection, scope, query):
+        found[name].add(cpus, gpus, memory_bytes)
+    return found
 
 
 def _workers_now(connection: Connection, scope: Scope, by: str) -> Answer:
@@ -130,8 +159,8 @@ def _workers_now(connection: Connection, scope: Scope, by: str) -> Answer:
     ]
     columns = ("cluster", "worker", "jobs", "cpus", "gpus", "memory_bytes")
     measure = {"memory": "memory_bytes"}.get(by, by)
-    place = columns.index(measure)
-    rows.sort(key=lambda row: (row[place] is None, -float(row[place] or 0), row[:2]))
+    index = columns.index(measure)
+    rows.sort(key=lambda row: (row[index] is None, -float(row[index] or 0), row[:2]))
     return Answer(columns, rows[: scope.limit], bar=measure)
 
 
@@ -159,8 +188,8 @@ def _used(
         for name, used in period.used.items()
     ]
     columns = (THINGS[thing], *_COLUMNS.values())
-    place = columns.index(_COLUMNS[by])
-    rows.sort(key=lambda row: (-float(row[place] or 0), row[0] or ""))
+    index = columns.index(_COLUMNS[by])
+    rows.sort(key=lambda row: (-float(row[index] or 0), row[0] or ""))
     return Answer(columns, rows[: scope.limit], bar=_COLUMNS[by])
 
 
@@ -171,27 +200,25 @@ def _ended_on_workers(
     if by == "wait":
         raise WrongQuestion("--by wait: jobs wait in queues, not on workers; try waits, or top queues --by wait")
     days = days_of(since or first_day(connection, scope, workers_daily) or datetime.now(UTC), until)
-    found: dict[tuple[str, str], list[float]] = defaultdict(lambda: [0.0] * 7)
+    found: dict[tuple[str, str], OnWorkers] = defaultdict(OnWorkers)
+    failed: Counter[tuple[str, str]] = Counter()
     for each in ended_on_workers(connection, scope, days):
-        failed = each.runs if each.outcome not in NOT_FAILED else 0
-        sums = found[each.cluster, each.worker]
-        for place, value in enumerate(
-            (each.runs, failed, each.wall_seconds, each.cpu_seconds, each.gpu_seconds, each.memory_mib_seconds,
-             each.untold_runs)
-        ):  # fmt: skip
-            sums[place] += value
+        key = each.cluster, each.worker
+        found[key].add(each.held)
+        failed[key] += each.held.runs if each.outcome not in NOT_FAILED else 0
     rows = [
         (
-            *key, round(count), round(failed),
-            *((None,) * 3 if untold == count else (round(cpu), round(gpu), round(memory) << 20)),
-            round(wall), round(untold),
+            *key, sums.runs, failed[key],
+            *((None,) * 3 if sums.untold_runs == sums.runs
+              else (sums.cpu_seconds, sums.gpu_seconds, sums.memory_mib_seconds << 20)),
+            sums.wall_seconds, sums.untold_runs,
         )
-        for key, (count, failed, wall, cpu, gpu, memory, untold) in found.items()
+        for key, sums in found.items()
     ]  # fmt: skip
     held = ("cpu_time_seconds", "gpu_time_seconds", "memory_time_byte_seconds", "wall_time_seconds")
     columns = ("cluster", "worker", "runs", "failed", *held, "runs_not_counted")
     named = dict(zip(("cpus", "gpus", "memory", "wall-time"), held, strict=True))
     measure = {"jobs": "runs", "cpu-time": held[0]}.get(by) or named[by]
-    place = columns.index(measure)
-    rows.sort(key=lambda row: (-float(row[place] or 0), row[:2]))
+    index = columns.index(measure)
+    rows.sort(key=lambda row: (-float(row[index] or 0), row[:2]))
     return Answer(columns, rows[: scope.limit], bar=measure)

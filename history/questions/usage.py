@@ -8,15 +8,15 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, select
 
+from history.answer import Answer
 from history.db.intervals import open_between
 from history.db.schema import job_pauses, run_workers, runs, worker_states
 from history.questions import Scope, WrongQuestion, placed_runs, run
 from history.questions.moment import lends
 from history.questions.period import Figures, used_in
-from history.render import Answer
 from history.vocabulary import State
 
-MOST_HOURS = 7 * 24
+MAX_HOURS = 7 * 24
 COLUMNS = (
     "jobs", "failed", "cpu_time_seconds", "gpu_time_seconds", "memory_time_byte_seconds", "wall_time_seconds",
     "measured_cpu_seconds", "used_cpu_seconds", "cpu_efficiency", "mean_wait_seconds",
@@ -37,8 +37,8 @@ def usage(
     if end <= since:
         raise WrongQuestion("--until is before --since: nothing lies between them")
     parts = [(since, end)] if interval is None else list(_intervals(interval, since, end))
-    if interval == "hour" and len(parts) > MOST_HOURS:
-        raise WrongQuestion(f"--interval hour adds up run by run: at most {MOST_HOURS // 24} days; or --interval day")
+    if interval == "hour" and len(parts) > MAX_HOURS:
+        raise WrongQuestion(f"--interval hour adds up run by run: at most {MAX_HOURS // 24} days; or --interval day")
     rows: list[tuple[Any, ...]] = []
     for begin, over in parts:
         figures = used_in(connection, scope, by, begin, over).used
@@ -139,9 +139,9 @@ def gpu_usage(connection: Connection, scope: Scope, by: str, since: datetime, un
         model = models(cluster, worker, begin)
         # of several models on a worker a share may tell which it has
         split = told if "+" in model and told and sum(told.values()) == gpus else {model: gpus}
-        for place, (each, number) in enumerate(sorted(split.items())):
+        for index, (each, number) in enumerate(sorted(split.items())):
             sums = found[cluster, each, name or ""]
-            sums.runs += place == 0
+            sums.runs += index == 0
             if number is None:
                 sums.not_counted += 1
             else:

@@ -6,12 +6,12 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
+from history.answer import Answer
 from history.db.intervals import first_started_between, seconds_between
 from history.db.schema import jobs
 from history.questions import Scope, run
 from history.questions.moment import in_queue
 from history.questions.unmade import unmade
-from history.render import Answer
 from history.timespec import local
 
 PERCENTILES = (50, 90, 95, 99)
@@ -69,11 +69,11 @@ def _answer(by: str, found: dict[tuple[str, str], Counter[int]], scope: Scope, t
 
 def percentiles(counter: Counter[int]) -> list[int]:
     """Return the nearest-rank percentiles of counted seconds: each is a wait that somebody had."""
-    total, place, so_far = sum(counter.values()), 0, 0
+    total, index, so_far = sum(counter.values()), 0, 0
     found: list[int] = []
     for seconds in sorted(counter):
         so_far += counter[seconds]
-        while place < len(PERCENTILES) and 100 * so_far >= PERCENTILES[place] * total:
+        while index < len(PERCENTILES) and 100 * so_far >= PERCENTILES[index] * total:
             found.append(seconds)
-            place += 1
+            index += 1
     return found

@@ -97,10 +97,10 @@ def _room(connection: Connection, scope: Scope, job: Mapping[str, Any]) -> Itera
     if not alone:
         yield f"no worker {where} could ever hold it: none has {_both(needs)} together"
     for what in alone:
-        most = max(_has(each, what) for each in mine)
+        maximum = max(_has(each, what) for each in mine)
         yield (
             f"no worker {where} could ever hold it: it asks for {_amount(what, needs[what])}"
-            f"{' on each worker' if _count(job) > 1 else ''}, and the largest has {_amount(what, most)}"
+            f"{' on each worker' if _count(job) > 1 else ''}, and the largest has {_amount(what, maximum)}"
         )
 
 
@@ -134,7 +134,7 @@ def _has(worker: Any, what: str) -> float:
 
 
 def _amount(what: str, much: float) -> str:
-    from history.render import human_bytes
+    from history.render.human import human_bytes
 
     if what == "memory":
         return f"{human_bytes(much)} of memory"

@@ -5,10 +5,10 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, and_, case, func, select
 
+from history.answer import Answer
 from history.db.schema import run_workers, runs, worker_states, worker_use
 from history.questions import Scope, placed_runs, run
 from history.questions.moment import held_cpus, holding, lending, period_at
-from history.render import Answer
 
 COLUMNS = (
     "cluster", "worker", "state", "flags", "jobs", "cpus_used", "cpus", "memory_used_bytes", "memory_bytes",

@@ -11,12 +11,14 @@ from history.batch import JobsBatch
 from history.db import schema
 from history.ingest.quarantine import REMOVED, as_text, set_aside
 from history.ingest.store import History
-from history.reconcile.compare import FORGOTTEN, Findings, Window, compare, compare_usage, forget, mend
+from history.reconcile.compare import compare, compare_usage
+from history.reconcile.findings import FORGOTTEN, Findings, Window
+from history.reconcile.mend import forget, mend
 from history.records import Job
 
-MOST_ASKED = 500
+MAX_ASKED = 500
 """Jobs that accounting is asked for by name at a time."""
-MOST_ASKED_OF = 2_000
+MAX_ASKED_OF = 2_000
 """Jobs of a window that it is asked for by name at most, of those that it may only have at another time."""
 
 
@@ -51,10 +53,10 @@ class Audit:
         with self.history.reading() as connection:
             findings = compare(connection, window, self.history.pruned_before(connection, window.cluster))
         untold = [each.native_id for each in findings.found if each.kind == "extra"]
-        untold += [each.native_id for each in findings.not_confirmed[:MOST_ASKED_OF] if each.why != window.forgets_by]
+        untold += [each.native_id for each in findings.not_confirmed[:MAX_ASKED_OF] if each.why != window.forgets_by]
         if again is None or not untold:
             return findings, window
-        asked = [untold[start : start + MOST_ASKED] for start in range(0, len(untold), MOST_ASKED)]
+        asked = [untold[start : start + MAX_ASKED] for start in range(0, len(untold), MAX_ASKED)]
         named = [job for ids in asked for job in again(ids).jobs]
         if named:
             checked, window = findings.checked, replace(window, jobs=[*window.jobs, *named])

@@ -7,177 +7,32 @@ lost with the scheduler's state). That is no witness against it, and it is never
 written, a row without its seal, is *extra*.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Table, delete, select
+from sqlalchemy import Connection, Table, select
 
 from history.db import bulk, schema
-from history.ingest.job_rows import Rows, assemble, no_rows, rows_of, seal
+from history.ingest.job_rows import TABLES, Row, Rows, assemble, differences, no_rows, rows_of, seal
 from history.ingest.merge import REQUEUEING, merge, not_pruned
 from history.ingest.raw_ids import join_parts, placeholders
-from history.ingest.save_jobs import follow
-from history.ingest.writer import Writer
+from history.reconcile.findings import FORGOTTEN, Finding, Findings, Window
 from history.records import Job
-from history.rollups.definitions import DAILY, Rollup, add_job, no_rollup
-from history.rollups.from_rows import computed, daily_rows, difference, rebuild, stored
+from history.rollups.definitions import DAILY, Rollup, daily_rows, difference
+from history.rollups.from_jobs import add_job
+from history.rollups.row_sums import computed
+from history.rollups.tables import stored
 from history.vocabulary import REQUEUED
 
-_NOT_COMPARED = frozenset({"seen_at", "seal"})
-_TABLES = (schema.jobs, schema.runs, schema.run_workers, schema.job_pauses)
-"""The tables that say a job; of its pauses, those that follow from its runs."""
-
-
-FORGOTTEN = "forgotten"
-"""Why a job is not confirmed of which accounting should know, by how far it remembers."""
-
-
-class Window(msgspec.Struct, frozen=True, kw_only=True):
-    """What accounting says of a window of time of one cluster, or of one of its queues."""
-
-    cluster: str
-    queue: str | None
-    since: datetime
-    until: datetime
-    jobs: Sequence[Job]
-    """Every attempt and job that ended in [since, until)."""
-    remembered_since: datetime | None
-    """Accounting knows nothing of what ended before; None when it knows nothing at all of the window."""
-    tells_all_runs: bool
-    forgets_by: str = "pruned"
-    """What accounting does with what is old, in a word."""
-    forgets_in_order: bool = True
-    """Whether what is older is forgotten first: a record that came late is young in its file, and says an old time."""
-    cut: bool = False
-    """Whether some of its answer was not understood."""
-
-
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """One job that is not as accounting says."""
-
-    native_id: str
-    submitted_at: datetime
-    kind: str
-    """missing, different, extra or not_confirmed."""
-    why: str | None = None
-    """Of what is not confirmed: why accounting may not tell of it."""
-    columns: tuple[str, ...] = ()
-    """What is different, as table.column."""
-    continues: bool = False
-    """Its newest attempt in this window was requeued: there is another one."""
-
-
-class Findings(msgspec.Struct, kw_only=True):
-    """What came of comparing."""
-
-    checked: int = 0
-    """Jobs of which accounting told; on Slurm each attempt of a requeued job counts."""
-    changed: int = 0
-    """Jobs that were stored anew or differently, by what fills in or mends."""
-    found: list[Finding] = []
-    """Jobs that are missing, different or extra."""
-    not_confirmed: list[Finding] = []
-    """Stored jobs of which accounting does not tell: nothing is wrong with them."""
-    taken_out: list[Job] = []
-    """Jobs that a recollection takes out, or would: extra ones, and those that turn out to be one with another."""
-    usage_days: list[date] = []
-    """Days of which the rollup is not the sum of the rows."""
-
-    def count(self, kind: str) -> int:
-        """Return the number of findings of a kind."""
-        return sum(finding.kind == kind for finding in self.found)
-
-    def add(self, more: "Findings") -> None:
-        """Add what came of a later window; a job with something in both counts once, as the worse of the two."""
-        self.checked += more.checked
-        self.changed += more.changed
-        if more.not_confirmed:
-            known_jobs = {(each.native_id, each.submitted_at) for each in self.not_confirmed}
-            self.not_confirmed += [
-                each for each in more.not_confirmed if (each.native_id, each.submitted_at) not in known_jobs
-            ]
-        self.taken_out += more.taken_out
-        if not more.found:
-            return  # of a year's windows most have nothing to say: what is known is not gone through for each
-        places = {(each.native_id, each.submitted_at): place for place, each in enumerate(self.found)}
-        requeued = {each.native_id: place for place, each in enumerate(self.found) if each.continues}
-        for finding in more.found:
-            place = places.get((finding.native_id, finding.submitted_at))
-            if place is None and finding.kind == "missing":
-                # the next attempt of a job that is missing as well
-                place = requeued.get(finding.native_id)
-            if place is None:
-                self.found.append(finding)
-                continue
-            known = self.found[place]
-            self.found[place] = msgspec.structs.replace(
-                known,
-                kind=min(known.kind, finding.kind, key=_WORST.index),
-                columns=tuple(sorted({*known.columns, *finding.columns})),
-                continues=finding.continues,
-            )
-
-
-_WORST = ("missing", "different", "extra")
-
-
-class _Compared(msgspec.Struct, kw_only=True):
-    """What is stored, and what should be."""
-
-    findings: Findings
-    old: Rows
-    new: Rows
-    extra: list[Job]
-    touched: Rollup
-    days: set[date]
-    """Days that wrong rows speak of, whatever their jobs say when they are put together."""
+RowsOfId = Mapping[Table, list[Row]]
+"""The stored rows of one native id, by table."""
 
 
 def compare(connection: Connection, window: Window, pruned_before: datetime | None = None) -> Findings:
     """Compare a window with what is stored."""
-    return _compare(connection, window, pruned_before).findings
-
-
-def mend(writer: Writer, window: Window, pruned_before: datetime | None = None) -> "Mended":
-    """Make what is stored equal to what accounting says of a window, in the writer's transaction.
-
-    The rollups of every day that is touched are computed anew from the rows, and the months and counters moved by
-    what that changes.
-    """
-    connection, cluster = writer.connection, window.cluster
-    compared = _compare(connection, window, pruned_before)
-    for table in _TABLES:
-        names = [column.name for column in table.primary_key.columns]
-        gone = sorted(key for key in compared.old[table] if key not in compared.new[table])
-        writer.delete(table, [dict(zip(names, key, strict=True)) for key in gone])
-        changed = [
-            {**row, "seen_at": writer.seen_at} if "seen_at" in row else row
-            for key, row in sorted(compared.new[table].items())
-            if _differences(table, compared.old[table].get(key), row)
-        ]
-        writer.put(table, changed)
-    gone_jobs = [
-        {"native_id": job.native_id, "submitted_at": job.submitted_at, "cluster": cluster} for job in compared.extra
-    ]
-    for row in bulk.fetch_jobs(connection, schema.job_pauses, gone_jobs):
-        writer.delete(schema.job_pauses, [row])
-    days = compared.days | {key[0] for figures in compared.touched.values() for key in figures}
-    if pruned_before is not None:
-        days = {day for day in days if day >= pruned_before.date()}
-    if days:
-        before = stored(connection, cluster, days)
-        rebuild(connection, cluster, days)
-        follow(writer, difference(stored(connection, cluster, days), before))
-    return Mended(findings=compared.findings, removed=compared.findings.taken_out)
-
-
-class Mended(msgspec.Struct, frozen=True):
-    """What was mended, and the jobs that were taken out."""
-
-    findings: Findings
-    removed: list[Job]
+    return Comparison(connection, window, pruned_before).findings
 
 
 def compare_usage(connection: Connection, cluster: str, days: Iterable[date]) -> list[date]:
@@ -186,92 +41,132 @@ def compare_usage(connection: Connection, cluster: str, days: Iterable[date]) ->
     if not wanted:
         return []
     moved = difference(
-        computed(connection, cluster, wanted).get(cluster, no_rollup()), stored(connection, cluster, wanted)
+        computed(connection, cluster, wanted).get(cluster, Rollup()), stored(connection, cluster, wanted)
     )
-    return sorted({row["day"] for daily in DAILY for row in daily_rows(daily, cluster, moved[daily.name])})
+    return sorted({row["day"] for daily in DAILY for row in daily_rows(daily, cluster, moved.of(daily))})
 
 
-def _compare(connection: Connection, window: Window, pruned_before: datetime | None) -> _Compared:
-    observed: dict[str, list[Job]] = {}
-    for job in window.jobs:
-        observed.setdefault(job.native_id, []).append(job)
-    join_parts(connection, window.cluster, observed)
-    rows = {table: bulk.fetch(connection, table, window.cluster, observed) for table in _TABLES}
-    by_id: dict[str, dict[Table, list[dict[str, Any]]]] = {}
-    rows[schema.job_pauses] = [row for row in rows[schema.job_pauses] if row["kind"] == REQUEUED]
-    for table in _TABLES:
-        for row in rows[table]:
-            by_id.setdefault(row["native_id"], {each: [] for each in _TABLES})[table].append(row)
-    old, new = no_rows(), no_rows()
-    findings = Findings(found=[])
-    touched = no_rollup()
-    days: set[date] = set()
-    extra: list[Job] = []
-    joined: list[Job] = []
-    sealed = {(row["native_id"], row["submitted_at"]): _is_sealed(row, window.cluster) for row in rows[schema.jobs]}
-    for native_id, seen in observed.items():
-        there = by_id.get(native_id, {table: [] for table in _TABLES})
+class Comparison:
+    """What is stored of a window's jobs, what should be, and what is not as it should be."""
+
+    def __init__(self, connection: Connection, window: Window, pruned_before: datetime | None) -> None:
+        self.window = window
+        self.findings = Findings(found=[])
+        self.old, self.new = no_rows(), no_rows()
+        self.extra: list[Job] = []
+        self.touched = Rollup()
+        """Rollups that have to be computed anew."""
+        self.days: set[date] = set()
+        """Days that wrong rows speak of, whatever their jobs say when they are put together."""
+        self._joined: list[Job] = []
+        self._pruned_before = pruned_before
+        observed: dict[str, list[Job]] = {}
+        for job in window.jobs:
+            observed.setdefault(job.native_id, []).append(job)
+        join_parts(connection, window.cluster, observed)
+        known = _rows_by_id(connection, window.cluster, observed)
+        for native_id, seen in observed.items():
+            self._compare_id(native_id, seen, known.get(native_id) or _no_lists())
+        twice = self._compare_placeholders(connection, observed)
+        self._compare_untold(connection, {*observed, *twice})
+        self.findings.checked = len({(job.native_id, job.submitted_at) for job in window.jobs})
+        self.findings.taken_out = [*self.extra, *(job for job in self._joined if job not in self.extra)]
+
+    def _compare_id(self, native_id: str, seen: list[Job], there: RowsOfId) -> None:
+        """Compare the jobs of one native id."""
         known = _assembled(there)
-        seen = not_pruned(known, seen, pruned_before)
+        seen = not_pruned(known, seen, self._pruned_before)
         expected = merge(known, seen)
+        before, after = _by_key(there), no_rows()
+        for job in self._kept(expected, known, seen, there):
+            rows_of(job, self.window.cluster, job.submitted_at, after)
+        self.findings.found += _findings(native_id, before, after, {job.submitted_at for job in self.extra})
+        self._joined += [job for job in known if not any(key[1] == job.submitted_at for key in after[schema.jobs])]
+        for table in TABLES:
+            self.old[table].update(before[table])
+            self.new[table].update(after[table])
+        if not _same(before, after):
+            for job in (*known, *expected):
+                add_job(job, self.touched)
+            self.days |= _days_of(before)
+
+    def _kept(self, expected: list[Job], known: list[Job], seen: list[Job], there: RowsOfId) -> Iterator[Job]:
+        """Yield the jobs of one id that are to be stored; what BBQ has not written and nobody tells of is extra."""
         told = {run.attempt_at for job in seen for run in job.runs}
         told_jobs = {job.attempt_at or job.submitted_at for job in seen}
-        mine, before = no_rows(), no_rows()
-        for table in _TABLES:
-            names = [column.name for column in table.primary_key.columns]
-            before[table] = {tuple(row[name] for name in names): row for row in there[table]}
+        sealed = {row["submitted_at"]: _is_sealed(row, self.window.cluster) for row in there[schema.jobs]}
         for job in expected:
-            if _is_untold(job, window, told_jobs) and job in known:
+            if _is_untold(job, self.window, told_jobs) and job in known:
                 # the same id, at a time of which accounting tells nothing
-                if sealed.get((native_id, job.submitted_at)) is False:
-                    extra.append(job)
-                    findings.found.append(Finding(native_id=native_id, submitted_at=job.submitted_at, kind="extra"))
+                if sealed.get(job.submitted_at) is False:
+                    self._note_extra(job)
                     continue
-                findings.not_confirmed.append(_not_confirmed(job, window))
-            if window.tells_all_runs:
-                job = _without_runs(job, _contradicted(job, window, told))
-            rows_of(job, window.cluster, job.submitted_at, mine)
-        findings.found += _findings(native_id, before, mine, {job.submitted_at for job in extra})
-        joined += [job for job in known if not any(key[1] == job.submitted_at for key in mine[schema.jobs])]
-        for table in _TABLES:
-            old[table].update(before[table])
-            new[table].update(mine[table])
-        if not _same(before, mine):
-            for job in (*known, *expected):
-                add_job(job, touched)
-            days |= {
-                row[name].date()
-                for table in (schema.jobs, schema.runs)
-                for row in before[table].values()
-                for name in ("submitted_at", "first_started_at", "started_at", "ended_at")
-                if row.get(name) is not None
-            }
-    findings.checked = len({(job.native_id, job.submitted_at) for job in window.jobs})
-    twice: set[str] = set()
-    for job in placeholders(connection, window.cluster, observed):
-        if job.native_id in observed:
-            continue
-        # stored by its raw id alone, and by its name as well
-        twice.add(job.native_id)
-        joined.append(job)
-        findings.found.append(
-            Finding(native_id=job.native_id, submitted_at=job.submitted_at, kind="different", columns=("jobs.*",))
-        )
-        rows_of(job, window.cluster, job.submitted_at, old)
-        add_job(job, touched)
-    for job, is_sealed in _stored_in(connection, window, {*observed, *twice}):
-        if is_sealed is not False:
-            findings.not_confirmed.append(_not_confirmed(job, window))
-            continue
-        extra.append(job)
-        findings.found.append(Finding(native_id=job.native_id, submitted_at=job.submitted_at, kind="extra"))
-        rows_of(job, window.cluster, job.submitted_at, old)
-        add_job(job, touched)
-    findings.taken_out = [*extra, *(job for job in joined if job not in extra)]
-    return _Compared(findings=findings, old=old, new=new, extra=extra, touched=touched, days=days)
+                self.findings.not_confirmed.append(_not_confirmed(job, self.window))
+            yield _without_runs(job, _contradicted(job, self.window, told)) if self.window.tells_all_runs else job
+
+    def _compare_placeholders(self, connection: Connection, observed: dict[str, list[Job]]) -> set[str]:
+        """Find what is stored by its raw id alone, and by its name as well; give those ids."""
+        twice = [
+            job for job in placeholders(connection, self.window.cluster, observed) if job.native_id not in observed
+        ]
+        for job in twice:
+            self._joined.append(job)
+            self.findings.found.append(
+                Finding(native_id=job.native_id, submitted_at=job.submitted_at, kind="different", columns=("jobs.*",))
+            )
+            self._take_out(job)
+        return {job.native_id for job in twice}
+
+    def _compare_untold(self, connection: Connection, told: set[str]) -> None:
+        """Find what is stored as ended in the window, and of which accounting does not tell."""
+        for job, is_sealed in _stored_in(connection, self.window, told):
+            if is_sealed is False:
+                self._note_extra(job)
+                self._take_out(job)
+            else:
+                self.findings.not_confirmed.append(_not_confirmed(job, self.window))
+
+    def _note_extra(self, job: Job) -> None:
+        self.extra.append(job)
+        self.findings.found.append(Finding(native_id=job.native_id, submitted_at=job.submitted_at, kind="extra"))
+
+    def _take_out(self, job: Job) -> None:
+        rows_of(job, self.window.cluster, job.submitted_at, self.old)
+        add_job(job, self.touched)
 
 
-def _assembled(there: dict[Table, list[dict[str, Any]]]) -> list[Job]:
+def _no_lists() -> dict[Table, list[Row]]:
+    return {table: [] for table in TABLES}
+
+
+def _rows_by_id(connection: Connection, cluster: str, native_ids: Iterable[str]) -> dict[str, dict[Table, list[Row]]]:
+    """Read the rows that say jobs, by native id; of pauses, those that follow from runs."""
+    ids = list(native_ids)
+    found: dict[str, dict[Table, list[Row]]] = {}
+    for table in TABLES:
+        for row in bulk.fetch(connection, table, cluster, ids):
+            if table is not schema.job_pauses or row["kind"] == REQUEUED:
+                found.setdefault(row["native_id"], _no_lists())[table].append(row)
+    return found
+
+
+def _by_key(there: RowsOfId) -> Rows:
+    names = {table: [column.name for column in table.primary_key.columns] for table in TABLES}
+    return {table: {tuple(row[name] for name in names[table]): row for row in there[table]} for table in TABLES}
+
+
+def _days_of(rows: Rows) -> set[date]:
+    """Return the days that rows speak of."""
+    return {
+        row[name].date()
+        for table in (schema.jobs, schema.runs)
+        for row in rows[table].values()
+        for name in ("submitted_at", "first_started_at", "started_at", "ended_at")
+        if row.get(name) is not None
+    }
+
+
+def _assembled(there: RowsOfId) -> list[Job]:
     """Put one id's rows together; rows that make no sense are as good as none."""
     try:
         found = assemble(there[schema.jobs], there[schema.runs], there[schema.run_workers])
@@ -355,7 +250,7 @@ def _without_runs(job: Job, attempts: list[datetime]) -> Job:
 def _findings(native_id: str, before: Rows, after: Rows, extra: set[datetime]) -> list[Finding]:
     """Say of each job of one id what is not as it should be."""
     found: list[Finding] = []
-    submitted = {key[1] for table in _TABLES for rows in (before, after) for key in rows[table]}
+    submitted = {key[1] for table in TABLES for rows in (before, after) for key in rows[table]}
     for moment in sorted(submitted - extra):
         if not any(key[1] == moment for key in after[schema.jobs]):
             # it is one with another job of the same id
@@ -368,10 +263,10 @@ def _findings(native_id: str, before: Rows, after: Rows, extra: set[datetime]) -
             found.append(Finding(native_id=native_id, submitted_at=moment, kind="missing", continues=again))
             continue
         columns: set[str] = set()
-        for table in _TABLES:
+        for table in TABLES:
             keys = {key for rows in (before, after) for key in rows[table] if key[1] == moment}
             for key in keys:
-                columns.update(_differences(table, before[table].get(key), after[table].get(key)))
+                columns.update(differences(table, before[table].get(key), after[table].get(key)))
         if columns:
             found.append(
                 Finding(native_id=native_id, submitted_at=moment, kind="different", columns=tuple(sorted(columns)))
@@ -382,18 +277,6 @@ def _findings(native_id: str, before: Rows, after: Rows, extra: set[datetime]) -
 def _same(before: Rows, after: Rows) -> bool:
     return all(
         before[table].keys() == after[table].keys()
-        and not any(_differences(table, before[table][key], row) for key, row in after[table].items())
-        for table in _TABLES
+        and not any(differences(table, before[table][key], row) for key, row in after[table].items())
+        for table in TABLES
     )
-
-
-def _differences(table: Table, old: dict[str, Any] | None, new: dict[str, Any] | None) -> list[str]:
-    if old is None or new is None:
-        return [] if old is new else [f"{table.name}.*"]
-    return [f"{table.name}.{name}" for name, value in new.items() if name not in _NOT_COMPARED and old[name] != value]
-
-
-def forget(connection: Connection, cluster: str, days: Iterable[date]) -> None:
-    """Forget that days were verified: what is stored of them has changed."""
-    table = schema.verifications
-    connection.execute(delete(table).where(table.c.cluster == cluster, table.c.day.in_(sorted(set(days)))))

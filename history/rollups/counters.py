@@ -70,14 +70,13 @@ def counter_rows(cluster: str, moved: Rollup, now: datetime) -> Iterator[Row]:
     for counter in COUNTERS:
         daily = counter.daily
         columns = ("day", *daily.key)
-        places = [columns.index(label) for label in counter.labels]
-        plus = daily.measures.index(counter.measure)
+        indexes = [columns.index(label) for label in counter.labels]
         at, wanted = (None, "") if counter.only is None else (columns.index(counter.only[0]), counter.only[1])
         outcome = columns.index("outcome") if "outcome" in columns else None
         sums: dict[tuple[Any, ...], int] = defaultdict(int)
-        for key, figures in moved[daily.name].items():
+        for key, measures in moved.of(daily).items():
             if (at is None or key[at] == wanted) and (outcome is None or key[outcome]):
-                sums[tuple([key[place] for place in places])] += figures[plus]
+                sums[tuple([key[index] for index in indexes])] += getattr(measures, counter.measure)
         for labels, change in sorted(sums.items()):
             if change:
                 yield {

@@ -132,13 +132,13 @@ def _next_frame(path: Path, data: bytes, after: int) -> Frame | None:
     """Return the first whole frame that begins at a place or behind it."""
     marks = (Mark.WAITING.value, Mark.ASIDE.value)
     while after < len(data):
-        places = [place for place in (data.find(mark, after) for mark in marks) if place >= 0]
-        if not places:
+        indexes = [index for index in (data.find(mark, after) for mark in marks) if index >= 0]
+        if not indexes:
             return None
-        frame = _frame_at(path, data, min(places))
+        frame = _frame_at(path, data, min(indexes))
         if frame is not None:
             return frame
-        after = min(places) + 1
+        after = min(indexes) + 1
     return None
 
 

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from exporter.cli import command
 from exporter.sources import NotAllowed
-from exporter.sources.htcondor import Source
+from exporter.sources.htcondor.asking import Reader
 from tests.places import DATA
 from tests.replay import captured, commands, pool
 
@@ -25,13 +25,13 @@ def test_the_whole_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     commands(tmp_path / "whole", "24.11")
     answers = pool("25.14")
 
-    def ask(_: Source, questions: list[dict[str, Any]]) -> list[list[bytes]]:
+    def ask(_: Reader, questions: list[dict[str, Any]]) -> list[list[bytes]]:
         what, schedd = questions[0]["what"], str(questions[0].get("schedd"))
         if schedd.startswith("scheddb"):
             raise NotAllowed(f"{what} of {schedd}: it refuses READ")
         return [[]] if what == "epochs_set" else answers(questions)
 
-    monkeypatch.setattr(Source, "_ask_reader", ask)
+    monkeypatch.setattr(Reader, "ask", ask)
     (tmp_path / "shared").mkdir()
     (tmp_path / "shared").chmod(0o777)
     path = tmp_path / "bbq.yaml"

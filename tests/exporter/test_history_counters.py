@@ -24,7 +24,7 @@ from history.db.database import open_database
 from history.ingest.store import History
 from history.rollups.counters import Count
 from history.rollups.definitions import DURATIONS, WORKERS
-from history.rollups.from_rows import table_of
+from history.rollups.tables import table_of
 from tests.builders import ended, pending
 from tests.conftest import Process, missing
 from tests.killing import configuration, finish

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from exporter.lookups import ROUND_SECONDS, due
 from exporter.readings import Feed, Kind
-from exporter.recorder import MISSING_AFTER, MISSING_FOR, MOST_MISSING, Recorder
+from exporter.recorder import MAX_MISSING, MISSING_AFTER, MISSING_FOR, Recorder
 from history.ingest.store import History
 from history.records import Job
 from history.vocabulary import Outcome, State
@@ -55,7 +55,7 @@ def test_a_thousand_jobs_that_never_get_an_answer_leave_room_for_others(history:
         history.save_jobs("local", "accounting", [late], seen_at=now)
         wanted = recorder.missing("local", FEED, now)
         recorder.asked("local", FEED, now)
-        assert str(number) in wanted and len(wanted) <= MOST_MISSING
+        assert str(number) in wanted and len(wanted) <= MAX_MISSING
         assert recorder.missing("local", FEED, now) == []
         asked.update(name for name in wanted if len(name) == 5)
     # they are 6 rounds old at first, and 65 at last: one turn in 6-8 at most, then one of 9-16, of 17-32, of 33-64

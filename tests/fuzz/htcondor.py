@@ -9,7 +9,9 @@ from typing import Any
 
 from exporter.readings import Feed, Kind
 from exporter.sources import AnswerUnreadable
-from exporter.sources.htcondor import Settings, Source, _split, ads, daemons, machines
+from exporter.sources.htcondor import Settings, Source, ads, daemons, machines
+from exporter.sources.htcondor.asking import split
+from exporter.sources.htcondor.history_files import records
 from exporter.sources.htcondor.tail import Tail, TailReader
 from tests.fuzz.making import mutated, scalar
 from tests.fuzz.promises import Broken, storable
@@ -87,13 +89,13 @@ def read_past(answers: tuple[Lines, Lines]) -> None:
     for reader, lines in zip(_source()._tail_readers("s"), answers, strict=True):
         tail = _following(reader, lines[0])
         reader.question(tail)
-        step = reader.take(tail, lines, NOW)
-        if not step.complete or list(step.lines) != lines[1:]:
+        step = reader.take(tail, records(reader.attributes, lines), NOW)
+        if not step.complete or [record.line for record in step.records] != lines[1:]:
             raise Broken(f"a record behind the last known one is lost: {step}")
 
 
 def _following(reader: TailReader, line: bytes) -> Tail:
-    name, at = reader._identity(line)
+    name, at = reader._identity(*records(reader.attributes, [line]))
     return Tail(newest=name, before=name, at=at)
 
 
@@ -130,6 +132,6 @@ def reader_output(random: Random) -> bytes:
 def read_output(said: bytes) -> None:
     """An answer that is not whole is an AnswerUnreadable."""
     try:
-        _split("jobs", said, 2)
+        split("jobs", said, 2)
     except AnswerUnreadable:
         return

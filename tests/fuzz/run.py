@@ -13,9 +13,9 @@ from typing import NamedTuple
 from tests.fuzz.promises import bounded
 from tests.fuzz.targets import TARGETS
 
-MOST_BYTES = 4 << 30
+MAX_BYTES = 4 << 30
 """Memory that a process may have."""
-MOST_KEPT = 20
+MAX_KEPT = 20
 """Failures of one kind and place that are written out."""
 
 
@@ -67,7 +67,7 @@ def run(name: str, seed: int, inputs: int, folder: Path) -> Found:
 
 
 def _try(name: str, seed: int, inputs: int, folder: Path, told: Connection) -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, MOST_BYTES))
+    resource.setrlimit(resource.RLIMIT_AS, (MAX_BYTES, MAX_BYTES))
     kinds: dict[str, int] = {}
     slowest, slowest_number = 0.0, 0
     logging.disable()  # what is told of odd inputs, of each
@@ -80,7 +80,7 @@ def _try(name: str, seed: int, inputs: int, folder: Path, told: Connection) -> N
         if error is not None:
             kind = _kind(error)
             kinds[kind] = kinds.get(kind, 0) + 1
-            if kinds[kind] <= MOST_KEPT:
+            if kinds[kind] <= MAX_KEPT:
                 _keep(folder, name, seed, number, f"{''.join(traceback.format_exception(error))}\n{value!r}")
         took = time.process_time() - began
         if took > slowest:

@@ -14,6 +14,8 @@ from exporter.sources import Source, kinds
 from history.cli import QUESTIONS
 from tests.places import ROOT, TESTS
 
+STEPS = {"versions", "before_release"}
+"""Folders of the schema's steps, which are frozen."""
 MODULES = sorted(path for folder in ("exporter", "history") for path in (ROOT / folder).rglob("*.py"))
 
 
@@ -45,8 +47,8 @@ def using(package: str) -> set[str]:
 
 FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("words and plain data", (
-        "history", "history.vocabulary", "history.records", "history.batch", "history.render", "history.timespec",
-        "history.output", "history.rollups", "history.rollups.definitions", "exporter", "exporter.settings",
+        "history", "history.vocabulary", "history.fields", "history.wording", "history.records", "history.batch", "history.answer", "history.render.*", "history.timespec",
+        "history.output", "history.rollups", "history.rollups.definitions", "history.rollups.from_jobs", "exporter", "exporter.settings",
         "exporter.strict_yaml", "exporter.threads", "exporter.logs", "exporter.lookups", "exporter.vo",
     )),
     ("readings", ("exporter.readings", "exporter.job_sums")),
@@ -79,7 +81,7 @@ def module_of(path: Path) -> str:
 
 def graph() -> dict[str, set[str]]:
     """Return which modules each module imports, at its head or later; the steps of migrations are no part of the house."""
-    paths = {module_of(path): path for path in MODULES if "versions" not in path.parts}
+    paths = {module_of(path): path for path in MODULES if not STEPS & set(path.parts)}
     found = {}
     for name, path in paths.items():
         said = [each for each in imports(path) if each in paths and each != name]
@@ -135,6 +137,12 @@ def test_history_never_imports_the_exporter() -> None:
     assert {name for name in using("exporter") if name.startswith("history/")} == set()
 
 
+def test_steps_of_the_schema_import_nothing_that_changes() -> None:
+    for path in MODULES:
+        if STEPS & set(path.parts):
+            assert {name.partition(".")[0] for name in imports(path)} & {"history", "exporter"} == set(), where(path)
+
+
 def test_nothing_needs_the_dashboards() -> None:
     assert using("grafana") == set()
 
@@ -181,7 +189,16 @@ def test_every_question_has_a_command_of_its_name() -> None:
     assert files == set(QUESTIONS)
 
 
-SUBJECTS = {"agreement", "corpus", "late_rows", "sites", "situations", "translation", "whole_readings"}
+SUBJECTS = {
+    "agreement",
+    "corpus",
+    "late_rows",
+    "late_submissions",
+    "sites",
+    "situations",
+    "translation",
+    "whole_readings",
+}
 """Tests of what no one module does alone."""
 
 
@@ -198,6 +215,17 @@ def test_no_test_imports_another() -> None:
     for path in TESTS.rglob("*.py"):
         others = {name for name in imports(path) if re.match(r"tests\.(\w+\.)*test_\w+", name)}
         assert others == set(), where(path)
+
+
+LONGEST_FUNCTION = 50
+
+
+def test_a_function_fits_on_a_screen() -> None:
+    for path in (*MODULES, *(ROOT / "grafana").rglob("*.py")):
+        for node in ast.walk(tree_of(path)):
+            if isinstance(node, ast.FunctionDef):
+                lines = (node.end_lineno or node.lineno) - node.lineno + 1
+                assert lines <= LONGEST_FUNCTION, f"{where(path)}: {node.name} has {lines} lines: divide it"
 
 
 def test_only_one_file_starts_processes() -> None:

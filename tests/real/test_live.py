@@ -27,7 +27,7 @@ from history.db.database import open_database
 from history.db.schema import OPEN_SPAN, jobs, run_workers, runs
 from history.ingest.store import History
 from history.reconcile.audit import Audit
-from history.reconcile.compare import Findings
+from history.reconcile.findings import Findings
 from tests import slurmdbd
 from tests.accounted import condor_history, differences_from_condor, differences_from_sacct, query, sacct
 from tests.clusters import workloads
@@ -350,13 +350,14 @@ def test_gauges_count_what_the_schedulers_count(
 
 def test_what_a_user_may_not_see_is_said_to_be_hidden(slurm: Slurm, monkeypatch: pytest.MonkeyPatch) -> None:
     feeds = {kind: Feed(kind=kind) for kind in (Kind.JOBS, Kind.WORKERS, Kind.ACCOUNTING)}
+    now = datetime.now(UTC)  # what is read first reaches back from here: every user is shown the same time
 
     def source(user: str) -> SlurmSource:
         monkeypatch.setattr("getpass.getuser", lambda: user)
         return SlurmSource(Settings(name="local", scheduler="slurm", commands=slurm.commands_of(user)))
 
     def read_accounting(user: str) -> AccountingPage:
-        return source(user).read_accounting(feeds[Kind.ACCOUNTING], None, datetime.now(UTC))
+        return source(user).read_accounting(feeds[Kind.ACCOUNTING], None, now)
 
     try:
         for user in ("alice", "bob", "bob"):

@@ -26,7 +26,7 @@ from history.db import schema
 from history.db.database import open_database
 from history.ingest.store import History
 from history.reconcile.audit import Audit
-from history.reconcile.compare import Findings
+from history.reconcile.findings import Findings
 from tests.clusters.htcondor import HTCondor
 from tests.clusters.many import htcondor_forget, htcondor_many, slurm_forget, slurm_many
 from tests.clusters.slurm import Slurm

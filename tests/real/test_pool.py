@@ -33,7 +33,7 @@ from history.db.database import open_database
 from history.db.schema import job_pauses, jobs, run_workers, runs, workers
 from history.ingest.store import History
 from history.reconcile.audit import Audit
-from history.reconcile.compare import Findings
+from history.reconcile.findings import Findings
 from tests.clusters import workloads
 from tests.clusters.chroot import wait_for
 from tests.clusters.htcondor import HTCondor

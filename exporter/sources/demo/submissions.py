@@ -112,8 +112,8 @@ class Work:
 
     def _owner(self) -> tuple[str, str, str | None]:
         owners = self._plan.owners
-        place = int(len(owners) * self._draw.random() ** 2.2)  # the first ones are the busiest
-        return owners[min(place, len(owners) - 1)]
+        index = int(len(owners) * self._draw.random() ** 2.2)  # the first ones are the busiest
+        return owners[min(index, len(owners) - 1)]
 
     def _queue(self) -> str:
         queues = self._plan.queues

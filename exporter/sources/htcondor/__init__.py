@@ -7,14 +7,9 @@ and on its own timer, so that one that is dead or hangs neither delays nor blank
 first and the history second: a job that leaves in between is in both, and never in neither.
 """
 
-import json
-import logging
-import os
-import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,29 +27,19 @@ from exporter.readings import (
 from exporter.settings import Cluster
 from exporter.sources import (
     AnswerUnreadable,
-    CommandFailed,
     CommandTimeout,
     NotAllowed,
     SourceError,
-    TooMany,
     refuse_rubbish,
 )
-from exporter.sources.command import run
 from exporter.sources.htcondor import ads, daemons, machines
+from exporter.sources.htcondor.asking import AnsweredInPart, Ask, Reader, little
+from exporter.sources.htcondor.history_files import job_identity, jobs_of, records, run_identity
 from exporter.sources.htcondor.owners import Vo
-from exporter.sources.htcondor.tail import MOST_PARTS, MOST_PATIENCE, Step, Tail, TailReader, part_of
-from exporter.sources.htcondor.values import Ad, ad_of, as_moment, row_of, version
-from exporter.vo import Vos
+from exporter.sources.htcondor.past import Past
+from exporter.sources.htcondor.tail import Step, Tail, TailReader
+from exporter.sources.htcondor.values import Ad, ad_of, row_of, version
 from history.records import RETIRED_AFTER, Job, Unmade
-
-log = logging.getLogger(__name__)
-
-READER = Path(__file__).with_name("reader.py")
-MOST_IN_WINDOW = 10_000
-"""Records of one window of the past that are read at once."""
-
-Ask = Callable[[list[dict[str, Any]]], list[list[bytes]]]
-"""From questions to the ads of each, as lines of JSON."""
 
 
 class Settings(Cluster, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -74,14 +59,6 @@ class Settings(Cluster, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise ValueError(f"schedds: expected `all`, or a list of different schedds' names, read {named!r}")
         if self.token_directory is not None and not self.token_directory.is_dir():
             raise ValueError(f"token_directory {self.token_directory}: no such folder; it holds the pool's tokens")
-
-
-class AnsweredInPart(CommandTimeout):
-    """The time was up when only the first of several questions had been answered."""
-
-    def __init__(self, said: str, answers: list[list[bytes]]) -> None:
-        super().__init__(said)
-        self.answers = answers
 
 
 class Watermark(msgspec.Struct, frozen=True):
@@ -105,17 +82,14 @@ class Source:
         """Make a source; `ask` is a reader process when not given."""
         self._settings = settings
         self._vos = settings.vo.vos()
-        self._ask_lines = ask or self._ask_reader
+        self._ask_lines = ask or Reader(settings, settings.collectors, settings.token_directory).ask
+        self._past = Past(self._ask_lines, self._vos)
         self._lock = threading.Lock()
         self._schedds: dict[str, datetime] = {}
         """When the collector last named each."""
         self._asked = False
         self._memory: dict[str, dict[bytes, tuple[Job | Unmade | None, list[UnknownValue]]]] = {}
         self._tails: dict[str, tuple[TailReader, TailReader]] = {}
-        self._patience: dict[str, int] = {}
-        """How many times the usual time going through a schedd's past may take, where once was not enough."""
-        self._good: str | None = None
-        """The collector that answered last: it is asked first."""
 
     def remarks(self) -> Sequence[str]:
         """Say of schedds that keep no record of their runs that they don't."""
@@ -132,7 +106,7 @@ class Source:
         refused = []
         for name in schedds:
             try:
-                self._ask_lines([_little(name)])
+                self._ask_lines([little(name)])
             except NotAllowed as error:
                 refused.append(str(error))
             except SourceError:
@@ -247,11 +221,11 @@ class Source:
         ended, more_calls = self._take(jobs_reader, mark.jobs, answers[0], now)
         if late is None:
             epochs, and_more = self._take(runs_reader, mark.runs, answers[1], now)
-        elif ended.lines or (ended.tail.goal is not None and ended.tail != mark.jobs):
+        elif ended.records or (ended.tail.goal is not None and ended.tail != mark.jobs):
             epochs, and_more = Step(mark.runs), 0
         else:
             raise late
-        jobs, unreadable = _read(ended.lines, epochs.lines, feed.queue, self._vos)
+        jobs, unreadable = jobs_of(ended.records, epochs.records, feed.queue, self._vos)
         reached = Watermark(jobs=ended.tail, runs=epochs.tail)
         # a page that is not complete has everything up to its window's end
         upto = min((tail.upto for tail in (ended.tail, epochs.tail) if tail.upto is not None), default=None)
@@ -274,7 +248,7 @@ class Source:
             SourceError: there is no answer at all.
         """
         questions = [reader.question(tail) for reader, tail in zip(readers, (mark.jobs, mark.runs), strict=True)]
-        probe = [_little(questions[0]["schedd"])] if any(reader.slow for reader in readers) else []
+        probe = [little(questions[0]["schedd"])] if any(reader.slow for reader in readers) else []
         try:
             return self._ask_lines([*probe, *questions])[len(probe) :], None
         except CommandTimeout as error:
@@ -287,7 +261,7 @@ class Source:
 
     def _take(self, reader: TailReader, tail: Tail, lines: list[bytes], now: datetime) -> tuple[Step, int]:
         """Ask until there is something to say; give that, and the number of calls it took."""
-        step, calls = reader.take(tail, lines, now), 0
+        step, calls = reader.take(tail, records(reader.attributes, lines), now), 0
         while step.again:
             calls += 2
             try:
@@ -295,128 +269,25 @@ class Source:
             except CommandTimeout:
                 reader.timed_out(answered=True)
                 return Step(step.tail), calls  # the next page goes on from here
-            step = reader.take(step.tail, lines, now)
+            step = reader.take(step.tail, records(reader.attributes, lines), now)
         return step, calls
 
     def _tail_readers(self, schedd: str) -> tuple[TailReader, TailReader]:
         with self._lock:
             if schedd not in self._tails:
                 self._tails[schedd] = (
-                    TailReader("history", schedd, ads.HISTORY, "EnteredCurrentStatus", _job_record),
-                    TailReader("epochs", schedd, ads.EPOCHS, "EpochWriteDate", _run_record),
+                    TailReader("history", schedd, ads.HISTORY, "EnteredCurrentStatus", job_identity),
+                    TailReader("epochs", schedd, ads.EPOCHS, "EpochWriteDate", run_identity),
                 )
             return self._tails[schedd]
 
     def read_window(self, feed: Feed, since: datetime, until: datetime, margin: timedelta) -> AccountingPage:
         """Read again what one schedd has of the jobs and runs that ended in [since, until)."""
-        begin, end = int((since - margin).timestamp()), int(until.timestamp())
-        within = "({0} >= {1} && {0} < {2})"
-        ended = " || ".join(within.format(name, begin, end) for name in ("CompletionDate", "EnteredCurrentStatus"))
-        ask = {"schedd": feed.queue, "match": MOST_IN_WINDOW}
-        questions: list[dict[str, Any]] = [
-            {**ask, "what": "history", "attributes": ads.HISTORY, "constraint": f"({ended})"},
-            {
-                **ask,
-                "what": "epochs",
-                "attributes": ads.EPOCHS,
-                "constraint": within.format("EpochWriteDate", begin, end),
-            },
-        ]
-        said = f"history of {feed.queue} from {since} to {until}"
-        answers = self._ask_past(questions, said, divisible=until - since > timedelta(seconds=1))
-        if max(map(len, answers)) >= MOST_IN_WINDOW:
-            if until - since > timedelta(seconds=1):
-                raise TooMany(f"{said}: {MOST_IN_WINDOW} records or more")
-            answers = self._ask_in_parts(questions, said)
-        ended_lines, epoch_lines = answers
-        jobs, unreadable = _read(ended_lines, epoch_lines, feed.queue, self._vos)
-        ends = [job.ended_at for job in jobs if job.ended_at is not None and job.ended_at < until]
-        inside = [job for job in jobs if any(since <= end < until for end in _ends(job))]
-        return AccountingPage(
-            jobs=inside,
-            watermark=None,
-            complete=True,
-            unreadable=tuple(unreadable),
-            remembered_since=min(ends, default=None),
-            tells_all_runs=False,
-            forgets_by="rotated",
-            forgets_in_order=False,
-            calls=3,
-        )
-
-    def _ask_past(self, questions: list[dict[str, Any]], said: str, *, divisible: bool) -> list[list[bytes]]:
-        """Ask about a schedd's past, with more time where the usual one was not enough.
-
-        Raises:
-            TooMany: it took too long; less is to be asked for, and will be given more time.
-            SourceError: it took too long however much time there was, or the schedd does not answer anything.
-        """
-        schedd = questions[0]["schedd"]
-        while True:
-            patience = self._patience.get(schedd, 1)
-            probe = [_little(schedd)] if patience > 1 else []
-            try:
-                answers = self._ask_lines([*probe, *({**each, "patience": patience} for each in questions)])
-            except CommandTimeout as error:
-                hangs = bool(probe) and not (isinstance(error, AnsweredInPart) and error.answers)
-                if hangs or patience >= MOST_PATIENCE:
-                    self._patience.pop(schedd, None)
-                    raise
-                self._patience[schedd] = 2 * patience
-                if divisible:
-                    raise TooMany(f"{said}: {error}") from error
-            else:
-                return answers[len(probe) :]
-
-    def _ask_in_parts(self, questions: list[dict[str, Any]], said: str) -> list[list[bytes]]:
-        """Ask for what one second holds, however many jobs were removed in it."""
-        parts, part = 4, 0
-        found: list[list[bytes]] = [[] for _ in questions]
-        while part < parts:
-            only = part_of(parts, part)
-            mine = [{**each, "constraint": f"{each['constraint']} && {only}"} for each in questions]
-            answers = self._ask_past(mine, said, divisible=False)
-            if max(map(len, answers)) >= MOST_IN_WINDOW and parts < MOST_PARTS:
-                parts, part, found = 4 * parts, 0, [[] for _ in questions]
-                continue
-            for lines, more in zip(found, answers, strict=True):
-                lines += more
-            part += 1
-        return found
+        return self._past.window(feed.queue or "", since, until, margin)
 
     def read_named(self, feed: Feed, native_ids: Sequence[str], now: datetime) -> AccountingPage:
         """Ask one schedd's history for jobs by id; it goes through all of it."""
-        wanted: dict[str, list[str]] = {}
-        for native_id in native_ids:
-            cluster, _, proc = native_id.rpartition("#")[2].partition(".")
-            if _is_number(cluster) and _is_number(proc):
-                wanted.setdefault(cluster, []).append(proc)
-            else:
-                log.warning(
-                    "what is no job id can't be asked for", extra={"cluster": self._settings.name, "job": native_id}
-                )
-        if not wanted:
-            return AccountingPage(jobs=[], watermark=None, complete=True, calls=0)
-        each = (
-            f"(ClusterId == {cluster} && ({' || '.join(f'ProcId == {proc}' for proc in procs)}))"
-            for cluster, procs in sorted(wanted.items())
-        )
-        ask = {"schedd": feed.queue, "constraint": " || ".join(each)}
-        questions: list[dict[str, Any]] = [
-            {**ask, "what": "history", "attributes": ads.HISTORY},
-            {**ask, "what": "epochs", "attributes": ads.EPOCHS},
-        ]
-        ended, epochs = self._ask_past(questions, f"history of {feed.queue} of {len(native_ids)} jobs", divisible=False)
-        jobs, unreadable = _read(ended, epochs, feed.queue, self._vos)
-        # procs of other clusters' ids cannot be among them, but ids repeat after a spool is lost
-        asked = set(native_ids)
-        return AccountingPage(
-            jobs=[job for job in jobs if job.native_id in asked],
-            watermark=None,
-            complete=True,
-            unreadable=tuple(unreadable),
-            calls=3,
-        )
+        return self._past.named(feed.queue or "", native_ids, self._settings.name)
 
     def read_missing(self, feed: Feed, native_ids: Sequence[str], now: datetime) -> AccountingPage:
         """Return nothing: a history file is only appended to, so that no record comes late."""
@@ -435,57 +306,12 @@ class Source:
             for name in [name for name, named_at in self._schedds.items() if now - named_at > RETIRED_AFTER]:
                 del self._schedds[name]
                 self._tails.pop(name, None)
-                self._patience.pop(name, None)
+                self._past.forget(name)
                 self._memory.pop(Feed(kind=Kind.JOBS, queue=name).name, None)
             return list(self._schedds)
 
     def _ask(self, questions: list[dict[str, Any]]) -> list[list[list[Any]]]:
         return [[row_of(line) for line in lines] for lines in self._ask_lines(questions)]
-
-    def _ask_reader(self, questions: list[dict[str, Any]]) -> list[list[bytes]]:
-        """Ask a reader process; give the ads of each question as lines.
-
-        Raises:
-            SourceError: it said no, did not end in time, or its answer ends in the middle.
-        """
-        seconds = self._settings.call_seconds * max(each.get("patience", 1) for each in questions)
-        settings = {"QUERY_TIMEOUT": str(int(max(5, self._settings.call_seconds // 2)))}
-        if self._settings.token_directory is not None:
-            settings |= {
-                "SEC_TOKEN_DIRECTORY": str(self._settings.token_directory),
-                "SEC_CLIENT_AUTHENTICATION_METHODS": "IDTOKENS",
-            }
-        # the one that answered last first: one that is dead costs a short try, once
-        collectors = sorted(self._settings.collectors, key=lambda host: host != self._good)
-        request = {
-            "settings": settings,
-            "seconds": seconds,
-            "questions": [{"collectors": collectors, **question} for question in questions],
-        }
-        name = f"{questions[0]['what']} of {questions[0].get('schedd') or 'pool ' + self._settings.name}"
-        try:
-            answer = run(
-                [sys.executable, "-P", READER],
-                timeout=seconds,
-                environment={key: value for key, value in os.environ.items() if key.startswith("_CONDOR_")},
-                stdin=json.dumps(request).encode(),
-                shown=name,
-            )
-        except CommandFailed as error:
-            said, refused = _said(name, error)
-            raise (NotAllowed(said) if refused else CommandFailed(said)) from error
-        except CommandTimeout as error:
-            answer, whole = error.output, _whole_answers(error.output)
-            if len(whole) < len(questions):
-                raise AnsweredInPart(str(error), whole) from error
-        lines, good = _split(name, answer, len(questions))
-        self._good = good or self._good
-        return lines
-
-
-def _is_number(text: str) -> bool:
-    """Return whether a text is a number as HTCondor writes it: 07 would end the whole question."""
-    return text.isascii() and text.isdigit() and len(text) < 10 and str(int(text)) == text
 
 
 def _with_models(ad: Ad) -> Ad:
@@ -499,115 +325,6 @@ def _models(said: Any) -> dict[str, int] | None:
         return msgspec.json.decode(said, type=dict[str, int]) if isinstance(said, str) else None
     except (ValueError, msgspec.DecodeError):
         return None
-
-
-def _said(name: str, error: CommandFailed) -> tuple[str, bool]:
-    """Return the reader's own word on what went wrong, which is on its standard output, and whether we were refused."""
-    for line in error.output.splitlines()[::-1]:
-        if line.startswith(b'{"error"'):
-            found = json.loads(line)
-            return f"{name}: {found['error']}", bool(found.get("refused"))
-    return str(error), False
-
-
-def _split(name: str, answer: bytes, questions: int) -> tuple[list[list[bytes]], str | None]:
-    """Return the lines of each question's answer, and the collector that was asked."""
-    found: list[list[bytes]] = [[]]
-    good = None
-    for line in answer.splitlines():
-        if line.startswith(b'{"end"'):
-            try:
-                end = msgspec.json.decode(line, type=_End)
-            except (ValueError, msgspec.DecodeError):
-                raise AnswerUnreadable(f"{name}: the answer ends in the middle, with {line[:80]!r}") from None
-            good = end.collector or good
-            if end.end != len(found[-1]):
-                raise AnswerUnreadable(f"{name}: {len(found[-1])} ads where {line!r} was said")
-            found.append([])
-        else:
-            found[-1].append(line)
-    if len(found) != questions + 1 or found.pop():
-        raise AnswerUnreadable(f"{name}: the answer ends in the middle")
-    return found, good
-
-
-class _End(msgspec.Struct):
-    """The line behind the ads of a question: how many they are, and the collector that was asked."""
-
-    end: int
-    collector: str | None = None
-
-
-def _whole_answers(output: bytes) -> list[list[bytes]]:
-    """Return the lines of each question that was answered before the reader was ended."""
-    found: list[list[bytes]] = [[]]
-    for line in output[: output.rfind(b"\n") + 1].splitlines():
-        if line.startswith(b'{"end"'):
-            found.append([])
-        else:
-            found[-1].append(line)
-    return found[:-1]
-
-
-def _little(schedd: str) -> dict[str, Any]:
-    """Return a question that any schedd that does not hang answers at once."""
-    return {"what": "history", "schedd": schedd, "attributes": ["ClusterId"], "match": 1}
-
-
-def _read(
-    ended_lines: Sequence[bytes], epoch_lines: Sequence[bytes], schedd: str | None, vos: Vos
-) -> tuple[list[Job], list[str]]:
-    """Read records of jobs and of runs; give also the lines that were not understood."""
-    jobs: list[Job] = []
-    unreadable: list[str] = []
-    for line in ended_lines:
-        _keep(partial(ads.ended, schedd=schedd, vos=vos), ads.HISTORY, line, jobs, unreadable)
-    told: set[tuple[Any, Any]] = set()
-    for line in epoch_lines:
-        ad = ad_of(ads.EPOCHS, row_of(line))
-        run_of = ad["GlobalJobId"], ad["JobCurrentStartDate"]
-        if run_of in told:
-            continue  # on_exit_hold writes a run's record twice, the second time some seconds later
-        told.add(run_of)
-        _keep(partial(ads.epoch, schedd=schedd, vos=vos), ads.EPOCHS, line, jobs, unreadable)
-    return jobs, unreadable
-
-
-def _keep(
-    read: Callable[[Ad], Job], attributes: Sequence[str], line: bytes, jobs: list[Job], unreadable: list[str]
-) -> None:
-    try:
-        jobs.append(read(ad_of(attributes, row_of(line))))
-    except (KeyError, ValueError, TypeError, OverflowError, OSError) as error:
-        unreadable.append(f"{error!r}: {line.decode()}")
-
-
-def _job_record(line: bytes) -> tuple[str, int]:
-    """Return the expression that is true of one record of the history alone, and its time."""
-    ad = ad_of(ads.HISTORY, row_of(line))
-    # the whole id: cluster and proc alone repeat after a spool is lost
-    return f"GlobalJobId == {_literal(ad['GlobalJobId'])}", _seconds(ad["EnteredCurrentStatus"])
-
-
-def _run_record(line: bytes) -> tuple[str, int]:
-    ad = ad_of(ads.EPOCHS, row_of(line))
-    written = _seconds(ad["EpochWriteDate"])
-    return f"GlobalJobId == {_literal(ad['GlobalJobId'])} && EpochWriteDate == {written}", written
-
-
-def _literal(value: Any) -> str:
-    """Write a text as a ClassAd string: people may edit any attribute."""
-    escaped = str(value).replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
-
-
-def _seconds(value: Any) -> int:
-    moment = as_moment(value)
-    return 0 if moment is None else int(moment.timestamp())
-
-
-def _ends(job: Job) -> list[datetime]:
-    return [end for end in (job.ended_at, *(run.ended_at for run in job.runs)) if end is not None]
 
 
 def _moment(seconds: int | None) -> datetime | None:

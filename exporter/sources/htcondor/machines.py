@@ -1,7 +1,7 @@
 """The machines and schedds of an HTCondor pool: all slots of a machine together."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from exporter.readings import UnknownValue
 from exporter.sources.htcondor.values import Ad, as_bytes, as_code, as_real, as_text, as_whole, version
@@ -38,61 +38,81 @@ _SLOT_STATES = frozenset({"Owner", "Unclaimed", "Matched", "Claimed", "Preemptin
 
 
 def _worker(name: str, slots: Sequence[Ad], unknown: list[UnknownValue]) -> Worker:
-    total = {"Cpus": 0.0, "Memory": 0.0}
-    used = dict(total)
-    jobs = 0
-    backfill = 0.0
     for slot in slots:
         if slot["State"] not in _SLOT_STATES:
             unknown.append(UnknownValue("htcondor_slot_state", str(slot["State"])))
-        claimed = slot["State"] in ("Claimed", "Preempting")
-        jobs += (as_code(slot["NumDynamicSlots"]) or 0) if slot["PartitionableSlot"] else int(claimed)
-        if slot.get("BackfillSlot"):
-            # it offers once more what the other slots have
-            backfill += _child_cpus(slot) if slot["PartitionableSlot"] else (as_real(slot["Cpus"]) or 0.0) * claimed
-            continue
-        for key in total:
-            whole = as_real(slot[f"TotalSlot{key}"])
-            left = max(0.0, as_real(slot[key]) or 0.0)
-            if slot["PartitionableSlot"]:
-                # what a partitionable slot says of itself is what is left of it
-                total[key] += whole if whole is not None else left
-                used[key] += max(0.0, (whole or left) - left)
-            else:
-                total[key] += left
-                used[key] += left if claimed else 0.0
-    first = slots[0]
     own = [slot for slot in slots if not slot.get("BackfillSlot")]
-    draining = any(slot["Draining"] or slot["State"] == "Drained" for slot in slots)
-    flags = [WorkerFlag.DRAINING] if draining else []
-    if own and all(slot["State"] == "Owner" for slot in own):
-        flags.append(WorkerFlag.RESERVED)  # its owner uses it: no job is let in
-    if any(slot["Offline"] for slot in slots):
-        state = WorkerState.DOWN
-        flags.append(WorkerFlag.POWERED_DOWN)  # hibernating: HTCondor keeps its ad and can wake it
-    elif used["Cpus"] <= 0:
-        state = WorkerState.IDLE
-    else:
-        state = WorkerState.FULL if used["Cpus"] >= total["Cpus"] else WorkerState.PARTIAL
+    cpus, cpus_used = _amount(own, "Cpus")
+    memory, memory_used = _amount(own, "Memory")
+    draining = any(_is_draining(slot) for slot in slots)
     details = {
-        "condor_version": version(first),
-        "os": as_text(first["OpSysAndVer"]),
-        "backfill_cpus_used": backfill or None,
+        "condor_version": version(slots[0]),
+        "os": as_text(slots[0]["OpSysAndVer"]),
+        # a backfill slot offers once more what the other slots have
+        "backfill_cpus_used": sum(_claimed_cpus(slot) for slot in slots if slot.get("BackfillSlot")) or None,
     }
     return Worker(
         name=name,
-        state=state,
-        flags=tuple(sorted(flags)),
+        state=_state(slots, cpus, cpus_used),
+        flags=tuple(sorted(_flags(slots, own))),
         native_state="+".join(sorted({str(slot["State"]) for slot in slots})),
         reason=next((str(slot["DrainReason"]) for slot in slots if slot["DrainReason"]), None) if draining else None,
-        cpus=total["Cpus"],
-        cpus_allocated=used["Cpus"],
-        memory_bytes=as_bytes(total["Memory"]),
-        memory_allocated_bytes=as_bytes(used["Memory"]),
+        cpus=cpus,
+        cpus_allocated=cpus_used,
+        memory_bytes=as_bytes(memory),
+        memory_allocated_bytes=as_bytes(memory_used),
         gpus=_gpus(own),
-        jobs=jobs,
+        jobs=sum(_jobs_on(slot) for slot in slots),
         details={key: value for key, value in details.items() if value} or None,
     )
+
+
+def _amount(slots: Sequence[Ad], resource: str) -> tuple[float, float]:
+    """Return how much of a resource slots have together, and how much of it is claimed."""
+    total = used = 0.0
+    for slot in slots:
+        whole, left = as_real(slot[f"TotalSlot{resource}"]), max(0.0, as_real(slot[resource]) or 0.0)
+        if slot["PartitionableSlot"]:
+            # what a partitionable slot says of itself is what is left of it
+            total += whole if whole is not None else left
+            used += max(0.0, (whole or left) - left)
+        else:
+            total += left
+            used += left if _is_claimed(slot) else 0.0
+    return total, used
+
+
+def _is_claimed(slot: Ad) -> bool:
+    return slot["State"] in ("Claimed", "Preempting")
+
+
+def _is_draining(slot: Ad) -> bool:
+    return bool(slot["Draining"] or slot["State"] == "Drained")
+
+
+def _jobs_on(slot: Ad) -> int:
+    return (as_code(slot["NumDynamicSlots"]) or 0) if slot["PartitionableSlot"] else int(_is_claimed(slot))
+
+
+def _claimed_cpus(slot: Ad) -> float:
+    return _child_cpus(slot) if slot["PartitionableSlot"] else (as_real(slot["Cpus"]) or 0.0) * _is_claimed(slot)
+
+
+def _state(slots: Sequence[Ad], cpus: float, cpus_used: float) -> WorkerState:
+    if any(slot["Offline"] for slot in slots):
+        return WorkerState.DOWN
+    if cpus_used <= 0:
+        return WorkerState.IDLE
+    return WorkerState.FULL if cpus_used >= cpus else WorkerState.PARTIAL
+
+
+def _flags(slots: Sequence[Ad], own: Sequence[Ad]) -> Iterator[WorkerFlag]:
+    if any(_is_draining(slot) for slot in slots):
+        yield WorkerFlag.DRAINING
+    if own and all(slot["State"] == "Owner" for slot in own):
+        yield WorkerFlag.RESERVED  # its owner uses it: no job is let in
+    if any(slot["Offline"] for slot in slots):
+        yield WorkerFlag.POWERED_DOWN  # hibernating: HTCondor keeps its ad and can wake it
 
 
 def _child_cpus(slot: Ad) -> float:

@@ -30,17 +30,17 @@ _PLAIN = {b"n": b"\n", b"t": b"\t", b"r": b"\r"}
 
 SHORT_SECONDS = "4"
 """How long a collector is given to answer where there is another one; its answers take a quarter second."""
-MOST_BYTES = 3 << 30
+MAX_BYTES = 3 << 30
 """Memory of this process: a user's expression may want any amount of it."""
-MOST_JUDGED = 200
+MAX_JUDGED = 200
 """Expressions of unusual kind that are worked out in one answer, each in a process of its own."""
 JUDGE_BYTES, JUDGE_SECONDS = 512 << 20, 1
 _answered: list[str] = []
 """The collector that answered last, if any has."""
 
 
-def _fail(said: str, *, refused: bool = False) -> None:
-    print(json.dumps({"error": said, "refused": refused}))
+def _fail(message: str, *, refused: bool = False) -> None:
+    print(json.dumps({"error": message, "refused": refused}))
     sys.exit(3)
 
 
@@ -50,7 +50,7 @@ def _collector(h: Any, hosts: list[str], ask: Callable[[Any], Any]) -> Any:
     Where there are several, each is given a short time at first, and one that knows nothing (just restarted, it has no
     ads yet) is believed only if the others know nothing either.
     """
-    said = []
+    errors = []
     patient = str(h.param["QUERY_TIMEOUT"])
     hosts = sorted(hosts or [""], key=lambda host: host not in _answered)
     empty = None
@@ -62,7 +62,7 @@ def _collector(h: Any, hosts: list[str], ask: Callable[[Any], Any]) -> Any:
             try:
                 found = ask(h.Collector(host) if host else h.Collector())
             except Exception as error:
-                said.append(f"{host or 'the configured collector'}: {error}")
+                errors.append(f"{host or 'the configured collector'}: {error}")
                 if time.monotonic() - began < 1:
                     at_once.add(host)
                 continue
@@ -85,7 +85,7 @@ def _collector(h: Any, hosts: list[str], ask: Callable[[Any], Any]) -> Any:
             "there, readable, of this pool's TRUST_DOMAIN, not expired, with READ?)",
             refused=True,
         )
-    _fail(f"no collector answers: {'; '.join(dict.fromkeys(said))}")
+    _fail(f"no collector answers: {'; '.join(dict.fromkeys(errors))}")
     return None
 
 
@@ -146,8 +146,8 @@ def _answer(h: Any, question: dict[str, Any]) -> Iterable[Any]:
     ask = schedd.history if what == "history" else schedd.jobEpochHistory
     since = question.get("since")
     try:
-        most = question.get("match", -1)
-        ended = ask(constraint, wanted, most, since=since) if since else ask(constraint, wanted, most)
+        maximum = question.get("match", -1)
+        ended = ask(constraint, wanted, maximum, since=since) if since else ask(constraint, wanted, maximum)
     except h.HTCondorException as error:
         # runs are recorded only where the site says so (the default of 23.x is that it does not)
         if "JOB_EPOCH_HISTORY" not in str(error):
@@ -202,7 +202,7 @@ def _judge(expression: Any, ad: Any) -> Any:
     if len(text) < 2000 and len(_CALL.findall(text)) == len(_USUAL.findall(text)):
         return expression.eval(ad)
     _judged.append(text[:100])
-    if len(_judged) > MOST_JUDGED:
+    if len(_judged) > MAX_JUDGED:
         return None
     reading, writing = os.pipe()
     child = os.fork()
@@ -295,7 +295,7 @@ def main() -> None:
         import htcondor2
     except ImportError as error:
         _fail(f"the HTCondor bindings are not installed ({error}); pip install htcondor")
-    resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, MOST_BYTES))
+    resource.setrlimit(resource.RLIMIT_AS, (MAX_BYTES, MAX_BYTES))
     for key, value in request["settings"].items():
         htcondor2.param[key] = value
     try:
@@ -304,8 +304,8 @@ def main() -> None:
             if line.startswith('{"end"'):
                 sys.stdout.flush()
     except htcondor2.HTCondorException as error:
-        said = " ".join(str(error).split())
-        _fail(said, refused="AUTHENTICATE" in said or "Failed to authenticate" in said)
+        message = " ".join(str(error).split())
+        _fail(message, refused="AUTHENTICATE" in message or "Failed to authenticate" in message)
 
 
 if __name__ == "__main__":

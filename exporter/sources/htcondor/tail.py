@@ -20,17 +20,18 @@ from typing import Any
 
 import msgspec
 
+from exporter.sources.htcondor.history_files import Record
 from history.batch import Gap
 
-MOST_RECORDS = 10_000
+MAX_RECORDS = 10_000
 """Records in one answer: about 100 MB in the process that reads them."""
 LIKED = 0.7
 """How full an answer should be."""
-MOST_PARTS = 65_536
+MAX_PARTS = 65_536
 """Into how many parts a window is cut that no time can narrow."""
-MOST_PATIENCE = 16
+MAX_PATIENCE = 16
 """How many times the usual time a question is given at most."""
-MOST_DIVIDED = 64
+MAX_DIVIDED = 64
 """Into how many pieces an answer is cut at most because it did not come in time."""
 FIRST_SECONDS = 7200
 """How far back the first read goes; `bbq-exporter backfill` reads what was before."""
@@ -76,7 +77,7 @@ class Step(msgspec.Struct, frozen=True):
     """What an answer means."""
 
     tail: Tail
-    lines: Sequence[bytes] = ()
+    records: Sequence[Record] = ()
     """Records to store, the oldest first."""
     complete: bool = False
     """Whether everything up to now has been read."""
@@ -89,7 +90,12 @@ class TailReader:
     """Asks for one file of one schedd; all it must remember is in the tail."""
 
     def __init__(
-        self, what: str, schedd: str, attributes: Sequence[str], time: str, identity: Callable[[bytes], tuple[str, int]]
+        self,
+        what: str,
+        schedd: str,
+        attributes: Sequence[str],
+        time: str,
+        identity: Callable[[Record], tuple[str, int]],
     ) -> None:
         """Make a reader.
 
@@ -98,6 +104,7 @@ class TailReader:
             time: the attribute by which windows are cut.
             identity: gives of a record the expression that is true of it alone, and its time.
         """
+        self.attributes = attributes
         self._ask = {"what": what, "schedd": schedd, "attributes": list(attributes)}
         self._schedd = schedd
         self._time = time
@@ -106,7 +113,7 @@ class TailReader:
         self._divided = 1
         self._patience = 1
         self._from_newest = False
-        self._most = MOST_RECORDS
+        self._most = MAX_RECORDS
         """Records in the answer to the newest question."""
 
     @property
@@ -121,13 +128,13 @@ class TailReader:
             answered: whether the schedd answered a little question meanwhile: one that does not hangs, and more time
                 is of no use. None where that is not known.
         """
-        self._divided = min(4 * self._divided, MOST_DIVIDED)
+        self._divided = min(4 * self._divided, MAX_DIVIDED)
         if answered is False:
             self._patience = 1
-        elif answered and self._patience >= MOST_PATIENCE:
+        elif answered and self._patience >= MAX_PATIENCE:
             self._from_newest = True
         else:
-            self._patience = min(2 * self._patience, MOST_PATIENCE)
+            self._patience = min(2 * self._patience, MAX_PATIENCE)
 
     def question(self, tail: Tail) -> dict[str, Any]:
         """Return what to ask next; `patience` is how many times the usual time it may take."""
@@ -135,7 +142,7 @@ class TailReader:
         return question if self._patience == 1 else {**question, "patience": self._patience}
 
     def _question(self, tail: Tail) -> dict[str, Any]:
-        self._most = max(1, MOST_RECORDS // self._divided)
+        self._most = max(1, MAX_RECORDS // self._divided)
         if self._from_newest:
             return {**self._ask, "match": self._most}
         if tail.goal is None:
@@ -157,28 +164,28 @@ class TailReader:
         match = self._most
         if tail.part is not None:
             bounds.append(part_of(*tail.part))
-            match = match if tail.part[0] < MOST_PARTS else -1
+            match = match if tail.part[0] < MAX_PARTS else -1
         question = {**self._ask, "constraint": " && ".join(bounds) or "true", "match": match}
         return question if tail.stop is None else {**question, "since": tail.stop}
 
-    def take(self, tail: Tail, lines: Sequence[bytes], now: datetime) -> Step:
+    def take(self, tail: Tail, records: Sequence[Record], now: datetime) -> Step:
         """Return what an answer to `question(tail)` means; its records are the oldest first."""
         if self._from_newest:
-            step = self._take_newest(tail, lines, now)
+            step = self._take_newest(tail, records, now)
         elif tail.goal is not None:
-            step = self._take_window(tail, lines)
+            step = self._take_window(tail, records)
         else:
-            step = self._take_following(tail, lines, now)
+            step = self._take_following(tail, records, now)
         # each question goes through all that waits: few large pieces are less work than many small ones
         self._divided = 1 if step.complete else max(1, self._divided // 2)
         if step.complete:
             self._patience = 1
         return step
 
-    def _take_newest(self, tail: Tail, lines: Sequence[bytes], now: datetime) -> Step:
+    def _take_newest(self, tail: Tail, records: Sequence[Record], now: datetime) -> Step:
         """Begin anew with the newest records, for those behind them cannot be reached."""
         self._from_newest = False
-        found = [self._identity(line) for line in lines]
+        found = [self._identity(record) for record in records]
         if not found:
             return Step(tail, complete=True)
         seconds = int(now.timestamp())
@@ -187,15 +194,15 @@ class TailReader:
         gap = None
         if all(name != tail.newest for name, _ in found):
             gap = self._gap(since, min((time for _, time in found if time > since), default=seconds), SLOW)
-        return Step(Tail(newest=found[-1][0], before=before, at=seconds), lines, complete=True, gap=gap)
+        return Step(Tail(newest=found[-1][0], before=before, at=seconds), records, complete=True, gap=gap)
 
-    def _gap(self, since: int, until: int, said: str) -> Gap:
+    def _gap(self, since: int, until: int, message: str) -> Gap:
         what = "ended jobs" if self._ask["what"] == "history" else "runs"
-        said = said.format(what=what, schedd=self._schedd, patience=MOST_PATIENCE)
-        return Gap(_utc(since), _utc(max(until, since + 1)), said)
+        message = message.format(what=what, schedd=self._schedd, patience=MAX_PATIENCE)
+        return Gap(_utc(since), _utc(max(until, since + 1)), message)
 
-    def _take_following(self, tail: Tail, lines: Sequence[bytes], now: datetime) -> Step:
-        found = [self._identity(line) for line in lines]
+    def _take_following(self, tail: Tail, records: Sequence[Record], now: datetime) -> Step:
+        found = [self._identity(record) for record in records]
         seconds = int(now.timestamp())
         last = None
         if found:
@@ -209,12 +216,12 @@ class TailReader:
             first = seconds - FIRST_SECONDS
             return Step(Tail(upto=first, goal=last, stop=self._older_than(first)), again=True)
         names = [name for name, _ in found]
-        if len(lines) < self._most and (tail.before is None or tail.newest in names):
+        if len(records) < self._most and (tail.before is None or tail.newest in names):
             if last is None:
                 return Step(tail, complete=True)
             known = names.index(tail.newest) + 1 if tail.newest in names else 0
-            return Step(Tail(newest=last[0], before=last[1], at=last[2]), lines[known:], complete=True)
-        if len(lines) < self._most:
+            return Step(Tail(newest=last[0], before=last[1], at=last[2]), records[known:], complete=True)
+        if len(records) < self._most:
             # no proof that nothing was lost: everything young enough is looked through
             begin = (tail.at or seconds) - LATE_SECONDS
             goal = last or (tail.newest, tail.before, seconds)
@@ -228,39 +235,39 @@ class TailReader:
             )
         return Step(catching, again=True)
 
-    def _take_window(self, tail: Tail, lines: Sequence[bytes]) -> Step:
+    def _take_window(self, tail: Tail, records: Sequence[Record]) -> Step:
         assert tail.goal is not None
         _, end = self._window
         width = tail.width
         parts, part = tail.part or (1, 0)
-        if len(lines) >= self._most and parts < MOST_PARTS:
+        if len(records) >= self._most and parts < MAX_PARTS:
             if width > 1 and tail.upto is not None:
-                return Step(msgspec.structs.replace(tail, width=self._narrower(tail.upto, width, lines)), again=True)
+                return Step(msgspec.structs.replace(tail, width=self._narrower(tail.upto, width, records)), again=True)
             # a second cannot be divided, however many jobs were removed in it, nor what entered late
             return Step(msgspec.structs.replace(tail, part=(4 * parts, 0)), again=True)
         if parts == 1:
-            change = min(4.0, LIKED * self._most / max(1, len(lines)))
+            change = min(4.0, LIKED * self._most / max(1, len(records)))
             width = max(1, min(int(width * change), 30 * 86400))
-        found = [self._identity(line) for line in lines]
+        found = [self._identity(record) for record in records]
         seen = tail.seen or any(name == tail.newest for name, _ in found)
         # what entered late says nothing of when what is lost was there
         times = [time for _, time in found if time > (tail.at or 0)]
         oldest = min(times + ([tail.oldest] if tail.oldest is not None else []), default=None)
         if part + 1 < parts:
             following = msgspec.structs.replace(tail, part=(parts, part + 1), seen=seen, oldest=oldest)
-            return Step(following, lines)
+            return Step(following, records)
         if end is not None:
             following = msgspec.structs.replace(tail, upto=end, seen=seen, oldest=oldest, width=width, part=None)
-            return Step(following, lines)
+            return Step(following, records)
         newest, before, at = tail.goal
         gap = None
         if tail.newest is not None and not seen and tail.at is not None:
             gap = self._gap(tail.at, at if oldest is None else oldest, LOST)
-        return Step(Tail(newest=newest, before=before, at=at), lines, complete=True, gap=gap)
+        return Step(Tail(newest=newest, before=before, at=at), records, complete=True, gap=gap)
 
-    def _narrower(self, begin: int, width: int, lines: Sequence[bytes]) -> int:
+    def _narrower(self, begin: int, width: int, records: Sequence[Record]) -> int:
         """Return how long a window is to be whose newest part this is: each narrowing goes through everything."""
-        times = sorted(self._identity(line)[1] for line in lines)
+        times = sorted(self._identity(record)[1] for record in records)
         return max(1, min(width // 2, int(LIKED * (min(times[-1] + 1, begin + width) - times[0]))))
 
     def _older_than(self, moment: int) -> str:

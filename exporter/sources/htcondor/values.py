@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
+
 Ad = Mapping[str, Any]
 MIB = 1 << 20
 LARGEST = 1 << 62
@@ -13,7 +15,10 @@ LARGEST = 1 << 62
 
 def row_of(line: bytes) -> list[Any]:
     """Return the values of one answer line; a NUL in a text, which no database keeps, stays visible as \\x00."""
-    row: list[Any] = json.loads(line)
+    try:
+        row = msgspec.json.decode(line, type=list[Any])
+    except (msgspec.DecodeError, ValueError):
+        row = json.loads(line)  # which also takes what is no JSON: NaN, halves of letters
     if b"\\u0000" not in line:
         return row
     return [value.replace("\0", "\\x00") if isinstance(value, str) else value for value in row]

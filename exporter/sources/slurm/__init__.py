@@ -1,6 +1,6 @@
 """A Slurm cluster, read through its own commands (squeue, scontrol, sacct of 22.05 to 26.05).
 
-Calls: one squeue a jobs poll (two when the first job of a federation is seen), and at most MOST_SHARES short scontrol,
+Calls: one squeue a jobs poll (two when the first job of a federation is seen), and at most MAX_SHARES short scontrol,
 one for each new run on several workers or that was resized; two short scontrol a workers poll; one sacct an accounting
 poll, and one sdiag before the first; one sdiag a scheduler poll, and one sshare where fair shares are wanted. Once an
 hour, what of it all is hidden from BBQ: two to five short calls.
@@ -45,7 +45,7 @@ FIRST_SECOND = 946_684_800
 """The earliest moment to ask sacct for (2000): it refuses `uts` with small numbers, and there was no Slurm before."""
 MANY_ROWS = 50_000
 """Rows above which the next window is made shorter."""
-MOST_SHARES = 5
+MAX_SHARES = 5
 """How many jobs a poll asks what they hold on each of their workers."""
 SHORTEST_SECONDS = 600.0
 """The shortest window that is tried where slurmdbd allows no longer one (MaxQueryTimeRange)."""
@@ -67,6 +67,20 @@ class Settings(Cluster, frozen=True, kw_only=True, forbid_unknown_fields=True):
     vo: Vo = Vo()
     fair_shares: bool = False
     """Whether the accounts' fair-share factors are read (one sshare a poll)."""
+
+
+class _Planned(msgspec.Struct, frozen=True, kw_only=True):
+    """The time that a page of accounting is read of, in epoch seconds."""
+
+    since: int
+    """From when on it is asked for, with what may have come late."""
+    begin: int
+    """From when on it is new."""
+    end: int
+    held: int
+    """Up to where the rows are known to be all there."""
+    wide: bool
+    """Whether all is read again that may have come late."""
 
 
 class Source:
@@ -144,7 +158,7 @@ class Source:
             (row.allocation for row in rows if row.allocation is not None and row.allocation not in self._shares),
             key=lambda allocation: not allocation.resized,
         )
-        for allocation in asking[:MOST_SHARES]:
+        for allocation in asking[:MAX_SHARES]:
             calls += 1
             try:
                 answer = self._run("scontrol", *allocations.arguments(allocation))
@@ -215,6 +229,48 @@ class Source:
         self._settle(watermark)
         calls = self._look_first()
         rows_wait, emptied = self._queue.state()
+        plan = self._planned(watermark, now, rows_wait)
+        try:
+            calls += 1 + self._sight.check_accounting()
+            attempts, unreadable, unknown = self._sacct(plan.since, plan.end)
+        except TooMany:
+            if self._window <= SHORTEST_SECONDS:
+                raise
+            self._window = max(SHORTEST_SECONDS, self._window / 4)
+            return self.read_accounting(feed, watermark, now)
+        except SourceError:
+            self._read_wide_at = None  # after an outage, rows come late
+            raise
+        if len(attempts) > MANY_ROWS:
+            self._window = max(60.0, self._window / 2)
+        else:
+            self._window = min(6 * 3600.0, self._window * 2)
+        complete = plan.end >= int(now.timestamp())
+        if plan.wide and complete:
+            self._read_wide_at = now
+        self._reading_again = rows_wait and not complete
+        held, reached = plan.held, max(plan.end, plan.begin)
+        if not rows_wait:
+            held = reached
+        elif plan.since <= held:
+            newest = slurm_accounting.last_end(attempts, now)
+            # slurmctld sends its rows in order: those of before the newest one were all there for this page to have
+            there = max(emptied, int(newest.timestamp()) - OVERLAP_SECONDS if newest is not None else 0)
+            held = max(held, min(reached, there))
+        after = str(held) if held == reached else f"{held} {reached}"
+        jobs, odd = self._new_jobs(attempts, unreadable, watermark, after)
+        return AccountingPage(
+            jobs=jobs,
+            watermark=after,
+            complete=complete,
+            unknown=(*unknown, *odd),
+            unreadable=tuple(unreadable),
+            reached_at=datetime.fromtimestamp(held, UTC),
+            calls=calls,
+        )
+
+    def _planned(self, watermark: str | None, now: datetime, rows_wait: bool) -> _Planned:
+        """Return which time a page reads: from the watermark on, and before it what may have come late."""
         until = int(now.timestamp())
         lookback = int(self._settings.accounting.lookback)
         held, read_upto = _marks(watermark) or (until - lookback, until - lookback)
@@ -229,47 +285,9 @@ class Source:
         elif not rows_wait and read_upto != held:
             wide = True  # what was held for so long may be older than the watermark
         behind = 0 if watermark is None or jumped else lookback if wide else OVERLAP_SECONDS
-        since = begin - behind
         # the window is counted from the watermark, so that each page moves it
         end = min(until, begin + int(self._window))
-        try:
-            calls += 1 + self._sight.check_accounting()
-            attempts, unreadable, unknown = self._sacct(since, end)
-        except TooMany:
-            if self._window <= SHORTEST_SECONDS:
-                raise
-            self._window = max(SHORTEST_SECONDS, self._window / 4)
-            return self.read_accounting(feed, watermark, now)
-        except SourceError:
-            self._read_wide_at = None  # after an outage, rows come late
-            raise
-        if len(attempts) > MANY_ROWS:
-            self._window = max(60.0, self._window / 2)
-        else:
-            self._window = min(6 * 3600.0, self._window * 2)
-        complete = end >= until
-        if wide and complete:
-            self._read_wide_at = now
-        self._reading_again = rows_wait and not complete
-        reached = max(end, begin)
-        if rows_wait:
-            newest = slurm_accounting.last_end(attempts, now)
-            # slurmctld sends its rows in order: those of before the newest one were all there for this page to have
-            there = max(emptied, int(newest.timestamp()) - OVERLAP_SECONDS if newest is not None else 0)
-            held = max(held, min(reached, there)) if since <= held else held
-        else:
-            held = reached
-        after = str(held) if held == reached else f"{held} {reached}"
-        jobs, odd = self._new_jobs(attempts, unreadable, watermark, after)
-        return AccountingPage(
-            jobs=jobs,
-            watermark=after,
-            complete=complete,
-            unknown=(*unknown, *odd),
-            unreadable=tuple(unreadable),
-            reached_at=datetime.fromtimestamp(held, UTC),
-            calls=calls,
-        )
+        return _Planned(since=begin - behind, begin=begin, end=end, held=held, wide=wide)
 
     def _look_first(self) -> int:
         """Look once, before anything is read, whether rows wait in slurmctld; return the number of calls."""

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from exporter.readings import UnknownValue
 from exporter.sources.hostlist import hosts, tasks
@@ -34,7 +35,7 @@ RESTARTS = "Restarts"
 _ID = re.compile(r"[0-9]+(?:\+[0-9]+)?(?:\.\S+)?\Z")
 LONGEST_SECONDS = 1 << 31
 """What lasts longer is of no job: 68 years."""
-_MOST_MINUTES = 1 << 40
+_MAX_MINUTES = 1 << 40
 """A time limit beyond is none."""
 _ELSEWHERE = "(federation)"
 """What a federated job's copy on a cluster where it does not run is bookkeeping for; where it ran, no row tells."""
@@ -109,44 +110,47 @@ def jobs(attempt: Sequence[Row], unknown: list[UnknownValue]) -> Iterator[Job]:
         runs = (_run(row, values, held, used, (submitted, started, ended), how),)
     else:
         exit_code = exit_signal = None  # it never ran: the code is that of an attempt before, or none
-    details = _details(row, held if held.gpu_models or held.gpu_parts else asked, values)
-    limit = whole(row["TimelimitRaw"], _MOST_MINUTES)
-    partition = row["Partition"].partition(",")[0]
-    goes_on = requeued or resized
+    job = _job(row, native_state, submitted, asked, values)
+    job = replace(
+        job,
+        used_cpu_seconds=used.cpu_seconds,
+        used_memory_bytes=used.memory_bytes,
+        details=_details(row, held if held.gpu_models or held.gpu_parts else asked, values) or None,
+        runs=runs,
+    )
+    if job.state is State.ENDED:
+        job = replace(job, outcome=outcome, ended_at=ended, exit_code=exit_code, exit_signal=exit_signal)
     for native_id, array_parent, het_parent in _ids(row["JobID"]):
-        yield Job(
-            native_id=native_id,
-            submitted_at=submitted,
-            attempt_at=submitted,
-            requeued=row.get(RESTARTS, "0") not in ("0", ""),
-            raw_id=None if native_id == row["JobIDRaw"] or "[" in row["JobID"] else row["JobIDRaw"],
-            owner=row["User"] or "(unknown)",
-            account=words(row["Account"]),
-            queue=partition or None,
-            name=row["JobName"],
-            # a requeued attempt's job waits for its next one, a resized one runs on
-            state=State.PENDING if requeued else State.RUNNING if resized else State.ENDED,
-            native_state=native_state,
-            outcome=None if goes_on else outcome,
-            reason=words(row["Reason"]),
-            waiting=Waiting.UNSTATED if requeued else None,
-            eligible_at=values.read(moment, "Eligible", row["Eligible"]),
-            ended_at=None if goes_on else ended,
-            requested_cpus=asked.cpus,
-            requested_memory_bytes=asked.memory_bytes,
-            requested_gpus=asked.gpus,
-            requested_wall_seconds=None if limit is None else limit * 60,
-            used_cpu_seconds=used.cpu_seconds,
-            used_memory_bytes=used.memory_bytes,
-            exit_code=None if goes_on else exit_code,
-            exit_signal=None if goes_on else exit_signal,
-            array_parent=array_parent,
-            het_parent=het_parent,
-            routed_to=_ELSEWHERE if native_state == REVOKED else None,
-            details=details or None,
-            accounted=True,
-            runs=runs,
-        )
+        raw_id = None if native_id == row["JobIDRaw"] or "[" in row["JobID"] else row["JobIDRaw"]
+        yield replace(job, native_id=native_id, raw_id=raw_id, array_parent=array_parent, het_parent=het_parent)
+
+
+def _job(row: Row, native_state: str, submitted: datetime, asked: Tres, values: Values) -> Job:
+    """Return what an attempt's own row says of its job: not yet how it ended, what it used and where it ran."""
+    limit = whole(row["TimelimitRaw"], _MAX_MINUTES)
+    requeued, resized = native_state == REQUEUED, native_state == RESIZING
+    return Job(
+        native_id=row["JobID"],
+        submitted_at=submitted,
+        attempt_at=submitted,
+        requeued=row.get(RESTARTS, "0") not in ("0", ""),
+        owner=row["User"] or "(unknown)",
+        account=words(row["Account"]),
+        queue=row["Partition"].partition(",")[0] or None,
+        name=row["JobName"],
+        # a requeued attempt's job waits for its next one, a resized one runs on
+        state=State.PENDING if requeued else State.RUNNING if resized else State.ENDED,
+        native_state=native_state,
+        reason=words(row["Reason"]),
+        waiting=Waiting.UNSTATED if requeued else None,
+        eligible_at=values.read(moment, "Eligible", row["Eligible"]),
+        requested_cpus=asked.cpus,
+        requested_memory_bytes=asked.memory_bytes,
+        requested_gpus=asked.gpus,
+        requested_wall_seconds=None if limit is None else limit * 60,
+        routed_to=_ELSEWHERE if native_state == REVOKED else None,
+        accounted=True,
+    )
 
 
 def _times(row: Row, values: Values) -> tuple[datetime, datetime | None, datetime] | None:

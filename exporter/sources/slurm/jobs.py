@@ -39,7 +39,7 @@ FEDERATED = ("Cluster", "Origin", "SiblingsViable")
 """Asked for only where a job of a federation is seen."""
 USUAL_SOCKETS = 2
 """Sockets of a worker, where a job asks for GPUs by socket and squeue does not say how many sockets it wants."""
-_MOST_SOCKETS = 100_000
+_MAX_SOCKETS = 100_000
 _ID = re.compile(rb"[0-9]+\Z")
 _FEDERATED_ID = 1 << 26
 """Ids from here on are of a federation: the number of the cluster that a job was submitted to stands in these bits."""
@@ -151,12 +151,12 @@ def split(answer: bytes, mark: str, fields: int, command: str) -> tuple[list[byt
                 f"{command}: the answer ends in the middle of a row; was its daemon stopped meanwhile?"
             )
         said.append(rest)
-    for place, row in enumerate(rows):
+    for index, row in enumerate(rows):
         begin, between, _ = row.partition(mark.encode())
         lines, newline, _ = begin.rpartition(b"\n")
         if between and newline:
             said.append(lines)
-            rows[place] = row[len(lines) + 1 :]
+            rows[index] = row[len(lines) + 1 :]
     return rows, [UnknownValue("slurm_line", f"{command}: {_text(each).strip()}"[:300]) for each in said]
 
 
@@ -354,7 +354,7 @@ def _wanted(row: dict[str, str], values: Values, cpus: float | None, nodes: int 
     if not tasks or tasks >= _NO_VALUE:
         each = values.read(count, "cpus-per-task", row["cpus-per-task"]) or 1
         tasks = int((cpus or 1) // each) or 1
-    sockets = whole(row["Sockets"], _MOST_SOCKETS)
+    sockets = whole(row["Sockets"], _MAX_SOCKETS)
     sockets = USUAL_SOCKETS if sockets is None else sockets
     return wanted(
         ((per["job"], 1), (per["node"], nodes or 1), (per["socket"], sockets * (nodes or 1)), (per["task"], tasks))

@@ -16,7 +16,7 @@ from exporter.sources.units import NOTHING, real, size, whole
 PARTS = ("shard", "mps")
 """Generic resources that are parts of GPUs."""
 _ITEM = re.compile(r"(?:[^,(]|\([^()]*\))+")
-_MOST = 1_000_000_000
+_MAXIMUM = 1_000_000_000
 """Larger numbers are no counts of devices."""
 _SPACE = re.compile(r"\s")
 
@@ -114,7 +114,7 @@ def _items(text: str) -> Iterator[tuple[str, str, float]]:
         plain = item.partition("(")[0] if "(null)" not in item else item.replace("(null)", "").partition("(")[0]
         words = re.sub(r"^gres[/:]", "", plain.strip()).replace("=", ":").split(":")
         kind, *rest = words
-        number = whole(rest[-1], _MOST) if rest else None
+        number = whole(rest[-1], _MAXIMUM) if rest else None
         if number is not None:
             rest.pop()
         model = rest[0] if rest and rest[0] else kind if kind in PARTS else "gpu"

@@ -1,18 +1,6 @@
-"""The steps from one schema to the next. A step changes tables; what is added up from rows is filled in after the last
-one, by `history.rollups.from_rows`, which knows the tables as they then are: so no step needs a code that changes.
+"""The steps from one schema to the next: `versions` since the first release, `before_release` of databases before it.
+
+A step changes tables; rollups that it wants filled in from the rows it names in `op.get_bind().info["rollups"]`, and
+`history.rollups.from_rows` does so after the last one, which knows the tables as they then are. So no step needs a code
+that changes, and none imports anything of `history`.
 """
-
-from sqlalchemy import Connection
-
-_WANTED = "rollups to be filled in"
-
-
-def later(connection: Connection, *rollups: str) -> None:
-    """Have rollups filled in from the rows when all steps are done, and what is added up from them."""
-    connection.info.setdefault(_WANTED, set()).update(rollups)
-
-
-def wanted(connection: Connection) -> set[str]:
-    """Return the rollups that steps have asked for, once."""
-    found: set[str] = connection.info.pop(_WANTED, set())
-    return found

@@ -30,7 +30,7 @@ from history.ingest.job_rows import stored_jobs
 from history.ingest.merge import left
 from history.ingest.store import History
 from history.reconcile.audit import Audit
-from history.reconcile.compare import Findings
+from history.reconcile.findings import Findings
 from history.records import Job
 from history.vocabulary import State
 from tests.exact import contents, usage_is_exact

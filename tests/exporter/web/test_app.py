@@ -145,7 +145,7 @@ def connections(server: Server) -> int:
 
 def test_clients_that_ask_and_do_not_read_keep_nobody_out(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
     """They counted as busy, and the newcomer, which was Prometheus, went instead; nothing ever ended them."""
-    monkeypatch.setattr("exporter.web.connections.MOST_CONNECTIONS", 30)
+    monkeypatch.setattr("exporter.web.connections.MAX_CONNECTIONS", 30)
     monkeypatch.setattr("exporter.web.connections.ANSWER_SECONDS", 10.0)
     page = MetricsPage(board, None, 50_000)
     monkeypatch.setattr(page, "text", lambda: b"# " + b"x" * 8_000_000 + b"\n")
@@ -168,7 +168,7 @@ def test_clients_that_ask_and_do_not_read_keep_nobody_out(board: Board, monkeypa
 
 def test_a_connection_that_is_kept_stays_where_silent_ones_come(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
     """Prometheus' went as one of the first, for it has no request most of the time."""
-    monkeypatch.setattr("exporter.web.connections.MOST_CONNECTIONS", 20)
+    monkeypatch.setattr("exporter.web.connections.MAX_CONNECTIONS", 20)
     monkeypatch.setattr("exporter.web.connections._FRESH_SECONDS", 0.0)
     server = Server(("127.0.0.1", 0), Application(board, MetricsPage(board, None, 9), "/metrics", "x"))
     server.start()
@@ -254,7 +254,7 @@ def until(done: Callable[[], bool]) -> None:
 
 
 def test_the_limit_holds_in_a_burst_and_leaves_files_for_polls(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("exporter.web.connections.MOST_CONNECTIONS", 20)
+    monkeypatch.setattr("exporter.web.connections.MAX_CONNECTIONS", 20)
     server = Server(("127.0.0.1", 0), Application(board, MetricsPage(board, None, 9), "/metrics", "x"))
     server.start()
     try:

@@ -14,13 +14,16 @@ from click.testing import CliRunner, Result
 from msgspec.structs import replace
 from sqlalchemy import URL, func, literal, literal_column, select, text, update
 
+from history.answer import Answer
 from history.cli import command
 from history.db import schema
 from history.db.database import open_database
 from history.ingest.store import History
 from history.questions import Scope, TookTooLong, reading, run
 from history.records import Job, Queue, Run, RunWorker, Worker
-from history.render import Answer, human_bytes, human_seconds, printable, to_csv, to_json, to_table
+from history.render.human import human_bytes, human_seconds, printable
+from history.render.machine import to_csv, to_json
+from history.render.table import to_table
 from history.vocabulary import Outcome, State, Waiting, WorkerFlag, WorkerState
 from tests.asking import answer
 

@@ -1,15 +1,17 @@
 """The rules that keep the schema distributable over several machines (history/db/citus.md), read from what is there:
 the tables, and every statement that is sent to PostgreSQL while a history is written, asked, verified and pruned."""
 
+import hashlib
 import itertools
 import re
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from sqlalchemy import URL, Engine, event
+from sqlalchemy import URL, Connection, Engine, Table, event, inspect, text
 
 from exporter.reconcile.windows import accounting_feeds, recollect, verify
 from exporter.sources.slurm import Settings, Source
@@ -19,8 +21,12 @@ from history.admin.stats import stats
 from history.batch import JobsBatch
 from history.db import bulk, schema
 from history.db.database import open_database
+from history.db.upgrade import BEFORE_RELEASE as BEFORE_FIRST
+from history.db.upgrade import RELEASED, run_steps
+from history.fields import columns
 from history.ingest.store import History
 from history.reconcile.audit import Audit
+from history.records import Job, Run, RunWorker
 from tests.builders import at, ended, pending, running
 from tests.made_up import commands
 from tests.made_up_past import PLAN, SINCE, UNTIL
@@ -40,6 +46,86 @@ def test_keys_begin_with_the_jobs_identity_and_nothing_else_is_unique() -> None:
         }  # fmt: skip
 
 
+RECORDS = {schema.jobs: Job, schema.runs: Run, schema.run_workers: RunWorker}
+WORKED_OUT = {
+    "jobs": {"cluster", "first_started_at", "wait_span", "run_count", "seal", "seen_at"},
+    "runs": {"native_id", "submitted_at", "cluster", "number", "span", "owner", "account", "vo", "queue"},
+    "run_workers": {"native_id", "submitted_at", "cluster", "number", "started_at", "ended_at", "span"},
+}
+"""Columns that `rows_of` works out, or takes from the job."""
+
+
+@pytest.mark.parametrize("table", RECORDS, ids=str)
+def test_a_column_has_its_field_and_a_field_its_column(table: Table) -> None:
+    """What is forgotten when one is added is told by its name."""
+    fields = set(columns(RECORDS[table]))
+    there = {column.name for column in table.columns}
+    name, record = table.name, RECORDS[table].__name__
+    for each in sorted(fields - there):
+        pytest.fail(
+            f"{record}.{each} has no column {name}.{each} in history/db/job_tables.py (or mark it as not stored)"
+        )
+    for each in sorted(there - fields - WORKED_OUT[name]):
+        pytest.fail(f"{name}.{each} is no field of {record} in history/records.py, and rows_of does not work it out")
+    assert WORKED_OUT[name] <= there - fields
+
+
+FROZEN = {"0013_first_release.py": "2174fff97ee9671c"}
+BEFORE_RELEASE = "320df776a12b24ad"
+"""Digests of the steps: one that has been released is run no more where it was, so a change of it would be missing there."""
+
+
+def test_steps_that_databases_have_made_are_not_changed() -> None:
+    folder = ROOT / "history/db/migrations"
+    assert digest(*sorted((folder / "before_release").glob("*.py"))) == BEFORE_RELEASE
+    for name, known in FROZEN.items():
+        assert digest(folder / "versions" / name) == known, f"{name} has been released: make a new step instead"
+
+
+def digest(*paths: Path) -> str:
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()[:16]
+
+
+def test_both_ways_to_the_schema_make_the_same(database: URL) -> None:
+    """One step from nothing, and the steps of databases from before the first release."""
+    found = []
+    for way in (RELEASED, BEFORE_FIRST):
+        engine = open_database(database)
+        with engine.begin() as connection:
+            connection.info["rollups"] = set()
+            run_steps(connection, way)
+            found.append(described(connection))
+            for table in [*schema.metadata.tables, "alembic_version"]:
+                connection.execute(text(f"DROP TABLE {table}"))
+        engine.dispose()
+    for table, its in found[0].items():
+        assert its == found[1][table], table
+
+
+DEFAULTS = {("jobs", "settled"), ("runs", "resized"), ("usage_daily", "wasted_cpu_seconds"),
+            ("usage_monthly", "wasted_cpu_seconds"), ("efficiency_daily", "wasted_cpu_seconds")}  # fmt: skip
+"""Columns that were added to tables with rows in them, and have had a default since."""
+
+
+def described(connection: Connection) -> dict[str, Any]:
+    """Return what a database says of its tables."""
+    inspector = inspect(connection)
+    found: dict[str, Any] = {}
+    for table in schema.metadata.tables:
+        found[table] = [
+            (each["name"], str(each["type"]), each["nullable"],
+             None if (table, each["name"]) in DEFAULTS else each["default"])
+            for each in inspector.get_columns(table)
+        ]  # fmt: skip
+        found[table].append(inspector.get_pk_constraint(table))
+        found[table].append(inspector.get_check_constraints(table))
+        indexes = inspector.get_indexes(table)
+        found[table] += sorted(
+            (each["name"], each["column_names"], str(each.get("dialect_options"))) for each in indexes
+        )
+    return found
+
+
 def test_an_upsert_takes_values_of_its_page_and_calls_nothing() -> None:
     for table in schema.MONTHLY:
         _, _, action = bulk._postgresql_upsert(table, bulk._replaced(table)).partition(" DO UPDATE SET ")
@@ -48,7 +134,7 @@ def test_an_upsert_takes_values_of_its_page_and_calls_nothing() -> None:
 
 
 def test_steps_of_the_schema_are_plain() -> None:
-    for path in sorted((ROOT / "history/db/migrations/versions").glob("*.py")):
+    for path in sorted((ROOT / "history/db/migrations").glob("*/*.py")):
         source = path.read_text()
         for word in ("alter_column", "Computed", "Identity", "TRIGGER", "CREATE VIEW", "create_foreign_key", "EXCLUDE"):
             # numbers of runs did not fit: the big tables are rewritten, once (19 s for a history of 5 million jobs)

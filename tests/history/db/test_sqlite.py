@@ -23,7 +23,7 @@ from history.ingest.store import History
 from history.spool import Spool
 from tests.builders import at, ended, pending
 from tests.conftest import missing
-from tests.spools import MOST, close, page, until, waiting
+from tests.spools import MAXIMUM, close, page, until, waiting
 
 ACCOUNTING, JOBS = (Feed(kind=kind) for kind in (Kind.ACCOUNTING, Kind.JOBS))
 Open = Callable[[Path], History]
@@ -127,7 +127,7 @@ def test_a_transaction_in_which_the_file_is_taken_away_is_not_said_to_be_stored(
 def test_what_is_read_while_the_file_is_away_is_stored_when_it_is_back(opened: Open, tmp_path: Path) -> None:
     """And a backup is filled from where it ends."""
     path = tmp_path / "history.db"
-    recorder = Recorder(opened(path), Spool(tmp_path / "spool", MOST), retry_seconds=0.01)
+    recorder = Recorder(opened(path), Spool(tmp_path / "spool", MAXIMUM), retry_seconds=0.01)
     recorder.begin_cluster("local", "slurm", "24.11")
 
     def account(number: int) -> None:

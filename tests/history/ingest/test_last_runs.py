@@ -17,7 +17,7 @@ from history.questions import Scope
 from history.questions.info_job import SHOWN, info_job
 from history.records import Job, Run, RunWorker
 from history.rollups.definitions import DAILY
-from history.rollups.from_rows import table_of
+from history.rollups.tables import table_of
 from history.vocabulary import Outcome, State, Waiting
 from tests.exact import inexact, named
 from tests.lives import some_lives

@@ -17,7 +17,7 @@ from history.db.partitions import months_ahead
 from history.db.upgrade import newest, upgrade
 from history.ingest.job_rows import stored_jobs
 from history.ingest.merge import left
-from history.ingest.quarantine import MOST_TEXT
+from history.ingest.quarantine import MAX_TEXT
 from history.ingest.store import History
 from history.records import Gpus, Job, Queue, Worker
 from history.vocabulary import Outcome, State, WorkerFlag, WorkerState
@@ -226,6 +226,8 @@ def test_the_migrations_make_exactly_the_schema(history: History) -> None:
     found = inspect(history._engine)
     for table in schema.metadata.tables.values():
         columns = {column["name"]: column for column in found.get_columns(table.name)}
+        unmade = [column.name for column in table.columns if column.name not in columns]
+        assert not unmade, f"no step in history/db/migrations/versions makes {table.name}: {', '.join(unmade)}"
         assert list(columns) == [column.name for column in table.columns]
         for column in table.columns:
             assert columns[column.name]["nullable"] == column.nullable, (table.name, column.name)
@@ -282,7 +284,7 @@ def test_rows_that_were_not_understood_are_kept_raw_and_once(history: History) -
         history.save(batch)
     assert set_aside(history) == [
         ("unreadable", "7|x\\x00\\udcff\x1b[31m", 3),
-        ("unreadable", "y" * MOST_TEXT, 3),
+        ("unreadable", "y" * MAX_TEXT, 3),
     ]
     assert history.rows_set_aside == {("local", "accounting"): 2}
     (row,) = rows(history, schema.collections)

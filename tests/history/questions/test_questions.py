@@ -335,6 +335,26 @@ def test_one_owners_failures_are_no_black_hole(ask: Ask, history: History) -> No
     assert worker["suspicion"] is None and worker["failed"] == 20
 
 
+@pytest.mark.parametrize("hours", [(12, 36), (13, 17)], ids=["a whole day", "a part of one"])
+def test_a_resized_and_suspended_run_counts_once_and_without_its_suspension(
+    ask: Ask, history: History, hours: tuple[int, int]
+) -> None:
+    """4 CPUs for an hour, then for another with half an hour of suspension: one run of 1.5 h, and one failure."""
+    job = ended("60", "eve", 13, 14, 16, Outcome.FAILED, worker="g1", used=None)
+    (run,) = job.runs
+    first = replace(run, ended_at=at(15), resized=True)
+    last = replace(run, attempt_at=at(15), started_at=at(15), run_started_at=at(14), suspended_seconds=1800)
+    history.save_jobs("local", "accounting", [replace(job, runs=(first, last))], seen_at=at(17))
+    period = ("--since", moment(hours[0]), "--until", moment(hours[1]), "--format", "json")
+    found = answer(ask("failures", *period))
+    assert [(row["worker"], row["failed"], row["runs"]) for row in found["workers"]] == [("g1", 1, 1)]
+    assert [(row["outcome"], row["runs"]) for row in found["outcomes"]] == [("failed", 1)]
+    assert [(row["owner"], row["failed"], row["runs"]) for row in found["owners"]] == [("eve", 1, 1)]
+    top = ask("top", "workers", *period)
+    columns = ("worker", "runs", "failed", "wall_time_seconds", "cpu_time_seconds")
+    assert rows(top, *columns) == [("g1", 1, 1, 5400, 4 * 5400)]
+
+
 def test_efficiency(ask: Ask) -> None:
     found = ask("efficiency", "--since", moment(-12), "--until", moment(2.2), "--format", "json")
     assert rows(found, "owner", "runs", "cpu_efficiency", "wasted_cpu_seconds", "memory_efficiency") == [

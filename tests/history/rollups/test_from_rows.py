@@ -12,8 +12,10 @@ from history.db import schema
 from history.ingest.job_rows import stored_jobs
 from history.ingest.store import History
 from history.records import Job, Run, RunWorker
-from history.rollups.definitions import DAILY, Rollup, add_job, no_rollup
-from history.rollups.from_rows import computed, rebuild
+from history.rollups.definitions import DAILY, Arrivals, Durations, Efficiency, OnWorkers, Rollup, Usage
+from history.rollups.from_jobs import add_job
+from history.rollups.from_rows import rebuild
+from history.rollups.row_sums import computed
 from history.vocabulary import Outcome, State
 from tests.exact import T, counters, inexact, named, rollups, said, usage
 from tests.lives import some_lives
@@ -27,9 +29,9 @@ def cluster(history: History) -> None:
 def sums(history: History) -> tuple[Rollup, Rollup]:
     """Add the rollups up twice: from the rows by SQL, and from the jobs one by one."""
     with history._engine.connect() as connection:
-        by_rows = computed(connection, "local").get("local", no_rollup())
+        by_rows = computed(connection, "local").get("local", Rollup())
         ids = list(connection.scalars(select(schema.jobs.c.native_id)))
-        by_jobs = no_rollup()
+        by_jobs = Rollup()
         for jobs in stored_jobs(connection, "local", set(ids)).values():
             for job in jobs:
                 add_job(job, by_jobs)
@@ -56,10 +58,10 @@ def test_the_rollup_is_the_sum_of_the_rows(history: History, seed: int) -> None:
             assert all(now[key][1] == max(top, now[key][0]) for key, (_, top) in shown.items())
             shown = now
     before = rollups(history)
-    days = {key[0] for figures in before.values() for key in figures}
+    days = before.days()
     with history._engine.begin() as connection:
         for daily in DAILY:
-            connection.execute(text(f"UPDATE {daily.name} SET {daily.measures[0]} = {daily.measures[0]} + 7"))
+            connection.execute(text(f"UPDATE {daily.name} SET {daily.columns[0]} = {daily.columns[0]} + 7"))
         rebuild(connection, "local", days)
     assert rollups(history) == before
 
@@ -75,6 +77,14 @@ def ended(start: datetime, end: datetime, **more: Any) -> Job:
     )  # fmt: skip
 
 
+def use(seconds: int, used: int) -> Usage:
+    """Return what a part of that run adds: 3 CPUs, half a GPU and a GiB for so many seconds."""
+    return Usage(
+        wall_seconds=seconds, cpu_seconds=3 * seconds, gpu_seconds=seconds // 2, memory_mib_seconds=1024 * seconds,
+        measured_cpu_seconds=3 * seconds, used_cpu_seconds=used, wasted_cpu_seconds=3 * seconds - used,
+    )  # fmt: skip
+
+
 def test_a_run_over_midnight_counts_on_both_days_and_its_job_on_the_last(history: History) -> None:
     history.save_jobs("local", "accounting", [ended(T, T + timedelta(hours=10))], seen_at=T)
     first, last = (
@@ -83,21 +93,21 @@ def test_a_run_over_midnight_counts_on_both_days_and_its_job_on_the_last(history
     )
     four, six = 4 * 3600, 6 * 3600
     assert usage(history) == {
-        first: [0, 0, 0, 0, four, 3 * four, four // 2, 1024 * four, 3 * four, 40, 3 * four - 40],
-        last: [1, 1, 90, 1, six, 3 * six, six // 2, 1024 * six, 3 * six, 60, 3 * six - 60],
+        first: use(four, 40),
+        last: replace(use(six, 60), jobs=1, waits=1, wait_seconds=90, runs=1),
     }
 
 
 def test_what_is_not_said_adds_nothing(history: History) -> None:
     job = ended(T, T + timedelta(hours=1), cpus=None, gpus=None, memory_bytes=None, used_cpu_seconds=None)
     history.save_jobs("local", "accounting", [job], seen_at=T)
-    assert list(usage(history).values()) == [[1, 1, 90, 1, 3600, 0, 0, 0, 0, 0, 0]]
+    assert list(usage(history).values()) == [Usage(jobs=1, waits=1, wait_seconds=90, runs=1, wall_seconds=3600)]
 
 
 def test_bookkeeping_for_a_routed_copy_counts_nowhere(history: History) -> None:
     job = replace(ended(T, T + timedelta(hours=1)), routed_to="2", runs=())
     history.save_jobs("local", "accounting", [job], seen_at=T)
-    assert rollups(history) == said(no_rollup()) == sums(history)[0]
+    assert rollups(history) == said(Rollup()) == sums(history)[0]
 
 
 def test_what_a_job_had_run_before_another_took_its_place_is_use(history: History) -> None:
@@ -106,10 +116,10 @@ def test_what_a_job_had_run_before_another_took_its_place_is_use(history: Histor
     job = replace(ended(T, T + timedelta(hours=1), workers=there), routed_to="(federation)")
     history.save_jobs("local", "accounting", [job], seen_at=T)
     day, kept = T.date(), rollups(history)
-    (used,) = kept["usage_daily"].values()
-    assert used == [0, 0, 0, 1, 3600, 3 * 3600, 1800, 1024 * 3600, 3 * 3600, 100, 3 * 3600 - 100]
-    assert kept["arrivals_daily"] == {} and kept["durations_daily"] == {(day, "q", "run", 3600): [1, 3600]}
-    assert kept["workers_daily"] == {(day, "w1", "failed"): [1, 0, 3600, 3 * 3600, 0, 0]}
+    assert list(kept.usage_daily.values()) == [replace(use(3600, 100), runs=1)]
+    assert kept.arrivals_daily == {} and kept.durations_daily == {(day, "q", "run", 3600): Durations(1, 3600)}
+    on_worker = OnWorkers(runs=1, wall_seconds=3600, cpu_seconds=3 * 3600)
+    assert kept.workers_daily == {(day, "w1", "failed"): on_worker}
     assert kept == sums(history)[0]
 
 
@@ -118,7 +128,7 @@ def test_days_are_computed_anew_to_the_second(history: History, end: datetime) -
     """A run that ends with a day, one of no length, and one over nine days."""
     history.save_jobs("local", "accounting", [ended(T, end)], seen_at=T)
     whole = rollups(history)
-    for day in {key[0] for figures in whole.values() for key in figures}:
+    for day in whole.days():
         with history._engine.begin() as connection:
             rebuild(connection, "local", [day])
         assert rollups(history) == whole
@@ -137,12 +147,19 @@ def test_durations_and_workers_are_kept_by_the_day(history: History) -> None:
     history.save_jobs("local", "accounting", [job], seen_at=T)
     first, last = date(2026, 1, 31), date(2026, 2, 1)
     kept = rollups(history)
-    assert kept["arrivals_daily"] == {(first, "q", "alice", "", ""): [1, 1]}
-    assert kept["workers_daily"] == {
-        (last, "w1", "failed"): [1, 0, 36000, 90000, 18000, 108000], (last, "w2", "failed"): [1, 1, 36000, 0, 0, 0],
+    who = ("q", "alice", "", "")
+    assert kept.arrivals_daily == {(first, *who): Arrivals(submitted=1, started=1)}
+    assert kept.workers_daily == {
+        (last, "w1", "failed"): OnWorkers(
+            runs=1, wall_seconds=36000, cpu_seconds=90000, gpu_seconds=18000, memory_mib_seconds=108000
+        ),
+        (last, "w2", "failed"): OnWorkers(runs=1, untold_runs=1, wall_seconds=36000),
+    }
+    used = Efficiency(runs=1, cpu_seconds=108000, used_cpu_seconds=100, wasted_cpu_seconds=107900)
+    assert kept.efficiency_daily == {(last, *who): used}
+    assert kept.durations_daily == {
+        (first, "q", "wait", 300): Durations(jobs=1, seconds=90), (last, "q", "run", 43200): Durations(jobs=1, seconds=36000),
     }  # fmt: skip
-    assert kept["efficiency_daily"] == {(last, "q", "alice", "", ""): [1, 0, 108000, 100, 0, 0, 107900]}
-    assert kept["durations_daily"] == {(first, "q", "wait", 300): [1, 90], (last, "q", "run", 43200): [1, 36000]}
 
 
 def test_a_counter_stands_still_until_a_correction_is_made_up_for(history: History) -> None:
@@ -167,10 +184,12 @@ def test_time_of_suspension_is_nobodys(history: History) -> None:
     """As slurmdbd counts: ten hours with one of suspension are nine, of everything."""
     history.save_jobs("local", "accounting", [ended(T, T + timedelta(hours=10), suspended_seconds=3600)], seen_at=T)
     four, six = 4 * 3240, 6 * 3240
-    assert [figures[4:8] for figures in usage(history).values()] == [
-        [four, 3 * four, four // 2, 1024 * four], [six, 3 * six, six // 2, 1024 * six],
-    ]  # fmt: skip
-    assert rollups(history)["durations_daily"][(date(2026, 2, 1), "q", "run", 43200)] == [1, 32400]
+    assert [
+        (each.wall_seconds, each.cpu_seconds, each.gpu_seconds, each.memory_mib_seconds)
+        for each in usage(history).values()
+    ] == [(four, 3 * four, four // 2, 1024 * four), (six, 3 * six, six // 2, 1024 * six)]
+    ran = rollups(history).durations_daily[(date(2026, 2, 1), "q", "run", 43200)]
+    assert ran == Durations(jobs=1, seconds=32400)
 
 
 def test_a_part_of_a_run_has_its_time_and_is_no_run(history: History) -> None:
@@ -187,11 +206,13 @@ def test_a_part_of_a_run_has_its_time_and_is_no_run(history: History) -> None:
     first = replace(first, submitted_at=T, runs=(replace(first.runs[0], attempt_at=T),), attempt_at=T)
     history.save_jobs("local", "accounting", [first], seen_at=T)
     history.save_jobs("local", "accounting", [last], seen_at=T)
-    (figures,) = usage(history).values()
-    assert figures[:1] + figures[3:6] == [1, 1, 1200, 1210] and figures[-3:] == [1210, 3, 1207]
+    (used,) = usage(history).values()
+    assert (used.jobs, used.runs, used.wall_seconds, used.cpu_seconds) == (1, 1, 1200, 1210)
+    assert (used.measured_cpu_seconds, used.used_cpu_seconds, used.wasted_cpu_seconds) == (1210, 3, 1207)
     kept = rollups(history)
-    assert kept["durations_daily"][(T.date(), "q", "run", 1800)] == [1, 1200]
-    assert [values[:2] for values in kept["efficiency_daily"].values()] == [[1, 0]]
+    assert kept.durations_daily[(T.date(), "q", "run", 1800)] == Durations(jobs=1, seconds=1200)
+    (whole,) = kept.efficiency_daily.values()
+    assert (whole.runs, whole.untold_runs) == (1, 0)
     with history._engine.connect() as connection:
         assert inexact(connection, "local") == []
 

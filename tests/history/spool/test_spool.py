@@ -31,7 +31,7 @@ from history.vocabulary import WorkerState
 from tests.builders import at, ended, pending, running
 from tests.conftest import missing
 from tests.exact import rows, usage_is_exact
-from tests.spools import MOST, close, page, until, waiting
+from tests.spools import MAXIMUM, close, page, until, waiting
 
 JOBS, WORKERS, ACCOUNTING = (Feed(kind=kind) for kind in (Kind.JOBS, Kind.WORKERS, Kind.ACCOUNTING))
 
@@ -47,27 +47,27 @@ def drained(spool: Spool) -> list[bytes]:
 
 
 def test_what_is_put_in_comes_out_in_order_also_after_a_restart(tmp_path: Path) -> None:
-    spool = Spool(tmp_path, MOST)
+    spool = Spool(tmp_path, MAXIMUM)
     for number in range(5):
         spool.append(str(number).encode(), 10)
     assert spool.first() == b"0" and spool.rows == 50
     spool.take_off()
     spool.close()
-    spool = Spool(tmp_path, MOST)
+    spool = Spool(tmp_path, MAXIMUM)
     assert spool.rows == 40 and bool(spool)
     spool.append(b"5", 10)
     assert drained(spool) == [b"1", b"2", b"3", b"4", b"5"]
     assert (spool.rows, spool.bytes) == (0, 0) and not list(tmp_path.glob("*.spool"))
     spool.append(b"6", 1)
     spool.close()
-    spool = Spool(tmp_path, MOST)
+    spool = Spool(tmp_path, MAXIMUM)
     assert drained(spool) == [b"6"]
     spool.close()
 
 
 def test_files_follow_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("history.spool.FILE_BYTES", 100)
-    spool = Spool(tmp_path, MOST)
+    spool = Spool(tmp_path, MAXIMUM)
     pieces = [os.urandom(60) for _ in range(9)]
     for piece in pieces:
         spool.append(piece, 1)
@@ -76,13 +76,13 @@ def test_files_follow_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert spool.first() == piece
         spool.take_off()
     spool.close()
-    assert drained(Spool(tmp_path, MOST)) == pieces[4:]
+    assert drained(Spool(tmp_path, MAXIMUM)) == pieces[4:]
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_torn_end_is_cut_off_and_nothing_else(tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)
-    spool = Spool(tmp_path, MOST)
+    spool = Spool(tmp_path, MAXIMUM)
     pieces = [chance.randbytes(chance.randrange(1, 400)) for _ in range(5)]
     for piece in pieces:
         spool.append(piece, 1)
@@ -90,7 +90,7 @@ def test_a_torn_end_is_cut_off_and_nothing_else(tmp_path: Path, seed: int) -> No
     (path,) = tmp_path.glob("*.spool")
     last = spool._frames[-1].begin
     os.truncate(path, chance.randrange(last, path.stat().st_size))
-    spool = Spool(tmp_path, MOST)
+    spool = Spool(tmp_path, MAXIMUM)
     assert spool.rows == 4
     spool.append(b"more", 1)
     assert drained(spool) == [*pieces[:4], b"more"]
@@ -107,11 +107,11 @@ def test_a_full_spool_takes_nothing_and_loses_nothing(tmp_path: Path) -> None:
 
 
 def test_two_exporters_cannot_share_one(tmp_path: Path) -> None:
-    spool = Spool(tmp_path, MOST)
+    spool = Spool(tmp_path, MAXIMUM)
     with pytest.raises(HistoryError, match=r"another bbq-exporter uses it; give this one .* \(history.spool\)"):
-        Spool(tmp_path, MOST)
+        Spool(tmp_path, MAXIMUM)
     spool.close()
-    Spool(tmp_path, MOST).close()
+    Spool(tmp_path, MAXIMUM).close()
 
 
 class Away:
@@ -145,7 +145,7 @@ def test_what_happens_while_the_database_is_away_is_all_there_afterwards(
     history: History, away: Away, tmp_path: Path
 ) -> None:
     """A life, a pause and a worker's trouble, begun and ended while nothing could be written; with a kill in between."""
-    recorder = Recorder(history, Spool(tmp_path, MOST))
+    recorder = Recorder(history, Spool(tmp_path, MAXIMUM))
     recorder.offer("local", JOBS, JobsReading(taken_at=at(1), jobs=[pending("1"), running("2", 0, 1)]), 60)
     recorder.drain()
     recorder.save_ended("local", ACCOUNTING, *page(ended("0"), watermark="100", minutes=1), 60)
@@ -166,7 +166,7 @@ def test_what_happens_while_the_database_is_away_is_all_there_afterwards(
     assert recorder.missing("local", ACCOUNTING, at(9)) == []
 
     close(recorder)  # as a kill would
-    recorder = Recorder(history, Spool(tmp_path, MOST), retry_seconds=0.05)
+    recorder = Recorder(history, Spool(tmp_path, MAXIMUM), retry_seconds=0.05)
     assert recorder.watermark("local", ACCOUNTING) == "200"
     recorder.offer("local", JOBS, JobsReading(taken_at=at(5), jobs=[running("1", 0, 3), running("3", 2, 4)]), 60)
     recorder.offer("local", WORKERS, replace(worker(WorkerState.IDLE), taken_at=at(5)), 60)
@@ -219,7 +219,7 @@ def test_when_the_spool_is_full_accounting_is_read_again_and_the_gap_is_told(
 
 def test_writers_keep_their_order_while_the_spool_is_emptied(history: History, away: Away, tmp_path: Path) -> None:
     """Pages that come while older ones are on their way into the database wait behind them."""
-    recorder = Recorder(history, Spool(tmp_path, MOST), retry_seconds=0.01)
+    recorder = Recorder(history, Spool(tmp_path, MAXIMUM), retry_seconds=0.01)
     recorder.start()
 
     def write(name: str) -> None:
@@ -251,17 +251,17 @@ def test_writers_keep_their_order_while_the_spool_is_emptied(history: History, a
 
 
 def test_a_piece_that_can_never_be_stored_is_set_aside(history: History, away: Away, tmp_path: Path) -> None:
-    spool = Spool(tmp_path, MOST)
+    spool = Spool(tmp_path, MAXIMUM)
     spool.append(b"not a batch", 3)
     recorder = Recorder(history, spool, retry_seconds=0.01)
-    assert recorder.waiting() == (3, spool.bytes, MOST, 0)
+    assert recorder.waiting() == (3, spool.bytes, MAXIMUM, 0)
     recorder.start()
     until(lambda: waiting(recorder) == 0)
     recorder.save_ended("local", ACCOUNTING, *page(ended("1"), watermark="1", minutes=1), 60)
     assert recorder.stop(10)
-    assert recorder.waiting() == (0, 0, MOST, 1)
+    assert recorder.waiting() == (0, 0, MAXIMUM, 1)
     spool.close()
-    spool = Spool(tmp_path, MOST)
+    spool = Spool(tmp_path, MAXIMUM)
     assert not spool and spool.aside == 1
     (kept,) = tmp_path.glob("*.aside")
     assert [(frame.mark, read(frame)) for frame in frames(kept)] == [(Mark.ASIDE, b"not a batch")]
@@ -271,13 +271,13 @@ def test_a_piece_that_can_never_be_stored_is_set_aside(history: History, away: A
 
 
 def test_what_is_set_aside_stays_while_others_of_its_file_wait(tmp_path: Path) -> None:
-    spool = Spool(tmp_path, MOST)
+    spool = Spool(tmp_path, MAXIMUM)
     for piece in (b"1", b"2", b"3"):
         spool.append(piece, 1)
     spool.take_off()
     assert spool.set_aside().suffix == ".spool"
     spool.close()
-    spool = Spool(tmp_path, MOST)
+    spool = Spool(tmp_path, MAXIMUM)
     assert spool.aside == 1 and spool.rows == 1 and drained(spool) == [b"3"]
     (kept,) = tmp_path.glob("*.aside")
     assert [read(frame) for frame in frames(kept) if frame.mark is Mark.ASIDE] == [b"2"]
@@ -361,7 +361,7 @@ def test_a_full_disk_takes_nothing_more_and_gives_back_all(
 def test_whatever_is_damaged_every_other_frame_is_found(data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patched:
         patched.setattr("history.spool.FILE_BYTES", 300)
-        spool = Spool(Path(folder), MOST)
+        spool = Spool(Path(folder), MAXIMUM)
         pieces = [
             bytes([number]) * data.draw(st.integers(0, 200)) + random.Random(number).randbytes(40)
             for number in range(8)
@@ -384,7 +384,7 @@ def test_whatever_is_damaged_every_other_frame_is_found(data: st.DataObject) -> 
             content[begin:end] = data.draw(st.binary(min_size=end - begin, max_size=end - begin))
             path.write_bytes(content)
             damaged |= {p for p, at in left.items() if at.file == path and at.begin < end and begin < at.end}
-        spool = Spool(Path(folder), MOST)
+        spool = Spool(Path(folder), MAXIMUM)
         found = drained(spool)
         assert [piece for piece in found if piece in left] == [piece for piece in found if piece not in pieces[:taken]]
         assert [piece for piece in pieces[taken:] if piece not in damaged] == [
@@ -398,7 +398,7 @@ def test_whatever_is_damaged_every_other_frame_is_found(data: st.DataObject) -> 
 
 @pytest.mark.parametrize("place", [b"", b"\xff", b"[]", b'["x"]', b"{}", b"[1, 2, 3]", b'["0000000009.spool", 0, 1]'])
 def test_what_is_strange_in_the_folder_hinders_nothing(tmp_path: Path, place: bytes) -> None:
-    spool = Spool(tmp_path, MOST)
+    spool = Spool(tmp_path, MAXIMUM)
     spool.append(b"1", 1)
     spool.close()
     (tmp_path / "place").write_bytes(place)
@@ -406,7 +406,7 @@ def test_what_is_strange_in_the_folder_hinders_nothing(tmp_path: Path, place: by
     (tmp_path / "copy of 0000000001.spool").write_bytes(b"?")
     (tmp_path / "0000000002.spool").mkdir()
     (tmp_path / "note.txt").write_text("?")
-    spool = Spool(tmp_path, MOST)
+    spool = Spool(tmp_path, MAXIMUM)
     assert spool.remembered() == {} and drained(spool) == [b"1"]
     spool.close()
     assert (tmp_path / "copy of 0000000001.spool").exists()
@@ -417,7 +417,7 @@ def test_a_damaged_piece_costs_that_piece_which_is_a_gap_and_read_again(
     history: History, away: Away, tmp_path: Path, moment: str
 ) -> None:
     """One bit cut off all later frames, and what they told was never read again: 2,810 of 9,200 jobs."""
-    recorder = Recorder(history, Spool(tmp_path, MOST), retry_seconds=0.01)
+    recorder = Recorder(history, Spool(tmp_path, MAXIMUM), retry_seconds=0.01)
     recorder.begin_cluster("local", "slurm", "24.11")
 
     def account(number: int) -> None:
@@ -440,7 +440,7 @@ def test_a_damaged_piece_costs_that_piece_which_is_a_gap_and_read_again(
     hit.file.write_bytes(content)
     if moment == "before it starts":
         close(recorder)
-        recorder = Recorder(history, Spool(tmp_path, MOST), retry_seconds=0.01)
+        recorder = Recorder(history, Spool(tmp_path, MAXIMUM), retry_seconds=0.01)
         recorder.begin_cluster("local", "slurm", "24.11")
     away.away = False
     recorder.start()
@@ -464,7 +464,7 @@ def test_a_damaged_piece_costs_that_piece_which_is_a_gap_and_read_again(
 def test_what_cannot_be_read_for_now_is_not_lost(
     history: History, away: Away, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, lost: bool
 ) -> None:
-    recorder = Recorder(history, Spool(tmp_path, MOST), retry_seconds=0.01)
+    recorder = Recorder(history, Spool(tmp_path, MAXIMUM), retry_seconds=0.01)
     away.away = True
     recorder.save_ended("local", ACCOUNTING, *page(ended("1"), watermark="1", minutes=1), 60)
     away.away = False

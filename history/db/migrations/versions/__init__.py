@@ -1,1 +1,1 @@
-"""One file a step, in order of their numbers."""
+"""The steps since the first release, a file each, in order of their numbers."""

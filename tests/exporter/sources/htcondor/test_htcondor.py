@@ -293,13 +293,13 @@ def test_a_dead_collector_is_told_in_one_line() -> None:
 
 
 def test_half_an_answer_and_rubbish_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    from exporter.sources import htcondor
+    from exporter.sources.htcondor import asking
 
     for answer in (b"", b"[1]\n[2]\n", b'[1]\n{"end": 2}\n', b'{"end": 0}\n{"end": 0}\n', b"\xff\xfe\x00rubbish"):
-        monkeypatch.setattr(htcondor, "run", lambda *_, _answer=answer, **__: _answer)
+        monkeypatch.setattr(asking, "run", lambda *_, _answer=answer, **__: _answer)
         with pytest.raises(AnswerUnreadable):
             Source(settings()).feeds()
-    monkeypatch.setattr(htcondor, "run", lambda *_, **__: b'{"rubbish": 1}\n{"end": 1}\n')
+    monkeypatch.setattr(asking, "run", lambda *_, **__: b'{"rubbish": 1}\n{"end": 1}\n')
     with pytest.raises(AnswerUnreadable, match="newer than BBQ"):
         Source(settings()).read_jobs(Feed(kind=Kind.JOBS, queue="s"))
 

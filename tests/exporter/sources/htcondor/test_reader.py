@@ -16,8 +16,8 @@ import pytest
 from exporter.config import load
 from exporter.readings import Feed, Kind
 from exporter.sources import CommandFailed, CommandTimeout, NotAllowed
-from exporter.sources import htcondor as htcondor_source
-from exporter.sources.htcondor import AnsweredInPart, Settings, Source, reader
+from exporter.sources.htcondor import Settings, Source, asking, reader
+from exporter.sources.htcondor.asking import AnsweredInPart, Reader
 from tests.htcondor_says import settings, slot
 
 WORKERS = Kind.WORKERS
@@ -92,7 +92,7 @@ def played(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Bindings], Cal
                     raise CommandFailed("exit code 3", output.getvalue().encode()) from error
             return output.getvalue().encode()
 
-        monkeypatch.setattr(htcondor_source, "run", run)
+        monkeypatch.setattr(asking, "run", run)
         return run
 
     yield play
@@ -177,11 +177,11 @@ def test_an_answer_that_is_whole_counts_though_its_reader_did_not_end(
     def run(*_: Any, **__: Any) -> bytes:
         raise CommandTimeout("no answer in 5 s, killed", output[: len(output) - cut])
 
-    monkeypatch.setattr(htcondor_source, "run", run)
+    monkeypatch.setattr(asking, "run", run)
     questions = [{"what": what, "schedd": "s"} for what in ("history", "epochs")]
     if answered is None:
-        assert Source(settings())._ask_reader(questions) == [[b'["a", 1]'], [b'["b", 2]', b'["b", 3]']]
+        assert Reader(settings(), (), None).ask(questions) == [[b'["a", 1]'], [b'["b", 2]', b'["b", 3]']]
         return
     with pytest.raises(AnsweredInPart) as told:
-        Source(settings())._ask_reader(questions)
+        Reader(settings(), (), None).ask(questions)
     assert told.value.answers == [[b'["a", 1]']][:answered]

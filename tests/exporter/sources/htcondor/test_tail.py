@@ -14,7 +14,8 @@ from sqlalchemy import insert, select, update
 from exporter.readings import AccountingPage, Feed, Kind
 from exporter.reconcile import windows
 from exporter.sources import CommandTimeout, TooMany
-from exporter.sources.htcondor import AnsweredInPart, Source, ads, tail
+from exporter.sources.htcondor import Source, ads, tail
+from exporter.sources.htcondor.asking import AnsweredInPart
 from history.batch import Gap
 from history.db.schema import jobs
 from history.ingest.store import History
@@ -88,7 +89,7 @@ class Reader:
                 self.source = Source(settings(), ask=self.schedd.ask)
             page = self.source.read_accounting(FEED, self.watermark, datetime.fromtimestamp(self.schedd.seconds, UTC))
             pages.append(page)
-            assert len(page.jobs) <= 2 * tail.MOST_RECORDS
+            assert len(page.jobs) <= 2 * tail.MAX_RECORDS
             self.watermark = page.watermark
             self.told += [job.native_id for job in page.jobs if job.accounted]
             self.runs += [job.native_id for job in page.jobs if not job.accounted]
@@ -98,13 +99,41 @@ class Reader:
 
 @pytest.fixture(autouse=True)
 def small_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tail, "MOST_RECORDS", 20)
-    monkeypatch.setattr(tail, "MOST_DIVIDED", 4)
+    monkeypatch.setattr(tail, "MAX_RECORDS", 20)
+    monkeypatch.setattr(tail, "MAX_DIVIDED", 4)
 
 
 @pytest.fixture
 def schedd() -> Schedd:
     return Schedd()
+
+
+@pytest.mark.parametrize("which", ["history", "epochs"])
+def test_a_record_that_cannot_be_decoded_costs_itself_alone(schedd: Schedd, which: str) -> None:
+    """Wherever it stands, and also as the newest one, behind which the next poll goes on."""
+    broken = b'["s#1'
+    cut = {"n": 0}
+
+    def ask(questions: list[dict[str, Any]]) -> list[list[bytes]]:
+        answers = schedd.ask(questions)
+        for question, lines in zip(questions, answers, strict=True):
+            if question["what"] == which and lines:
+                cut["n"] += 1
+                lines[-1] = broken  # the newest
+        return answers
+
+    source = Source(settings(), ask=ask)
+    told: set[str] = set()
+    watermark = None
+    for _ in range(4):
+        schedd.end()
+        complete = False
+        while not complete:
+            page = source.read_accounting(FEED, watermark, datetime.fromtimestamp(schedd.seconds, UTC))
+            watermark, complete = page.watermark, page.complete
+            told |= {job.native_id for job in page.jobs}
+            assert all("s#1" in each for each in page.unreadable)
+    assert cut["n"] > 2 and told == set(schedd.ids()) if which == "epochs" else set(schedd.ids()[:-1]) <= told
 
 
 def test_of_a_schedd_where_nothing_had_ended_everything_is_read_however_long_ago(schedd: Schedd) -> None:
@@ -399,7 +428,7 @@ def test_a_window_of_the_past_is_read_again_as_a_whole(schedd: Schedd, monkeypat
     ids = {job.native_id for job in page.jobs if job.accounted}
     assert ids == {"s#3.0", "s#4.0", "s#5.0", "s#11.0"}
     assert page.remembered_since == datetime.fromtimestamp(T + 60, UTC) and not page.tells_all_runs
-    monkeypatch.setattr("exporter.sources.htcondor.MOST_IN_WINDOW", 4)
+    monkeypatch.setattr("exporter.sources.htcondor.past.MAX_IN_WINDOW", 4)
     with pytest.raises(TooMany, match=r"14:19:20\+00:00: 4 records or more"):
         source.read_window(FEED, since, until, timedelta())
 

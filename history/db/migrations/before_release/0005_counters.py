@@ -3,12 +3,10 @@
 import sqlalchemy as sa
 from alembic import op
 
-from history.db.migrations import later
-from history.db.schema import UtcDateTime
-
 revision = "0005"
 down_revision = "0004"
 
+MOMENT = sa.DateTime(timezone=True).with_variant(sa.Integer(), "sqlite")
 WORDS = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 NEW = {
     "arrivals_daily": (("queue", "owner", "account", "vo"), ("submitted", "started")),
@@ -44,13 +42,18 @@ def upgrade() -> None:
         "counters",
         *(_key(column) for column in ("cluster", *LABELS)),
         *(sa.Column(column, sa.BigInteger, nullable=False) for column in ("value", "highest")),
-        *(sa.Column(column, UtcDateTime(), nullable=False) for column in ("first_at", "last_at")),
+        *(sa.Column(column, MOMENT, nullable=False) for column in ("first_at", "last_at")),
         sa.PrimaryKeyConstraint("cluster", *LABELS, name="pk_counters"),
     )
     failed = sa.text("outcome NOT IN ('completed', 'cancelled', 'preempted', 'unknown', '')")
     op.create_index("ix_runs_failed", "runs", ["ended_at"], sqlite_where=failed, postgresql_where=failed)
-    later(op.get_bind(), "arrivals_daily", "workers_daily", "durations_daily", "efficiency_daily")
+    _fill_in("arrivals_daily", "workers_daily", "durations_daily", "efficiency_daily")
 
 
 def _key(name: str) -> "sa.Column[object]":
     return sa.Column(name, sa.Integer if name == "at_most_seconds" else WORDS, nullable=False)
+
+
+def _fill_in(*rollups: str) -> None:
+    """Have rollups filled in from the rows when all steps are done."""
+    op.get_bind().info["rollups"].update(rollups)

@@ -4,18 +4,29 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-from history.db.schema import UtcDateTime
-
 revision = "0001"
 down_revision = None
 
-MOMENT = UtcDateTime()
+MOMENT = sa.DateTime(timezone=True).with_variant(sa.Integer(), "sqlite")
 WORDS = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 DOCUMENT = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
 
 
 def upgrade() -> None:
     """Make every table and index."""
+    _jobs()
+    _runs()
+    _run_workers()
+    _job_pauses()
+    _clusters()
+    _workers()
+    _queues()
+    _worker_states()
+    _queue_settings()
+    _collections()
+
+
+def _jobs() -> None:
     op.create_table(
         "jobs",
         sa.Column("native_id", WORDS, nullable=False),
@@ -58,6 +69,10 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("native_id", "submitted_at", "cluster", name="pk_jobs"),
         postgresql_partition_by="RANGE (submitted_at)",
     )
+    _indexes_of_jobs()
+
+
+def _indexes_of_jobs() -> None:
     op.create_index("ix_jobs_ended_at", "jobs", ["ended_at"])
     op.create_index(
         "ix_jobs_not_completed",
@@ -87,6 +102,9 @@ def upgrade() -> None:
         "jobs",
         ["wait_span", "submitted_at", "first_started_at", "cluster", "owner", "queue"],
     )
+
+
+def _runs() -> None:
     op.create_table(
         "runs",
         sa.Column("native_id", WORDS, nullable=False),
@@ -120,6 +138,9 @@ def upgrade() -> None:
         "runs",
         ["span", "started_at", "ended_at", "submitted_at", "cluster", "owner", "queue", "cpus"],
     )
+
+
+def _run_workers() -> None:
     op.create_table(
         "run_workers",
         sa.Column("native_id", WORDS, nullable=False),
@@ -139,6 +160,9 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("ix_run_workers_worker_span", "run_workers", ["worker", "span", "started_at", "ended_at"])
+
+
+def _job_pauses() -> None:
     op.create_table(
         "job_pauses",
         sa.Column("native_id", WORDS, nullable=False),
@@ -155,6 +179,9 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("ix_job_pauses_span_started_at", "job_pauses", ["span", "started_at"])
+
+
+def _clusters() -> None:
     op.create_table(
         "clusters",
         sa.Column("cluster", WORDS, nullable=False),
@@ -164,6 +191,9 @@ def upgrade() -> None:
         sa.Column("last_seen_at", MOMENT, nullable=False),
         sa.PrimaryKeyConstraint("cluster", name="pk_clusters"),
     )
+
+
+def _workers() -> None:
     op.create_table(
         "workers",
         sa.Column("cluster", WORDS, nullable=False),
@@ -172,6 +202,9 @@ def upgrade() -> None:
         sa.Column("last_seen_at", MOMENT, nullable=False),
         sa.PrimaryKeyConstraint("cluster", "worker", name="pk_workers"),
     )
+
+
+def _queues() -> None:
     op.create_table(
         "queues",
         sa.Column("cluster", WORDS, nullable=False),
@@ -180,6 +213,9 @@ def upgrade() -> None:
         sa.Column("last_seen_at", MOMENT, nullable=False),
         sa.PrimaryKeyConstraint("cluster", "queue", name="pk_queues"),
     )
+
+
+def _worker_states() -> None:
     op.create_table(
         "worker_states",
         sa.Column("cluster", WORDS, nullable=False),
@@ -199,6 +235,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("cluster", "worker", "started_at", name="pk_worker_states"),
     )
     op.create_index("ix_worker_states_open", "worker_states", ["cluster", "worker", "ended_at"])
+
+
+def _queue_settings() -> None:
     op.create_table(
         "queue_settings",
         sa.Column("cluster", WORDS, nullable=False),
@@ -209,6 +248,9 @@ def upgrade() -> None:
         sa.Column("settings", DOCUMENT, nullable=False),
         sa.PrimaryKeyConstraint("cluster", "queue", "started_at", name="pk_queue_settings"),
     )
+
+
+def _collections() -> None:
     op.create_table(
         "collections",
         sa.Column("cluster", WORDS, nullable=False),

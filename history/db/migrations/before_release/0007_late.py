@@ -5,11 +5,10 @@ scheduler's settings keep from BBQ.
 import sqlalchemy as sa
 from alembic import op
 
-from history.db.schema import UtcDateTime
-
 revision = "0007"
 down_revision = "0006"
 
+MOMENT = sa.DateTime(timezone=True).with_variant(sa.Integer(), "sqlite")
 WORDS = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 JSON = sa.JSON().with_variant(sa.dialects.postgresql.JSONB(), "postgresql")
 
@@ -20,8 +19,8 @@ def upgrade() -> None:
         "late_submissions",
         sa.Column("cluster", WORDS, nullable=False),
         sa.Column("native_id", WORDS, nullable=False),
-        sa.Column("submitted_at", UtcDateTime(), nullable=False),
-        sa.Column("ended_at", UtcDateTime()),
+        sa.Column("submitted_at", MOMENT, nullable=False),
+        sa.Column("ended_at", MOMENT),
         sa.Column("owner", WORDS, nullable=False),
         *(sa.Column(name, WORDS) for name in ("account", "vo", "queue")),
         *(sa.Column(name, sa.Integer, nullable=False) for name in ("jobs", "made")),

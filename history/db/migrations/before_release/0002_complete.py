@@ -3,13 +3,10 @@
 import sqlalchemy as sa
 from alembic import op
 
-from history.db.migrations import later
-from history.db.schema import UtcDateTime
-
 revision = "0002"
 down_revision = "0001"
 
-MOMENT = UtcDateTime()
+MOMENT = sa.DateTime(timezone=True).with_variant(sa.Integer(), "sqlite")
 WORDS = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 KEY = ("cluster", "queue", "owner", "account", "vo", "outcome")
 MEASURES = (
@@ -57,4 +54,9 @@ def upgrade() -> None:
         *(sa.Column(name, MOMENT, nullable=False) for name in ("since", "until", "reached", "touched_at")),
         sa.PrimaryKeyConstraint("cluster", "task", "source", name="pk_tasks"),
     )
-    later(op.get_bind(), "usage_daily")
+    _fill_in("usage_daily")
+
+
+def _fill_in(*rollups: str) -> None:
+    """Have rollups filled in from the rows when all steps are done."""
+    op.get_bind().info["rollups"].update(rollups)

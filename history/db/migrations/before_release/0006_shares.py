@@ -5,12 +5,10 @@
 import sqlalchemy as sa
 from alembic import op
 
-from history.db.migrations import later
-from history.db.schema import UtcDateTime
-
 revision = "0006"
 down_revision = "0005"
 
+MOMENT = sa.DateTime(timezone=True).with_variant(sa.Integer(), "sqlite")
 WORDS = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 JSON = sa.JSON().with_variant(sa.dialects.postgresql.JSONB(), "postgresql")
 WASTED = {
@@ -24,9 +22,9 @@ def upgrade() -> None:
     op.add_column("jobs", sa.Column("seal", sa.Integer))
     for name, kind in (
         ("used_gpu_seconds", sa.Double), ("used_gpu_memory_bytes", sa.BigInteger), ("suspended_seconds", sa.Integer),
-        ("run_started_at", UtcDateTime),
+        ("run_started_at", MOMENT),
     ):  # fmt: skip
-        op.add_column("runs", sa.Column(name, kind()))
+        op.add_column("runs", sa.Column(name, kind))
     op.add_column("runs", sa.Column("resized", sa.Boolean, nullable=False, server_default=sa.false()))
     for name in ("gpu_models", "gpu_parts"):
         op.add_column("run_workers", sa.Column(name, JSON))
@@ -37,7 +35,7 @@ def upgrade() -> None:
         "worker_use",
         sa.Column("cluster", WORDS, nullable=False),
         sa.Column("worker", WORDS, nullable=False),
-        sa.Column("read_at", UtcDateTime(), nullable=False),
+        sa.Column("read_at", MOMENT, nullable=False),
         sa.Column("cpus", sa.Double),
         sa.Column("memory_bytes", sa.BigInteger),
         sa.Column("jobs", sa.Integer),
@@ -51,5 +49,10 @@ def upgrade() -> None:
         op.add_column(table, sa.Column("wasted_cpu_seconds", sa.BigInteger, nullable=False, server_default="0"))
         # of days whose rows are pruned nobody knows better; of the others the rows tell, run by run
         connection.exec_driver_sql(f"UPDATE {table} SET wasted_cpu_seconds = {largest}(0, {held} - used_cpu_seconds)")
-    later(connection, "usage_daily", "efficiency_daily")
+    _fill_in("usage_daily", "efficiency_daily")
     connection.exec_driver_sql("DELETE FROM collections WHERE source = 'scheduler'")
+
+
+def _fill_in(*rollups: str) -> None:
+    """Have rollups filled in from the rows when all steps are done."""
+    op.get_bind().info["rollups"].update(rollups)

@@ -1,0 +1,111 @@
+"""Columns of tables: wide enough for their longest value, and telling what they are."""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from grafana.prometheus import MAP
+from history.vocabulary import Outcome, State, WorkerState
+from tests.grafana_asks import dashboards, panels
+from tests.grafana_text import BUTTON, CELL, pixels, written
+
+BOARDS = dashboards()
+_COUNT, _HOURS, _SPAN, _SHARE, _MOMENT = (
+    "99,999,999", "999,999,999.9", "51.99 weeks", "9999%", datetime(2026, 8, 28, 20, 48, 46),
+)  # fmt: skip
+LONGEST: dict[str, tuple[object, ...]] = {
+    **dict.fromkeys(("jobs", "failed"), (_COUNT,)), "cluster": ("perlmutter",), "CPUs": ("999,999",),
+    **dict.fromkeys(("running", "pending", "held", "failed polls", "calls since start"), ("9,999,999",)),
+    **dict.fromkeys(("GPUs", "owners", "workers", "workers out", "runs"), ("99,999",)),
+    **dict.fromkeys(("free", "used", "unusable", "of", "not told"), ("999,999",)),
+    **dict.fromkeys(("CPU hours", "GPU hours", "wall hours"), (_HOURS,)),
+    **dict.fromkeys(("waited", "ran", "mean wait", "p50", "p90", "p99", "longest", "age", "took", "every", "for"), (_SPAN, "23.88 hours")),
+    **dict.fromkeys(("CPU efficiency", "memory efficiency", "failed share", "CPUs in use", "GPUs in use", "memory in use"), (_SHARE,)),
+    **dict.fromkeys(("since", "oldest startable"), ("44 minutes ago", "a few seconds ago")),
+    **dict.fromkeys(("submitted", "started", "ended", "newest", "oldest", "from then", "until then"), (_MOMENT,)),
+    **dict.fromkeys(("memory", "peak memory"), ("1023.88 GiB",)),
+    "state": (*State, *WorkerState, "waited again"), "outcome": tuple(Outcome), "severity": ("page", "ticket", "info"),
+    "is": (*(word for word, _ in MAP.values()), "all take jobs"), "read": ("failed", "well"), "times": ("999",),
+    "exit code": ("3221225477",), "signal": ("255",), "run": ("999999",), "and more": ("9,999",),
+}  # fmt: skip
+"""The longest values of columns that are as wide as they: numbers, moments, and words."""
+
+
+def test_no_column_is_narrower_than_its_longest_value() -> None:
+    """Of a number that does not fit, Grafana 12 leaves the left part out, and 1.29 hours are 9."""
+    seen = set()
+    for uid, board in BOARDS.items():
+        for panel in panels(board):
+            if panel["type"] != "table":
+                continue
+            config, sorted_by = panel["fieldConfig"], {each["displayName"] for each in panel["options"]["sortBy"]}
+            named = [one for one in config["overrides"] if one["matcher"]["id"] == "byName"]
+            for override in named:
+                name = override["matcher"]["options"]
+                shown = {each["id"]: each["value"] for each in override["properties"]}
+                where = uid, panel["title"], name, shown
+                if shown.get("custom.hidden"):
+                    continue
+                if name not in LONGEST:
+                    # a text ends in dots, and shares what is left: it is no number
+                    assert shown.get("custom.minWidth", 0) >= 80 and "unit" not in shown, where
+                    continue
+                seen.add(name)
+                button = BUTTON if config["defaults"]["custom"]["filterable"] or name in sorted_by else 0
+                texts = [written(each, None, None) for each in LONGEST[name]]
+                needed = max(pixels(name) + button, *(pixels(each) for each in texts)) + CELL
+                assert shown["custom.width"] >= needed, (*where, needed)
+            asked = {each["matcher"]["options"] for each in named}
+            assert _columns_shown(panel) <= asked, (uid, panel["title"], _columns_shown(panel) - asked)
+    assert seen == LONGEST.keys()
+
+
+def _columns_shown(panel: Mapping[str, Any]) -> set[str]:
+    """Return the names of columns that a panel has of its last SELECT, or that it renames its columns to."""
+    for each in panel.get("transformations", []):
+        if each["id"] == "organize" and each["options"]["renameByName"]:
+            return set(each["options"]["renameByName"].values())
+    sql = panel["targets"][0].get("rawSql", "")
+    return set(re.findall(r'AS "([A-Za-z][\w ]*)"', sql)) - {"from", "to"}
+
+
+UNIT = (1600 - 300 - 2 * 16) / 24
+"""A unit of width at 1600 pixels, with the menu of Grafana 12 open."""
+LISTS = {"Which job?", "Its runs", "Which jobs?", "The newest jobs", "What ran on it?", "Who has used the most?"}
+"""Tables whose last columns are seen when one scrolls: what is needed first stands first."""
+
+
+def test_a_table_is_as_wide_as_its_columns() -> None:
+    for uid, board in BOARDS.items():
+        for panel in panels(board):
+            if panel["type"] == "table" and panel["title"] not in LISTS:
+                needed, room = sum(_widths(panel).values()), UNIT * panel["gridPos"]["w"] - 8 - 2
+                assert needed <= room, (uid, panel["title"], needed, room)
+
+
+def _widths(panel: Mapping[str, Any]) -> dict[str, int]:
+    """Return how wide the columns of a table are at least."""
+    return {
+        each["matcher"]["options"]: shown.get("custom.width", shown.get("custom.minWidth", 0))
+        for each in panel["fieldConfig"]["overrides"]
+        if not (shown := {one["id"]: one["value"] for one in each["properties"]}).get("custom.hidden")
+    }
+
+
+def test_a_moment_is_told_to_the_second() -> None:
+    """Where all of a column lie within a minute, Grafana adds thousandths, and cuts them off again."""
+    found = 0
+    for uid, board in BOARDS.items():
+        for panel in panels(board):
+            for override in panel["fieldConfig"]["overrides"]:
+                if LONGEST.get(override["matcher"]["options"]) == (_MOMENT,):
+                    found += 1
+                    units = [each["value"] for each in override["properties"] if each["id"] == "unit"]
+                    assert units == ["time:YYYY-MM-DD HH:mm:ss"], (uid, panel["title"], override)
+    assert found > 15
+
+
+def test_settings_are_a_table() -> None:
+    (panel,) = [panel for panel in panels(BOARDS["bbq-queues"]) if panel["title"].startswith("Settings")]
+    assert "settings::text" not in panel["targets"][0]["rawSql"] and "AS setting, " in panel["targets"][0]["rawSql"]
