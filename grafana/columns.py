@@ -94,7 +94,7 @@ clusters, whose names are short."""
 WITH_BUTTONS: Mapping[str, int] = {"CPU efficiency": 145, "peak memory": 135, "signal": 85, "and more": 110}
 """The same where the heading is the longest, and has the button of a filter beside it."""
 LEAST: Mapping[str, int] = {
-    "job": 240, "id": 240, "owner": 110, "account": 130, "vo": 80, "queue": 150, "worker": 150,
+    "job": 260, "id": 240, "owner": 110, "account": 130, "vo": 80, "queue": 150, "worker": 150,
     "name": 150, "reason": 200, "setting": 190, "before": 200,
     "model": 130, "part": 80, "what": 190, "value": 200, "alert": 175, "source": 200,
     "family": 250, "kin": 180, "pause": 110, "flags": 150, "scheduler's word": 140,

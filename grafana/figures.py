@@ -60,15 +60,22 @@ def number(
             "justifyMode": "auto",
             "orientation": "auto",
             "textMode": "auto",
+            "wideLayout": True,
+            "showPercentChange": False,
+            "percentChangeColorMode": "standard",
             # the names of several; by itself Grafana makes them too small to be read
             "text": {"titleSize": 12},
         },
     )
 
 
+_WITHOUT = (None, "transparent")
+"""What has no word has no colour: where nothing is read, there is no pale tile that stands for nothing."""
+
+
 def counts(title: str, about: str, query: Json, *, empty: str, words: Mapping[str, str]) -> Json:
     """Make a number for each word, on the colour of the word: a legend that counts."""
-    panel = number(title, about, query, empty=empty)
+    panel = number(title, about, query, empty=empty, levels=[_WITHOUT])
     panel["fieldConfig"]["overrides"] = [by_name(word, {"color": fixed(colour)}) for word, colour in words.items()]
     panel["options"] |= {
         "colorMode": "background", "textMode": "value_and_name", "justifyMode": "center",
@@ -111,7 +118,7 @@ def tiles(
     by: str,
 ) -> Json:
     """Make a map: a coloured tile for each row of a table with a column `Value`, in the order of the column `by`."""
-    panel = number(title, about, query, empty=empty, unit="none", words=words, leads=leads)
+    panel = number(title, about, query, empty=empty, unit="none", levels=[_WITHOUT], words=words, leads=leads)
     # texts beside it, such as the worker's name, are no values: older Grafanas take them for what is not known
     known = panel["fieldConfig"]["defaults"].pop("mappings")
     panel["fieldConfig"]["overrides"] = [by_name("Value", {"mappings": known})]
@@ -159,6 +166,11 @@ def ranking(
             "showUnfilled": True,
             "minVizHeight": 14,
             "minVizWidth": 0,
+            "maxVizHeight": 300,
+            "namePlacement": "auto",
+            "sizing": "auto",
+            "valueMode": "color",
+            "legend": {"showLegend": False, "displayMode": "list", "placement": "bottom", "calcs": []},
             "text": {"titleSize": 12, "valueSize": 14},
             "reduceOptions": {
                 "calcs": ["lastNotNull"],

@@ -74,6 +74,7 @@ def board_of(
         "description": about,
         "tags": ["bbq"],
         "schemaVersion": 37,
+        "revision": -1,
         "editable": True,
         "graphTooltip": 1,
         "timezone": "browser",

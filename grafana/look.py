@@ -28,10 +28,9 @@ def not_said(shown: str) -> Json:
     return {"matcher": {"id": "byRegexp", "options": "/.*/"}, "properties": [{"id": "noValue", "value": shown}]}
 
 
-_NOT_FACTS = (
-    "not read", "been read", "not scraped", "not answer", "not told", "has told", "not said", "not verified",
-    "not loaded",
-)  # fmt: skip
+_NOT_ASKED = ("not scraped", "not answer", "not told", "has told", "not said", "not verified", "not loaded")
+_NOT_FACTS = ("not read", "been read", "was read", *_NOT_ASKED)
+"""Of what is of the history, that something was not read is a fact."""
 
 
 def unread(empty: str, queries: Sequence[Json]) -> str:
@@ -39,9 +38,10 @@ def unread(empty: str, queries: Sequence[Json]) -> str:
 
     So what would be a fact is one of two things, and the board's first line tells which.
     """
-    if not queries or any(each in empty.lower() for each in _NOT_FACTS):
+    of_history = bool(queries) and queries[0]["datasource"] == HISTORY
+    if not queries or any(each in empty.lower() for each in (_NOT_ASKED if of_history else _NOT_FACTS)):
         return empty
-    return f"{empty}, or {'the history does not answer' if queries[0]['datasource'] == HISTORY else 'not read'}"
+    return f"{empty}, or {'the history does not answer' if of_history else 'not read'}"
 
 
 def step(name: str, **options: object) -> Json:
@@ -68,17 +68,25 @@ def panel(
         "fieldConfig": {"defaults": {"noValue": unread(empty, queries), **defaults}, "overrides": list(overrides)},
         "options": options,
         "targets": [{"refId": chr(ord("A") + index), **query} for index, query in enumerate(queries)],
+        "transformations": list(steps),
+        "transparent": False,
+        "repeatDirection": "h",
     }
     if queries:
         panel["datasource"] = queries[0]["datasource"]
-    if steps:
-        panel["transformations"] = list(steps)
     return panel
 
 
 def thresholds(steps: Sequence[tuple[float | None, str]]) -> Json:
-    """Return colours from some values on."""
-    return {"mode": "absolute", "steps": [{"value": value, "color": colour} for value, colour in steps]}
+    """Return colours from some values on; the first (None) is that of all that is less.
+
+    Grafana takes any number there for less than all others, and 9.4's schema wants one.
+    """
+    listed = [{"value": _LOWEST if value is None else value, "color": colour} for value, colour in steps]
+    return {"mode": "absolute", "steps": listed}
+
+
+_LOWEST = -1_000_000_000
 
 
 def colours_of_names() -> list[Json]:
@@ -116,7 +124,7 @@ def table(
         more: properties of columns besides.
         sort: the column by which it is sorted, and whether downwards; as it was asked for when None.
         filters: its columns can be filtered.
-        sums: columns that are added up below it.
+        sums: columns that are added up below it, by the names that they have in the answers.
     """
     shown = {name: {**column(name, columns), **(more or {}).get(name, {})} for name in columns}
     for name in columns if filters else ():
@@ -127,8 +135,17 @@ def table(
         about,
         queries,
         empty,
-        defaults={"custom": {"align": "auto", "displayMode": "auto", "filterable": filters, "minWidth": 60}},
+        defaults={
+            "custom": {
+                "align": "auto",
+                "cellOptions": {"type": "auto"},
+                "inspect": False,
+                "filterable": filters,
+                "minWidth": 60,
+            }
+        },
         options={
+            "frameIndex": 0,
             "showHeader": True,
             "sortBy": [] if sort is None else [{"displayName": sort[0], "desc": sort[1]}],
             **(

@@ -10,7 +10,7 @@ from grafana.columns import (
     link,
     mappings,
 )
-from grafana.look import by_name, colours_of_names, mappings_of_names, panel
+from grafana.look import BLANK, by_name, colours_of_names, mappings_of_names, not_said, panel
 from grafana.queries import Json
 
 
@@ -41,8 +41,10 @@ def graph(
     defaults: Json = {"unit": unit, "min": 0, "color": {"mode": "palette-classic"}, "custom": _drawn(stacked)}
     if unit == "locale":
         defaults["decimals"] = 0
-    # no `noValue` of its own for series: Grafana makes a number of it, and a gap is drawn as 0
+    # no text that may be a number: Grafana makes one of it, and a gap is drawn as 0. Without any, the panel's own would
+    # stand at marks of the axis between whole numbers (until 12).
     overrides = [
+        not_said(BLANK),
         *(colours_of_names() if named else ()),
         *(by_name(word, {"color": fixed(COLOURS[word])}) for word in words),
         *(by_name(name, {**_LINE, **({"color": fixed(COLOURS[name])} if name in words else {})}) for name in lines),
@@ -114,7 +116,8 @@ def days(title: str, about: str, query: Json, *, empty: str, words: Sequence[str
         defaults=defaults,
         options={
             "orientation": "vertical", "stacking": "normal", "showValue": "never", "barWidth": 0.9,
-            "groupWidth": 0.9, "xTickLabelRotation": 0, "xTickLabelSpacing": 100,
+            "groupWidth": 0.9, "xTickLabelRotation": 0, "xTickLabelSpacing": 100, "xTickLabelMaxLength": 100,
+            "fullHighlight": False,
             "legend": {"displayMode": "list", "placement": "right", "showLegend": True, "calcs": []},
             "tooltip": {"mode": "multi", "sort": "desc"},
         },

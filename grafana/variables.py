@@ -8,6 +8,8 @@ ALL_OF_PROMETHEUS = ".*"
 ALL_OF_HISTORY = "'*'"
 """What All stands for: Grafana writes it as it is; `grafana.sql.among` knows it."""
 
+_SHOWN: Json = {"hide": 0, "skipUrlSync": False}
+_OF_NONE: Json = {"datasource": None}
 _ON_LOAD = 1
 """When choices are looked up: later, newer Grafanas would take away what a link has chosen and is not among them."""
 
@@ -27,8 +29,8 @@ def history() -> Json:
 def _source(name: str, label: str, kind: str, about: str, uid: str, called: str) -> Json:
     # Grafana 9 finds it by its name, newer ones by its uid
     return {
-        "name": name, "type": "datasource", "label": label, "description": about, "query": kind, "regex": "",
-        "hide": 0, "multi": False, "includeAll": False, "refresh": _ON_LOAD, "options": [],
+        "name": name, "type": "datasource", **_OF_NONE, "label": label, "description": about, "query": kind,
+        "regex": "", **_SHOWN, "multi": False, "includeAll": False, "refresh": _ON_LOAD, "options": [],
         "current": {"selected": False, "text": called, "value": uid},
     }  # fmt: skip
 
@@ -76,14 +78,14 @@ def _of_history(query: str) -> Json:
 
 def _several(name: str, label: str, about: str, asked: Json, every: str) -> Json:
     return {
-        "name": name, "label": label, "description": about, **asked, "hide": 0, "multi": True, "includeAll": True,
+        "name": name, "label": label, "description": about, **asked, **_SHOWN, "multi": True, "includeAll": True,
         "allValue": every, "options": [], "current": {"selected": True, "text": ["All"], "value": ["$__all"]},
     }  # fmt: skip
 
 
 def _one(name: str, label: str, about: str, asked: Json) -> Json:
     return {
-        "name": name, "label": label, "description": about, **asked, "hide": 0, "multi": False, "includeAll": False,
+        "name": name, "label": label, "description": about, **asked, **_SHOWN, "multi": False, "includeAll": False,
         "options": [], "current": {"selected": False, "text": "", "value": ""},
     }  # fmt: skip
 
@@ -101,7 +103,7 @@ def choice(
     listed = [{"text": text, "value": value, "selected": False} for text, value in options]
     query = ",".join(value if text == value else f"{text} : {value}" for text, value in options)
     variable: Json = {
-        "name": name, "type": "custom", "label": label, "description": about, "query": query, "hide": 0,
+        "name": name, "type": "custom", **_OF_NONE, "label": label, "description": about, "query": query, **_SHOWN,
         "multi": several or bool(some), "includeAll": several, "options": listed,
     }  # fmt: skip
     if several:
@@ -119,6 +121,6 @@ def text(name: str, label: str, about: str, value: str = "") -> Json:
     """Write something."""
     chosen = {"selected": True, "text": value, "value": value}
     return {
-        "name": name, "type": "textbox", "label": label, "description": about, "query": value, "hide": 0,
+        "name": name, "type": "textbox", **_OF_NONE, "label": label, "description": about, "query": value, **_SHOWN,
         "options": [chosen], "current": chosen,
     }  # fmt: skip

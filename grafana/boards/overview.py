@@ -149,7 +149,8 @@ def _clusters() -> Json:
         columns=("cluster", *asked),
         steps=(step("merge"), renamed({"cluster": "cluster", **names})),
         more=links,
-        sums=("CPUs", "GPUs", *STATES, "workers", "workers out"),
+        # the sums go by the names that columns had before they were renamed
+        sums=[value for value, name in names.items() if name in ("CPUs", "GPUs", *STATES, "workers", "workers out")],
     )
 
 

@@ -186,6 +186,7 @@ def _day(site: Site, rng: np.random.Generator, day: int, size: int, first: int, 
         "exit_code": only(over & (runs > 0), code),
         "array_parent": parents,
         "accounted": bool_list,
+        "settled": [False] * size,
         "details": [None] * size if grid else ['{"qos": "normal", "features": "avx2", "wckey": "default"}'] * size,
         "seen_at": [now] * size,
     }
@@ -282,6 +283,7 @@ def _runs(
         "used_cpu_seconds": used,
         "used_memory_bytes": peak,
         "accounted": (~is_open).tolist(),
+        "resized": [False] * len(places),
     }
     several = np.where((not grid) & (cpus[which] >= 16), rng.integers(1, 6, len(places)), 1)
     index = np.repeat(np.arange(len(places)), several)

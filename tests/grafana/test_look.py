@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from grafana.look import BLANK
 from history.vocabulary import Outcome
 from tests.grafana_asks import dashboards, panels
 from tests.grafana_text import pixels
@@ -175,7 +176,7 @@ def test_what_is_not_known_is_grey() -> None:
 
 
 def test_gaps_of_series_are_gaps() -> None:
-    """Grafana draws what is not there as the number that `noValue` is, and of an empty text it makes 0."""
+    """Grafana draws what is not there as the number that `noValue` is, and of an empty text or a space it makes 0."""
     for uid, board in BOARDS.items():
         for panel in panels(board):
             if panel["type"] != "timeseries":
@@ -185,7 +186,7 @@ def test_gaps_of_series_are_gaps() -> None:
             said += [
                 each["value"] for one in config["overrides"] for each in one["properties"] if each["id"] == "noValue"
             ]
-            assert all(re.search(r"[A-Za-z]{3}", text) for text in said), (uid, panel["title"], said)
+            assert all(text == BLANK or re.search(r"[A-Za-z]{3}", text) for text in said), (uid, panel["title"], said)
             assert config["defaults"]["custom"]["spanNulls"] is False, (uid, panel["title"])
 
 
@@ -283,3 +284,25 @@ def test_every_bar_of_a_ranking_is_seen() -> None:
             room = panel["gridPos"]["h"] * 38 - 8 - 50
             assert (room + 10) / count - 10 >= 18, (uid, panel["title"], count)
     assert found == 7
+
+
+def test_below_a_table_stand_the_sums_of_columns_that_its_answers_have() -> None:
+    """They go by the names that columns had before a step renamed them: by the new ones the line was empty."""
+    (table,) = [panel for board in BOARDS.values() for panel in panels(board) if panel["options"].get("footer")]
+    names = next(each["options"]["renameByName"] for each in table["transformations"] if each["id"] == "organize")
+    summed = table["options"]["footer"]["fields"]
+    assert {names[field] for field in summed} == {
+        "CPUs", "GPUs", "running", "pending", "held", "workers", "workers out",
+    }  # fmt: skip
+
+
+def test_what_has_no_word_has_no_colour() -> None:
+    """Of tiles and counted words: where nothing is read, a pale tile stood for nothing."""
+    worded = [
+        panel for board in BOARDS.values() for panel in panels(board)
+        if panel["type"] == "stat" and panel["fieldConfig"]["overrides"] and panel["options"]["colorMode"] == "background"
+    ]  # fmt: skip
+    assert len(worded) >= 2
+    for panel in worded:
+        steps = panel["fieldConfig"]["defaults"]["thresholds"]["steps"]
+        assert [each["color"] for each in steps] == ["transparent"], panel["title"]
