@@ -180,7 +180,7 @@ def _until_state(slurm: Slurm, job: str, state: str, field: str = "%T") -> None:
     def is_so() -> bool:
         return state.encode() in slurm.run("squeue", "-h", "-o", field, "-j", job, check=False).stdout.split()
 
-    if not wait_for(is_so, 60, 0.3):
+    if not wait_for(is_so, 180, 0.3):  # a slurmctld beside other work schedules late
         raise RuntimeError(f"Slurm job {job} does not become {state}")
 
 
