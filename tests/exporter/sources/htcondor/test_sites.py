@@ -1,7 +1,6 @@
 """Situations of other pools that no pool of ours had made by itself: ids that come again, edited times, late records."""
 
 from datetime import UTC, datetime
-from typing import Any
 
 from sqlalchemy import URL, insert, select
 
@@ -106,16 +105,3 @@ def test_a_submission_time_that_was_edited_makes_no_other_job(site: Site, pool: 
     (only,) = site.bbq("search")
     assert (only["job_id"], only["state"], only["submitted_at"]) == ("s#1.0", "ended", at(t))
     assert site.bbq("top", "owners") == []
-
-
-def late(number: int, submitted: int, jobs: int, made: int, **changed: Any) -> list[dict[str, Any]]:
-    """Return the ad of a submission of which jobs are made little by little, and those of its last five jobs."""
-    its = {"TotalSubmitProcs": jobs, "JobMaterializeNextProcId": made, **changed}
-    mine = [proc_of(number, submitted, proc, **its) for proc in range(max(0, made - 5), made)]
-    return [job(number, submitted, **{**its, "GlobalJobId": None, "ProcId": None, "JobStatus": None}), *mine]
-
-
-def proc_of(number: int, submitted: int, proc: int, **changed: Any) -> dict[str, Any]:
-    """Return the ad of a job that was made a second after those before it; QDate is the submission's."""
-    made_at = submitted + proc
-    return {**job(number, made_at, proc, **changed), "QDate": submitted}
