@@ -22,7 +22,7 @@ from history.batch import JobsBatch
 from history.db import bulk, schema
 from history.db.database import open_database
 from history.db.upgrade import BEFORE_RELEASE as BEFORE_FIRST
-from history.db.upgrade import RELEASED, run_steps
+from history.db.upgrade import RELEASED, run_steps, steps
 from history.fields import columns
 from history.ingest.store import History
 from history.reconcile.audit import Audit
@@ -87,17 +87,18 @@ def digest(*paths: Path) -> str:
 
 
 def test_both_ways_to_the_schema_make_the_same(database: URL) -> None:
-    """One step from nothing, and the steps of databases from before the first release."""
+    """The first step from nothing, and the steps of databases from before the first release."""
     found = []
-    for way in (RELEASED, BEFORE_FIRST):
+    for way, until in ((RELEASED, steps(RELEASED)[0]), (BEFORE_FIRST, "head")):
         engine = open_database(database)
         with engine.begin() as connection:
             connection.info["rollups"] = set()
-            run_steps(connection, way)
+            run_steps(connection, way, until)
             found.append(described(connection))
-            for table in [*schema.metadata.tables, "alembic_version"]:
+            for table in inspect(connection).get_table_names():
                 connection.execute(text(f"DROP TABLE {table}"))
         engine.dispose()
+    assert found[0].keys() == found[1].keys() > {"jobs", "identity"}
     for table, its in found[0].items():
         assert its == found[1][table], table
 
@@ -111,7 +112,7 @@ def described(connection: Connection) -> dict[str, Any]:
     """Return what a database says of its tables."""
     inspector = inspect(connection)
     found: dict[str, Any] = {}
-    for table in schema.metadata.tables:
+    for table in sorted({*inspector.get_table_names()} - {"alembic_version"}):
         found[table] = [
             (each["name"], str(each["type"]), each["nullable"],
              None if (table, each["name"]) in DEFAULTS else each["default"])

@@ -223,14 +223,16 @@ def test_failures_are_noted_and_a_success_clears_them(history: History) -> None:
 
 
 def test_the_migrations_make_exactly_the_schema(history: History) -> None:
-    found = inspect(history._engine)
+    found, dialect = inspect(history._engine), history._engine.dialect
     for table in schema.metadata.tables.values():
         columns = {column["name"]: column for column in found.get_columns(table.name)}
         unmade = [column.name for column in table.columns if column.name not in columns]
         assert not unmade, f"no step in history/db/migrations/versions makes {table.name}: {', '.join(unmade)}"
-        assert list(columns) == [column.name for column in table.columns]
+        assert list(columns) == [column.name for column in table.columns], "a new column is the last of its table"
         for column in table.columns:
             assert columns[column.name]["nullable"] == column.nullable, (table.name, column.name)
+            made, wanted = (each.compile(dialect) for each in (columns[column.name]["type"], column.type))
+            assert made == wanted, f"{table.name}.{column.name}: its step makes {made}, the schema wants {wanted}"
         assert found.get_pk_constraint(table.name)["constrained_columns"] == [
             column.name for column in table.primary_key
         ]
