@@ -128,6 +128,13 @@ def tiles(
     return panel
 
 
+_AS_NEWER_ONES_DO: Json = {
+    "maxVizHeight": 300, "namePlacement": "auto", "sizing": "auto", "valueMode": "color",
+    "legend": {"showLegend": False, "displayMode": "list", "placement": "bottom", "calcs": []},
+}  # fmt: skip
+"""What bars look like without it, said because 12's schema asks for it."""
+
+
 def ranking(
     title: str,
     about: str,
@@ -166,11 +173,7 @@ def ranking(
             "showUnfilled": True,
             "minVizHeight": 14,
             "minVizWidth": 0,
-            "maxVizHeight": 300,
-            "namePlacement": "auto",
-            "sizing": "auto",
-            "valueMode": "color",
-            "legend": {"showLegend": False, "displayMode": "list", "placement": "bottom", "calcs": []},
+            **_AS_NEWER_ONES_DO,
             "text": {"titleSize": 12, "valueSize": 14},
             "reduceOptions": {
                 "calcs": ["lastNotNull"],
