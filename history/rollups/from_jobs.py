@@ -130,25 +130,26 @@ def add_run(usage: dict[Key, Usage], who: Who, run: Run, sign: int = 1) -> None:
         return
     outcome = told(run.outcome, run.accounted)
     usage[(run.ended_at.date(), *who, outcome)].runs += sign * (not run.resized)
-    for day, seconds, used in _days(run, run.ended_at):
-        held = _bounded((run.cpus or 0.0) * seconds)
+    for day, seconds, exact, used in _days(run, run.ended_at):
+        # of a run that was suspended, a second that is rounded would be as many CPU seconds as it has CPUs
+        held = _bounded((run.cpus or 0.0) * exact)
         measures = usage[(day, *who, outcome)]
         measures.wall_seconds += sign * seconds
         measures.cpu_seconds += sign * held
-        measures.gpu_seconds += sign * _bounded((run.gpus or 0.0) * seconds)
-        measures.memory_mib_seconds += sign * _bounded((run.memory_bytes or 0) * seconds >> 20)
+        measures.gpu_seconds += sign * _bounded((run.gpus or 0.0) * exact)
+        measures.memory_mib_seconds += sign * _bounded(int((run.memory_bytes or 0) * exact) >> 20)
         if used is not None:
             measures.measured_cpu_seconds += sign * held
             measures.used_cpu_seconds += sign * used
             measures.wasted_cpu_seconds += sign * max(0, held - used)
 
 
-def _days(run: Run, ended_at: datetime) -> Iterator[tuple[date, int, int | None]]:
-    """Yield each day that a run ran on, with its seconds and its CPU time there (None where nobody measured it)."""
+def _days(run: Run, ended_at: datetime) -> Iterator[tuple[date, int, float, int | None]]:
+    """Yield each day that a run ran on, its seconds in whole ones and exactly, and CPU time used (None: not told)."""
     used = run.used_cpu_seconds
     wall = int((ended_at - run.started_at).total_seconds())
     counted = max(0, wall - (run.suspended_seconds or 0))
-    begin, before, used_before = run.started_at, 0, 0
+    begin, before, passed_before, used_before = run.started_at, 0, 0, 0
     while True:
         end = min(ended_at, begin.replace(hour=0, minute=0, second=0, microsecond=0) + _DAY)
         passed = wall if end == ended_at else int((end - run.started_at).total_seconds())
@@ -156,10 +157,11 @@ def _days(run: Run, ended_at: datetime) -> Iterator[tuple[date, int, int | None]
         until = passed if counted == wall else passed * counted // wall
         # nor is how the CPU time was spread over the run
         used_until = 0 if used is None else _bounded(used if end == ended_at else used * passed / wall)
-        yield begin.date(), until - before, None if used is None else used_until - used_before
+        exact = until - before if counted == wall else (passed - passed_before) * counted / wall
+        yield begin.date(), until - before, exact, None if used is None else used_until - used_before
         if end == ended_at:
             return
-        begin, before, used_before = end, until, used_until
+        begin, before, passed_before, used_before = end, until, passed, used_until
 
 
 def ran(run: Run, since: datetime | None = None) -> int:
