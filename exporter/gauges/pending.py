@@ -32,7 +32,7 @@ FAMILIES = (
     ),
     Family(
         name="bbq_pending_oldest_submit_timestamp_seconds",
-        help="Submission of the oldest job that could start: no dependency, array limit or begin time.",
+        help="Submission (Slurm: of the last attempt) of the oldest job without dependency, array limit or begin time.",
         labels=("queue",),
         samples=_oldest,
     ),

@@ -387,7 +387,7 @@ class Site:
         self.board.add_feed("local", Feed(kind=Kind.ACCOUNTING), 60)
         cluster = Cluster(name="local", scheduler="slurm", interval=Duration(60))
         self.verifier = Verifier(cluster, source, self.board, history, Recorder(history))
-        # the pauses between windows are left out
+        # the pauses between windows are left out; an Event's method, of which there is nothing to subclass
         self.verifier._stop.wait = lambda _=None: False  # type: ignore[method-assign,assignment]
 
 

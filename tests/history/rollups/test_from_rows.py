@@ -192,6 +192,13 @@ def test_time_of_suspension_is_nobodys(history: History) -> None:
     assert ran == Durations(jobs=1, seconds=32400)
 
 
+def test_suspension_is_taken_off_each_day_to_the_cpu_second(history: History) -> None:
+    """Four and six tenths of 32,401 s are 12,960.4 s and 19,440.6 s, with three CPUs each."""
+    history.save_jobs("local", "accounting", [ended(T, T + timedelta(hours=10), suspended_seconds=3599)], seen_at=T)
+    assert [(each.cpu_seconds, each.gpu_seconds) for each in usage(history).values()] == [(38881, 6480), (58322, 9720)]
+    assert sum(each.wall_seconds for each in usage(history).values()) == 32401
+
+
 def test_a_part_of_a_run_has_its_time_and_is_no_run(history: History) -> None:
     """10 s with 2 CPUs, then 1,190 s with 1: 1,210 CPU seconds of one run that took 1,200 s."""
     change, end = T + timedelta(seconds=10), T + timedelta(seconds=1200)
