@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from itertools import pairwise
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Table
 
@@ -20,8 +20,19 @@ from history.vocabulary import REQUEUED, Outcome, State, Waiting
 Row = dict[str, Any]
 Rows = dict[Table, dict[tuple[Any, ...], Row]]
 """Rows by table and primary key."""
-Key = tuple[str, datetime]
-"""The native id of a job, and when it was submitted."""
+
+
+class JobKey(NamedTuple):
+    """What a job is known by within its cluster."""
+
+    native_id: str
+    submitted_at: datetime
+
+
+def key_of(job: Job) -> JobKey:
+    """Return what a job is known by."""
+    return JobKey(job.native_id, job.submitted_at)
+
 
 _JOB, _RUN, _SHARE = columns(Job), columns(Run), columns(RunWorker)
 
@@ -135,13 +146,13 @@ def differences(table: Table, old: Row | None, new: Row | None) -> list[str]:
 
 
 def stored_jobs(
-    connection: Connection, cluster: str, native_ids: Iterable[str], exact: Iterable[tuple[str, datetime]] = ()
+    connection: Connection, cluster: str, native_ids: Iterable[str], exact: Iterable[JobKey] = ()
 ) -> dict[str, list[Job]]:
     """Read jobs with all their runs, by id.
 
     Args:
         native_ids: ids of which every job is read, whenever it was submitted.
-        exact: (native id, submitted at) of jobs of which only that very one is read.
+        exact: jobs of which only that very one is read.
     """
     keys = [
         {"native_id": native_id, "submitted_at": submitted_at, "cluster": cluster} for native_id, submitted_at in exact

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection
 
 from history.db import bulk, schema
-from history.ingest.job_rows import Key, assemble
+from history.ingest.job_rows import JobKey, assemble, key_of
 from history.records import Job
 
 LAST = 50
@@ -27,12 +27,12 @@ class Earlier(NamedTuple):
     first_started_at: datetime
 
 
-Tails = dict[Key, Earlier]
+Tails = dict[JobKey, Earlier]
 """The jobs of which only the last runs are read."""
 
 
 def read(
-    connection: Connection, cluster: str, native_ids: Iterable[str], exact: Iterable[Key], seen: Iterable[Job]
+    connection: Connection, cluster: str, native_ids: Iterable[str], exact: Iterable[JobKey], seen: Iterable[Job]
 ) -> tuple[dict[str, list[Job]], Tails]:
     """Read the jobs that observations may be of, with the runs that they may change and one before.
 
@@ -54,7 +54,7 @@ def read(
         last = _last_runs(connection, row, since.get(row["native_id"]))
         if last is not None:
             before = last[0]["number"] - 1
-            tails[row["native_id"], row["submitted_at"]] = Earlier(before, row["first_started_at"])
+            tails[JobKey(row["native_id"], row["submitted_at"])] = Earlier(before, row["first_started_at"])
             runs += last
             workers += bulk.fetch_after(connection, schema.run_workers, row, before)
     whole = [row for row in found if row["run_count"] and (row["native_id"], row["submitted_at"]) not in tails]
@@ -93,7 +93,7 @@ def _last_runs(connection: Connection, job: Mapping[str, Any], since: datetime |
 
 def enough(was: Sequence[Job], now: Sequence[Job], tails: Tails) -> bool:
     """Return whether what came out of the runs that were read is what would have come out of all."""
-    if not any((job.native_id, job.submitted_at) in tails for job in was):
+    if not any(key_of(job) in tails for job in was):
         return True
     after = {job.submitted_at: job for job in now}
     if after.keys() != {job.submitted_at for job in was}:
@@ -101,7 +101,7 @@ def enough(was: Sequence[Job], now: Sequence[Job], tails: Tails) -> bool:
     return all(
         _is_of(job) == _is_of(after[job.submitted_at]) and job.runs[:1] == after[job.submitted_at].runs[:1]
         for job in was
-        if (job.native_id, job.submitted_at) in tails
+        if key_of(job) in tails
     )
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, delete
 
 from history.db import schema
 from history.ingest.changes import save_pauses
-from history.ingest.job_rows import no_rows, rows_of, stored_jobs, write_difference
+from history.ingest.job_rows import key_of, no_rows, rows_of, stored_jobs, write_difference
 from history.ingest.last_runs import Tails, enough, read
 from history.ingest.merge import merge, not_pruned
 from history.ingest.raw_ids import join_parts, placeholders, rename
@@ -64,7 +64,7 @@ def save_page(writer: Writer, page: Iterable[Job], pruned_before: datetime | Non
     before.extend(forgotten)
     for jobs, rows in ((before, old), (after, new)):
         for job in jobs:
-            runs, started = tails.get((job.native_id, job.submitted_at), (0, None))
+            runs, started = tails.get(key_of(job), (0, None))
             rows_of(job, cluster, writer.seen_at, rows, runs_before=runs, first_started_at=started)
     write_difference(writer, old, new)
     _save_rollups(writer, before, after, tails)
@@ -77,7 +77,7 @@ def _save_rollups(writer: Writer, before: Iterable[Job], after: Iterable[Job], t
     moved = Rollup()
     for jobs, sign in ((before, -1), (after, 1)):
         for job in jobs:
-            _, started = tails.get((job.native_id, job.submitted_at), (0, None))
+            _, started = tails.get(key_of(job), (0, None))
             add_job(job, moved, sign, first_started_at=started)
     for daily in DAILY:
         _move(writer, daily, moved.of(daily))
@@ -108,15 +108,15 @@ def _stored_of(
 ) -> tuple[dict[str, list[Job]], Tails]:
     """Read what is stored of the jobs of a page: all that have their id, where the scheduler gives ids again."""
     ids = [native_id for native_id, jobs in by_id.items() if any(job.attempt_at is not None for job in jobs)]
-    exact = {(job.native_id, job.submitted_at) for jobs in by_id.values() for job in jobs if job.attempt_at is None}
+    exact = {key_of(job) for jobs in by_id.values() for job in jobs if job.attempt_at is None}
     having = set(ids)
     seen = (job for jobs in by_id.values() for job in jobs)
-    return read(connection, cluster, ids, sorted(key for key in exact if key[0] not in having), seen)
+    return read(connection, cluster, ids, sorted(key for key in exact if key.native_id not in having), seen)
 
 
 def _whole(connection: Connection, cluster: str, jobs: Sequence[Job], tails: Tails) -> list[Job]:
     """Read jobs again, now with all their runs."""
-    keys = [(job.native_id, job.submitted_at) for job in jobs]
+    keys = [key_of(job) for job in jobs]
     for key in keys:
         tails.pop(key, None)
     found = stored_jobs(connection, cluster, [], keys)

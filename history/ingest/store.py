@@ -19,7 +19,7 @@ from history.db.database import is_away, refuses_row
 from history.db.identity import Identity
 from history.ingest.changes import save_periods, save_seen, save_use, worker_settings
 from history.ingest.gaps import with_gaps
-from history.ingest.job_rows import stored_jobs
+from history.ingest.job_rows import JobKey, stored_jobs
 from history.ingest.late_submissions import note_made, save_unmade
 from history.ingest.merge import left
 from history.ingest.quarantine import as_text, set_aside
@@ -113,7 +113,7 @@ class History(Remembered):
             query = query.where(table.c.queue == queue)
         with self._asking() as connection:
             rows = connection.execute(query).all()
-            keys = [(row.native_id, row.submitted_at) for row in rows]
+            keys = [JobKey(row.native_id, row.submitted_at) for row in rows]
             stored = [job for found in stored_jobs(connection, cluster, [], keys).values() for job in found]
         if stored:
             settled = [replace(job, settled=True) for job in stored]
@@ -190,7 +190,7 @@ class History(Remembered):
         there = {job.native_id for job in batch.jobs}
         exact = {(job.native_id, job.submitted_at) for job in batch.jobs if job.attempt_at is None}
         gone = [
-            (native_id, submitted_at)
+            JobKey(native_id, submitted_at)
             for native_id, submitted_at, has_attempts in self.open_jobs(batch.cluster, batch.queue)
             if native_id not in there or (not has_attempts and exact and (native_id, submitted_at) not in exact)
         ]

@@ -10,7 +10,18 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from history.rollups.definitions import ARRIVALS, DURATIONS, USAGE, WORKERS, Daily, Rollup
+from history.rollups.definitions import (
+    ARRIVALS,
+    DURATIONS,
+    USAGE,
+    WORKERS,
+    Daily,
+    DurationKey,
+    Key,
+    Rollup,
+    UsageKey,
+    WorkerKey,
+)
 
 
 class Counter(NamedTuple):
@@ -21,8 +32,8 @@ class Counter(NamedTuple):
     measure: str
     labels: tuple[str, ...]
     """Columns of the rollup's key."""
-    only: tuple[str, str] | None = None
-    """A column of the key, and what it has to be; without, what accounting has not told of yet is left out."""
+    kind: str | None = None
+    """Of durations: of which kind."""
 
 
 _WHO = ("queue", "owner")
@@ -34,10 +45,10 @@ COUNTERS = (
     Counter("gpu_seconds", USAGE, "gpu_seconds", _WHO),
     Counter("cpu_seconds_wasted", USAGE, "wasted_cpu_seconds", _WHO),
     Counter("worker_runs_ended", WORKERS, "runs", ("worker", "outcome")),
-    Counter("job_wait_seconds", DURATIONS, "jobs", ("queue", "at_most_seconds"), only=("kind", "wait")),
-    Counter("job_wait_seconds_sum", DURATIONS, "seconds", ("queue",), only=("kind", "wait")),
-    Counter("job_run_seconds", DURATIONS, "jobs", ("queue", "at_most_seconds"), only=("kind", "run")),
-    Counter("job_run_seconds_sum", DURATIONS, "seconds", ("queue",), only=("kind", "run")),
+    Counter("job_wait_seconds", DURATIONS, "jobs", ("queue", "at_most_seconds"), kind="wait"),
+    Counter("job_wait_seconds_sum", DURATIONS, "seconds", ("queue",), kind="wait"),
+    Counter("job_run_seconds", DURATIONS, "jobs", ("queue", "at_most_seconds"), kind="run"),
+    Counter("job_run_seconds_sum", DURATIONS, "seconds", ("queue",), kind="run"),
 )
 """A histogram is two: its buckets, each without those below it, and its sum."""
 LABELS = ("queue", "owner", "worker", "outcome", "at_most_seconds")
@@ -68,15 +79,10 @@ _NOTHING = {"queue": "", "owner": "", "worker": "", "outcome": "", "at_most_seco
 def counter_rows(cluster: str, moved: Rollup, now: datetime) -> Iterator[Row]:
     """Yield by how much each counter of a cluster moves when its rollups move by this."""
     for counter in COUNTERS:
-        daily = counter.daily
-        columns = ("day", *daily.key)
-        indexes = [columns.index(label) for label in counter.labels]
-        at, wanted = (None, "") if counter.only is None else (columns.index(counter.only[0]), counter.only[1])
-        outcome = columns.index("outcome") if "outcome" in columns else None
         sums: dict[tuple[Any, ...], int] = defaultdict(int)
-        for key, measures in moved.of(daily).items():
-            if (at is None or key[at] == wanted) and (outcome is None or key[outcome]):
-                sums[tuple([key[index] for index in indexes])] += getattr(measures, counter.measure)
+        for key, measures in moved.of(counter.daily).items():
+            if _counts(counter, key):
+                sums[tuple([getattr(key, label) for label in counter.labels])] += getattr(measures, counter.measure)
         for labels, change in sorted(sums.items()):
             if change:
                 yield {
@@ -89,6 +95,13 @@ def counter_rows(cluster: str, moved: Rollup, now: datetime) -> Iterator[Row]:
                     "first_at": now,
                     "last_at": now,
                 }
+
+
+def _counts(counter: Counter, key: Key) -> bool:
+    """Return whether a counter counts what is kept by a key: nothing of which accounting has not told yet."""
+    if isinstance(key, DurationKey):
+        return key.kind == counter.kind
+    return not isinstance(key, UsageKey | WorkerKey) or key.outcome != ""
 
 
 def never_falling(before: Iterable[Row], now: Iterable[Row]) -> list[Row]:

@@ -82,13 +82,55 @@ class Efficiency(Measures):
     wasted_cpu_seconds: int = 0
 
 
+class UsageKey(NamedTuple):
+    """What usage is kept by; like in each of these keys, what is not said is the empty text."""
+
+    day: date
+    queue: str
+    owner: str
+    account: str
+    vo: str
+    outcome: str
+
+
+class JobsKey(NamedTuple):
+    """What arrivals and efficiency are kept by."""
+
+    day: date
+    queue: str
+    owner: str
+    account: str
+    vo: str
+
+
+class WorkerKey(NamedTuple):
+    """What is kept of each worker."""
+
+    day: date
+    worker: str
+    outcome: str
+
+
+class DurationKey(NamedTuple):
+    """What durations are kept by; the kind is `wait` or `run`."""
+
+    day: date
+    queue: str
+    kind: str
+    at_most_seconds: int
+
+
 class Daily(NamedTuple):
     """A rollup by day and cluster: what else it is kept by, and the figures that add up."""
 
     name: str
-    key: tuple[str, ...]
-    """Columns of the key after day and cluster; what is not said is the empty text."""
+    key_type: type[UsageKey] | type[JobsKey] | type[WorkerKey] | type[DurationKey]
     measures: type[Measures]
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """Return the columns of the key after day and cluster."""
+        return self.key_type._fields[1:]
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -96,14 +138,13 @@ class Daily(NamedTuple):
         return self.measures.__struct_fields__
 
 
-_WHO = ("queue", "owner", "account", "vo")
-USAGE = Daily("usage_daily", (*_WHO, "outcome"), Usage)
-ARRIVALS = Daily("arrivals_daily", _WHO, Arrivals)
-WORKERS = Daily("workers_daily", ("worker", "outcome"), OnWorkers)
-DURATIONS = Daily("durations_daily", ("queue", "kind", "at_most_seconds"), Durations)
-EFFICIENCY = Daily("efficiency_daily", _WHO, Efficiency)
+USAGE = Daily("usage_daily", UsageKey, Usage)
+ARRIVALS = Daily("arrivals_daily", JobsKey, Arrivals)
+WORKERS = Daily("workers_daily", WorkerKey, OnWorkers)
+DURATIONS = Daily("durations_daily", DurationKey, Durations)
+EFFICIENCY = Daily("efficiency_daily", JobsKey, Efficiency)
 DAILY = (USAGE, ARRIVALS, WORKERS, DURATIONS, EFFICIENCY)
-MONTHLY_USAGE = Daily("usage_monthly", USAGE.key, Usage)
+MONTHLY_USAGE = Daily("usage_monthly", UsageKey, Usage)
 """The sums of USAGE over each month; its day is the month's first."""
 
 _HOUR = 3600
@@ -120,8 +161,7 @@ MIB = 1 << 20
 MAX_ADDED = 1 << 50
 """A bound for what one run may add, so that one absurd record cannot overflow a year's sum."""
 
-Key = tuple[Any, ...]
-"""The day, then the columns of a rollup's key."""
+Key = UsageKey | JobsKey | WorkerKey | DurationKey
 Figures = dict[Key, Measures]
 """Figures by key."""
 
@@ -129,11 +169,11 @@ Figures = dict[Key, Measures]
 class Rollup(msgspec.Struct):
     """Figures of every rollup, which grow with what is added."""
 
-    usage_daily: dict[Key, Usage] = msgspec.field(default_factory=lambda: defaultdict(Usage))
-    arrivals_daily: dict[Key, Arrivals] = msgspec.field(default_factory=lambda: defaultdict(Arrivals))
-    workers_daily: dict[Key, OnWorkers] = msgspec.field(default_factory=lambda: defaultdict(OnWorkers))
-    durations_daily: dict[Key, Durations] = msgspec.field(default_factory=lambda: defaultdict(Durations))
-    efficiency_daily: dict[Key, Efficiency] = msgspec.field(default_factory=lambda: defaultdict(Efficiency))
+    usage_daily: dict[UsageKey, Usage] = msgspec.field(default_factory=lambda: defaultdict(Usage))
+    arrivals_daily: dict[JobsKey, Arrivals] = msgspec.field(default_factory=lambda: defaultdict(Arrivals))
+    workers_daily: dict[WorkerKey, OnWorkers] = msgspec.field(default_factory=lambda: defaultdict(OnWorkers))
+    durations_daily: dict[DurationKey, Durations] = msgspec.field(default_factory=lambda: defaultdict(Durations))
+    efficiency_daily: dict[JobsKey, Efficiency] = msgspec.field(default_factory=lambda: defaultdict(Efficiency))
 
     def of(self, daily: Daily) -> Figures:
         """Return the figures of one rollup."""
@@ -141,7 +181,7 @@ class Rollup(msgspec.Struct):
 
     def days(self) -> set[date]:
         """Return the days of which it has figures."""
-        return {key[0] for daily in DAILY for key in self.of(daily)}
+        return {key.day for daily in DAILY for key in self.of(daily)}
 
     def add(self, more: "Rollup", sign: int = 1) -> None:
         """Add the figures of another one, or with sign -1 take them away."""
@@ -159,17 +199,16 @@ def difference(new: Rollup, old: Rollup) -> Rollup:
     return moved
 
 
-def by_month(usage: dict[Key, Usage]) -> Figures:
+def by_month(usage: dict[UsageKey, Usage]) -> Figures:
     """Add up what is kept by day to what is kept by month."""
-    found: dict[Key, Usage] = defaultdict(Usage)
-    for (day, *key), measures in usage.items():
-        found[(day.replace(day=1), *key)].add(measures)
+    found: dict[UsageKey, Usage] = defaultdict(Usage)
+    for key, measures in usage.items():
+        found[key._replace(day=key.day.replace(day=1))].add(measures)
     return cast(Figures, found)
 
 
 def daily_rows(daily: Daily, cluster: str, figures: Figures) -> Iterator[dict[str, Any]]:
     """Yield the rows of a cluster's rollup, without those in which there is nothing."""
-    columns = ("day", *daily.key)
     for key, measures in sorted(figures.items(), key=lambda each: each[0]):
         if measures.says_something():
-            yield {**dict(zip(columns, key, strict=True)), "cluster": cluster, **msgspec.structs.asdict(measures)}
+            yield {**key._asdict(), "cluster": cluster, **msgspec.structs.asdict(measures)}

@@ -14,13 +14,33 @@ hide what others wasted.
 from bisect import bisect_left
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
+from typing import NamedTuple
 
 from history.records import Job, Run
-from history.rollups.definitions import BOUNDS, LONGER, MAX_ADDED, MIB, Efficiency, Key, Rollup, Usage
+from history.rollups.definitions import (
+    BOUNDS,
+    LONGER,
+    MAX_ADDED,
+    MIB,
+    DurationKey,
+    Efficiency,
+    JobsKey,
+    Rollup,
+    Usage,
+    UsageKey,
+    WorkerKey,
+)
 from history.vocabulary import Outcome
 
-Who = tuple[str, str, str, str]
-"""Queue, owner, account and VO."""
+
+class Who(NamedTuple):
+    """Whose a job is, as rollups are kept by it: what is not said is the empty text."""
+
+    queue: str
+    owner: str
+    account: str
+    vo: str
+
 
 _DAY = timedelta(days=1)
 
@@ -31,7 +51,7 @@ def add_job(job: Job, rollup: Rollup, sign: int = 1, *, first_started_at: dateti
     Args:
         first_started_at: when it first started, where it is given without its first runs: those then add nothing.
     """
-    who = (job.queue or "", job.owner, job.account or "", job.vo or "")
+    who = Who(job.queue or "", job.owner, job.account or "", job.vo or "")
     if job.routed_to is None:  # else its copy is the job
         _add_life(job, who, rollup, sign, first_start(job, first_started_at))
     for run in job.runs:
@@ -41,11 +61,11 @@ def add_job(job: Job, rollup: Rollup, sign: int = 1, *, first_started_at: dateti
 
 def _add_life(job: Job, who: Who, rollup: Rollup, sign: int, started: datetime | None) -> None:
     """Add that a job came, started and ended."""
-    rollup.arrivals_daily[(job.submitted_at.date(), *who)].submitted += sign
+    rollup.arrivals_daily[JobsKey(job.submitted_at.date(), *who)].submitted += sign
     if started is not None:
         day = started.date()
-        rollup.arrivals_daily[(day, *who)].started += sign
-        _add_duration(rollup, day, who[0], "wait", _length(job.submitted_at, started), sign)
+        rollup.arrivals_daily[JobsKey(day, *who)].started += sign
+        _add_duration(rollup, day, who.queue, "wait", _length(job.submitted_at, started), sign)
     if job.ended_at is not None:
         outcome = told(job.outcome, job.accounted or job.settled)
         add_end(rollup.usage_daily, who, outcome, job.submitted_at, started, job.ended_at, sign)
@@ -53,7 +73,7 @@ def _add_life(job: Job, who: Who, rollup: Rollup, sign: int, started: datetime |
 
 def _add_duration(rollup: Rollup, day: date, queue: str, kind: str, seconds: int, sign: int) -> None:
     """Add a wait or the length of a run."""
-    durations = rollup.durations_daily[(day, queue, kind, _bound(seconds))]
+    durations = rollup.durations_daily[DurationKey(day, queue, kind, _bound(seconds))]
     durations.jobs += sign
     durations.seconds += sign * seconds
 
@@ -62,11 +82,11 @@ def _add_whole_run(run: Run, ended_at: datetime, who: Who, rollup: Rollup, sign:
     """Add what an ended run held and used, how long it took, and where it was."""
     add_run(rollup.usage_daily, who, run, sign)
     day, length, outcome = ended_at.date(), ran(run), told(run.outcome, run.accounted)
-    _add_efficiency(rollup.efficiency_daily[(day, *who)], run, length, sign)
+    _add_efficiency(rollup.efficiency_daily[JobsKey(day, *who)], run, length, sign)
     if outcome and not run.resized:
-        _add_duration(rollup, day, who[0], "run", ran(run, run.run_started_at), sign)
+        _add_duration(rollup, day, who.queue, "run", ran(run, run.run_started_at), sign)
     for there in run.workers:
-        measures = rollup.workers_daily[(day, there.worker, outcome)]
+        measures = rollup.workers_daily[WorkerKey(day, there.worker, outcome)]
         measures.runs += sign * (not run.resized)
         measures.untold_runs += sign * (there.cpus is None and not run.resized)
         measures.wall_seconds += sign * length
@@ -108,7 +128,7 @@ def told(outcome: str | None, accounted: bool) -> str:
 
 
 def add_end(
-    usage: dict[Key, Usage],
+    usage: dict[UsageKey, Usage],
     who: Who,
     outcome: str,
     submitted_at: datetime,
@@ -117,23 +137,23 @@ def add_end(
     sign: int = 1,
 ) -> None:
     """Add to the usage that a job ended."""
-    measures = usage[(ended_at.date(), *who, outcome)]
+    measures = usage[UsageKey(ended_at.date(), *who, outcome)]
     measures.jobs += sign
     if first_started_at is not None:
         measures.waits += sign
         measures.wait_seconds += sign * _length(submitted_at, first_started_at)
 
 
-def add_run(usage: dict[Key, Usage], who: Who, run: Run, sign: int = 1) -> None:
+def add_run(usage: dict[UsageKey, Usage], who: Who, run: Run, sign: int = 1) -> None:
     """Add to the usage what a run (or a row of `runs`) held and used; one that has not ended adds nothing yet."""
     if run.ended_at is None:
         return
     outcome = told(run.outcome, run.accounted)
-    usage[(run.ended_at.date(), *who, outcome)].runs += sign * (not run.resized)
+    usage[UsageKey(run.ended_at.date(), *who, outcome)].runs += sign * (not run.resized)
     for day, seconds, exact, used in _days(run, run.ended_at):
         # of a run that was suspended, a second that is rounded would be as many CPU seconds as it has CPUs
         held = _bounded((run.cpus or 0.0) * exact)
-        measures = usage[(day, *who, outcome)]
+        measures = usage[UsageKey(day, *who, outcome)]
         measures.wall_seconds += sign * seconds
         measures.cpu_seconds += sign * held
         measures.gpu_seconds += sign * _bounded((run.gpus or 0.0) * exact)

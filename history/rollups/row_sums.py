@@ -34,7 +34,7 @@ from history.rollups.expressions import (
     told_outcome,
     worker_measures,
 )
-from history.rollups.from_jobs import add_end, add_run, told
+from history.rollups.from_jobs import Who, add_end, add_run, told
 
 _ROWS = 20_000
 """Rows held in memory at a time."""
@@ -89,7 +89,7 @@ class _Sums:
             cluster, its_day, *rest = row[: len(key)]
             its_day = date.fromisoformat(its_day) if isinstance(its_day, str) else its_day
             values = (int(value) for value in row[len(key) :])
-            figures = self.of(cluster).of(daily)[(its_day, *rest)]
+            figures = self.of(cluster).of(daily)[daily.key_type(its_day, *rest)]
             figures.add(daily.measures(**dict(zip(measures, values, strict=True))))
 
     def counted(self) -> Iterator[ColumnElement[bool]]:
@@ -160,7 +160,7 @@ def _add_runs(sums: _Sums) -> None:
         mine = Rollup().usage_daily
         add_run(mine, _who(row), row)
         for key, measures in mine.items():
-            if sums.stretch[0].date() <= key[0] < sums.stretch[1].date():
+            if sums.stretch[0].date() <= key.day < sums.stretch[1].date():
                 usage[key].add(measures)
 
 
@@ -237,13 +237,13 @@ def computed(
         for rollup in found.values():
             for daily in dailies:
                 figures = rollup.of(daily)
-                for key in [key for key in figures if key[0] not in wanted]:
+                for key in [key for key in figures if key.day not in wanted]:
                     del figures[key]
     return found
 
 
-def _who(row: Any) -> tuple[str, str, str, str]:
-    return (row.queue or "", row.owner, row.account or "", row.vo or "")
+def _who(row: Any) -> Who:
+    return Who(row.queue or "", row.owner, row.account or "", row.vo or "")
 
 
 def _stream(connection: Connection, query: Any) -> Iterator[Any]:

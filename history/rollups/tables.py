@@ -29,7 +29,7 @@ def stored(connection: Connection, cluster: str, days: Collection[date]) -> Roll
 def _put(found: Rollup, daily: Daily, row: Any) -> None:
     """Put a row, its key first, into a rollup."""
     width = 1 + len(daily.key)
-    found.of(daily)[tuple(row[:width])] = daily.measures(*(int(value) for value in row[width:]))
+    found.of(daily)[daily.key_type(*row[:width])] = daily.measures(*(int(value) for value in row[width:]))
 
 
 def totals(connection: Connection, cluster: str) -> Rollup:
