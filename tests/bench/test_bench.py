@@ -3,6 +3,7 @@
 from collections import Counter
 from pathlib import Path
 
+import pytest
 from sqlalchemy import func, select
 
 from history.db import schema
@@ -14,6 +15,8 @@ from tests.bench.ingest import ingest
 from tests.bench.load import load
 from tests.bench.year import END, Year
 from tests.exact import inexact
+
+pytestmark = pytest.mark.bench
 
 
 def test_a_loaded_year_is_a_history(history: History) -> None:
