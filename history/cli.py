@@ -1,19 +1,14 @@
 """bbq: questions as commands. It only reads."""
 
-import importlib
 import os
 
 import click
 
 from history import __version__
-from history.commands._options import CONTEXT, Shared, shared
+from history.catalogue import QUESTIONS, question
+from history.commands.options import CONTEXT, Shared, shared
+from history.commands.questions import command_of
 from history.output import run
-
-QUESTIONS = (
-    "top", "info", "search", "workers", "queues", "gpus", "clusters", "usage", "waits", "failures", "efficiency",
-    "status",
-)  # fmt: skip
-"""The questions, in the order of `bbq --help`: each is the command of that name in `history.commands`."""
 
 
 class _Questions(click.Group):
@@ -24,11 +19,10 @@ class _Questions(click.Group):
         return list(QUESTIONS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import one."""
+        """Make one of what the question says of itself."""
         if cmd_name not in QUESTIONS:
             return None
-        command: click.Command = importlib.import_module(f"history.commands.{cmd_name}").command
-        return command
+        return command_of(question(cmd_name))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

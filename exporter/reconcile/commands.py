@@ -18,7 +18,7 @@ from exporter.reconcile import windows
 from exporter.settings import ConfigError
 from exporter.sources import Source, SourceError, open_source
 from history.answer import Answer
-from history.commands._options import When
+from history.commands.options import When
 from history.db import HistoryError
 from history.db.database import explain, open_database
 from history.ingest.store import History

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from exporter.sources import Source, kinds
-from history.cli import QUESTIONS
+from history.catalogue import QUESTIONS, question
 from tests.places import ROOT, TESTS
 
 STEPS = {"versions", "before_release"}
@@ -62,6 +62,7 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "history.reconcile.*", "history.spool.pieces", "history.admin", "history.admin.prune", "history.admin.stats",
     )),
     ("questions", ("history.questions.*",)),
+    ("the catalogue of questions", ("history.catalogue.*",)),
     ("commands of the history", ("history.commands.*", "history.cli", "history.admin.cli")),
     ("recording", ("exporter.delivery", "exporter.recorder", "exporter.retention", "exporter.history_counters")),
     ("the latest readings", ("exporter.latest", "exporter.summary")),
@@ -184,9 +185,10 @@ def test_only_the_command_files_know_click() -> None:
     }  # fmt: skip
 
 
-def test_every_question_has_a_command_of_its_name() -> None:
-    files = {path.stem for path in (ROOT / "history/commands").glob("[a-z]*.py")}
+def test_every_question_is_in_the_catalogue_under_its_name() -> None:
+    files = {path.stem for path in (ROOT / "history/catalogue").glob("[a-z]*.py")}
     assert files == set(QUESTIONS)
+    assert {name: question(name).name for name in QUESTIONS} == {name: name for name in QUESTIONS}
 
 
 SUBJECTS = {

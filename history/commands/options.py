@@ -102,7 +102,7 @@ def shared(*, moment: bool = True, limit: int | None = None) -> Callable[[_F], _
 
         for name, settings in reversed(_SHARED.items()):
             if name == "--cluster":
-                from history.commands._completion import complete
+                from history.commands.completion import complete
 
                 settings = {**settings, "shell_complete": complete("cluster")}
             if name == "--at" and not moment:
@@ -117,30 +117,6 @@ def shared(*, moment: bool = True, limit: int | None = None) -> Callable[[_F], _
 
 def _parameter(option: str) -> str:
     return option.strip("-").replace("-", "_")
-
-
-def period(default: str | None = None, said: str | None = None) -> Callable[[_F], _F]:
-    """Add --since and --until, of questions about a period.
-
-    Args:
-        said: what the help says of the default where the command sets it.
-    """
-
-    def with_period(command: _F) -> _F:
-        @wraps(command)
-        def asked(*arguments: Any, **options: Any) -> Any:
-            since, until = options["since"], options["until"]
-            if since is not None and until is not None and until < since:
-                raise click.UsageError(
-                    f"--until, {local(until)}, is before --since, {local(since)}: nothing lies between them"
-                )
-            return command(*arguments, **options)
-
-        about = f"The beginning of the time.{(said and f'  [default: {said}]') or ''}"
-        asked = click.option("--until", type=When(), help="The end of the time; now if not said.")(asked)
-        return cast(_F, click.option("--since", type=When(), default=default, help=about)(asked))
-
-    return with_period
 
 
 @contextmanager
@@ -265,7 +241,7 @@ def _say_notes(scope: "Scope", options: Shared, rows: int) -> None:
         click.echo(f"bbq: the first {rows}; there may be more: --limit", err=True)
 
 
-def stream(found: "Stream", scope: "Scope", options: Shared, empty: str) -> int:
+def stream(found: "Stream", scope: "Scope", options: Shared, empty: str | None) -> int:
     """Write rows as JSON or CSV while they are found, however many; give how many."""
     from history.answer import indexes_of
     from history.render import machine
@@ -288,7 +264,7 @@ def stream(found: "Stream", scope: "Scope", options: Shared, empty: str) -> int:
         put_part(text)
     _show_queries(scope, options)
     _say_notes(scope, options, count)
-    if not count:
+    if not count and empty is not None:
         click.echo(f"bbq: {empty}", err=True)
     return count
 

@@ -1,16 +1,17 @@
-"""bbq failures."""
+"""What fails, and where."""
 
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-import click
+from history.catalogue import Question, Told, period
 
-from history.commands._options import CONTEXT, Shared, asking, period, say, shared
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from history.questions import Scope
 
 
-@click.command("failures", context_settings=CONTEXT)
-@period("24h")
-@shared(moment=False)
-def command(since: datetime, until: datetime | None, options: Shared) -> None:
+def _ask(connection: "Connection", scope: "Scope", since: datetime, until: datetime | None) -> Told:
     """Tell what failed: by worker with black holes first, by how it ended, and by owner; and why jobs are held.
 
     A black hole is a worker on which at least 5 runs of at least 2 owners failed, at least three times as often as
@@ -25,8 +26,9 @@ def command(since: datetime, until: datetime | None, options: Shared) -> None:
       bbq failures
       bbq failures --since 7d --cluster grid
     """
-    with asking(options) as (connection, scope):
-        from history.questions.failures import failures
+    from history.questions.failures import failures
 
-        answers = failures(connection, scope, since, until)
-    say(answers, scope, options, empty="nothing failed in that time")
+    return Told(failures(connection, scope, since, until), empty="nothing failed in that time")
+
+
+QUESTION = Question(_ask, period("24h"), moment=False)
