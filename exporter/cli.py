@@ -21,14 +21,14 @@ from exporter.config import configuration, database_url
 from exporter.daemon import Exporter
 from exporter.reconcile import commands
 from exporter.settings import Config, ConfigError
-from exporter.threads import Watch
-from exporter.web.app import AddressError, parse_address
-from exporter.web.toolkit_config import WebConfig, WebConfigError
 from history import __version__
 from history.db import HistoryError
 from history.db.database import default_url, parse_url, shown
 from history.output import run
 from history.spool import default_folder
+from history.threads import Watch
+from history.web.server import AddressError, parse_address
+from history.web.toolkit_config import WebConfig, WebConfigError
 from history.wording import one_line
 
 log = logging.getLogger(__name__)

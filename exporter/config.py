@@ -11,11 +11,11 @@ import msgspec
 import yaml
 from sqlalchemy import URL
 
-from exporter import strict_yaml
 from exporter.detect import detect
 from exporter.settings import Cluster, Config, ConfigError, Duration, HistorySettings, Limits, Size, WebSettings
 from exporter.sources import kinds
 from exporter.vo import Fields, Names
+from history import strict_yaml
 from history.db.database import default_url, parse_url
 from history.wording import nearest
 

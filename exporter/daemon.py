@@ -20,13 +20,14 @@ from exporter.recorder import Recorder
 from exporter.retention import Keeper
 from exporter.settings import Config
 from exporter.sources import open_source
-from exporter.threads import Watch
-from exporter.web.app import Application, Server
-from exporter.web.toolkit_config import WebConfig
+from exporter.web.app import Application
 from history.db.database import explain, open_database
 from history.db.identity import Identity
 from history.ingest.store import History
 from history.spool import Spool
+from history.threads import Watch
+from history.web.server import Server
+from history.web.toolkit_config import WebConfig
 
 log = logging.getLogger(__name__)
 

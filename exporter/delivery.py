@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 import msgspec
 from sqlalchemy.exc import SQLAlchemyError
 
-from exporter.threads import Watch
 from history.batch import Batch
 from history.db import HistoryError
 from history.db.database import is_away
@@ -19,6 +18,7 @@ from history.ingest.gaps import note_lost
 from history.ingest.store import History
 from history.spool import Spool
 from history.spool.frames import Damaged
+from history.threads import Watch
 from history.wording import one_line
 
 log = logging.getLogger(__name__)

@@ -19,8 +19,8 @@ from exporter.gauges import Family, families
 from exporter.gauges.exporter_itself import self_metrics
 from exporter.latest import Board, ClusterView, Part
 from exporter.recorder import Recorder
-from exporter.threads import Watch
 from history.ingest.store import History
+from history.threads import Watch
 
 DROPPED_FIRST = (
     "bbq_worker_runs_ended_total", "bbq_jobs_memory_bytes", "bbq_worker_memory_allocated_bytes",

@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 from sqlalchemy.exc import SQLAlchemyError
 
-from exporter.threads import Watch
 from history.db import HistoryError
 from history.ingest.store import History
 from history.rollups.counters import COUNTERS, Count
+from history.threads import Watch
 from history.wording import one_line
 
 OTHER_OWNERS = "(other)"

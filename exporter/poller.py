@@ -20,8 +20,8 @@ from exporter.readings import AccountingPage, Feed, Kind, Reading, SchedulerRead
 from exporter.recorder import Recorder
 from exporter.settings import Cluster
 from exporter.sources import Source, SourceError
-from exporter.threads import Watch
 from history.db import HistoryError
+from history.threads import Watch
 from history.wording import one_line
 
 log = logging.getLogger(__name__)

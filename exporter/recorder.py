@@ -17,13 +17,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from exporter.delivery import RETRY_SECONDS, Delivery
 from exporter.lookups import due, round_of
 from exporter.readings import AccountingPage, Feed, JobsReading, StoredReading
-from exporter.threads import Watch
 from history.batch import Gap, JobsBatch, WorkersBatch
 from history.db import HistoryError
 from history.ingest.merge import left
 from history.ingest.store import History
 from history.records import Job
 from history.spool import Spool
+from history.threads import Watch
 from history.vocabulary import State
 from history.wording import one_line
 

@@ -7,9 +7,9 @@ from datetime import UTC, date, datetime, timedelta
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from exporter.threads import Watch
 from history.admin.prune import prune
 from history.db import HistoryError
+from history.threads import Watch
 from history.wording import one_line
 
 log = logging.getLogger(__name__)

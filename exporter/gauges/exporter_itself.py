@@ -10,9 +10,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 
 from exporter.latest import Board
 from exporter.recorder import Recorder
-from exporter.threads import Watch
 from history import __version__
 from history.ingest.store import History
+from history.threads import Watch
 
 _SOURCE = ("cluster", "source")
 

@@ -12,11 +12,11 @@ from exporter.reconcile.windows import accounting_feeds, nightly
 from exporter.recorder import Recorder
 from exporter.settings import Cluster
 from exporter.sources import Source, SourceError
-from exporter.threads import Watch
 from history.db import HistoryError
 from history.ingest.store import History
 from history.reconcile.audit import Audit
 from history.reconcile.findings import Findings
+from history.threads import Watch
 from history.wording import one_line
 
 log = logging.getLogger(__name__)

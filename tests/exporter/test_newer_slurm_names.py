@@ -16,9 +16,10 @@ from exporter.latest import Board
 from exporter.readings import Feed, JobsReading, Kind, SchedulerReading, WorkersReading
 from exporter.settings import WebSettings
 from exporter.sources.slurm import Settings, Source
-from exporter.web.app import Application, Server
+from exporter.web.app import Application
 from history.records import Gpus, Job, Run, Worker
 from history.vocabulary import State, Waiting, WorkerFlag, WorkerState
+from history.web.server import Server
 from tests.pages import LATER, OLDER, read, samples
 from tests.replay import commands
 

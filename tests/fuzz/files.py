@@ -10,10 +10,10 @@ from random import Random
 from unittest.mock import patch
 
 from exporter import config
-from exporter.web.toolkit_config import WebConfig, WebConfigError
 from history.db import HistoryError
 from history.spool import Spool
 from history.spool.frames import Damaged
+from history.web.toolkit_config import WebConfig, WebConfigError
 from tests.fuzz.making import mutated, nasty
 from tests.fuzz.promises import Broken, one_line
 

@@ -15,10 +15,11 @@ from exporter.exposition import MetricsPage
 from exporter.latest import Board
 from exporter.readings import Feed, Kind, WorkersReading
 from exporter.settings import WebSettings
-from exporter.web.app import AddressError, Application, Server, parse_address
-from exporter.web.connections import most_connections
+from exporter.web.app import Application
 from history.records import Worker
 from history.vocabulary import WorkerState
+from history.web.connections import most_connections
+from history.web.server import AddressError, Server, parse_address
 from tests.pages import NOW
 
 
@@ -75,7 +76,7 @@ def test_a_silent_client_does_not_keep_others_waiting(url: str) -> None:
 
 
 def test_a_thousand_silent_clients_and_slow_ones_keep_nobody_out(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("exporter.web.connections.REQUEST_SECONDS", 0.5)
+    monkeypatch.setattr("history.web.connections.REQUEST_SECONDS", 0.5)
     port = int(url.rpartition(":")[2])
     hostile: list[socket.socket] = []
     try:
@@ -103,7 +104,7 @@ def test_a_thousand_silent_clients_and_slow_ones_keep_nobody_out(url: str, monke
 
 
 def test_a_client_that_pauses_between_requests_keeps_its_connection(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("exporter.web.connections.REQUEST_SECONDS", 0.3)
+    monkeypatch.setattr("history.web.connections.REQUEST_SECONDS", 0.3)
     port = int(url.rpartition(":")[2])
     with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
         for _ in range(3):
@@ -145,8 +146,8 @@ def connections(server: Server) -> int:
 
 def test_clients_that_ask_and_do_not_read_keep_nobody_out(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
     """They counted as busy, and the newcomer, which was Prometheus, went instead; nothing ever ended them."""
-    monkeypatch.setattr("exporter.web.connections.MAX_CONNECTIONS", 30)
-    monkeypatch.setattr("exporter.web.connections.ANSWER_SECONDS", 10.0)
+    monkeypatch.setattr("history.web.connections.MAX_CONNECTIONS", 30)
+    monkeypatch.setattr("history.web.connections.ANSWER_SECONDS", 10.0)
     page = MetricsPage(board, None, 50_000)
     monkeypatch.setattr(page, "text", lambda: b"# " + b"x" * 8_000_000 + b"\n")
     server = Server(("127.0.0.1", 0), Application(board, page, "/metrics", "x"))
@@ -168,8 +169,8 @@ def test_clients_that_ask_and_do_not_read_keep_nobody_out(board: Board, monkeypa
 
 def test_a_connection_that_is_kept_stays_where_silent_ones_come(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
     """Prometheus' went as one of the first, for it has no request most of the time."""
-    monkeypatch.setattr("exporter.web.connections.MAX_CONNECTIONS", 20)
-    monkeypatch.setattr("exporter.web.connections._FRESH_SECONDS", 0.0)
+    monkeypatch.setattr("history.web.connections.MAX_CONNECTIONS", 20)
+    monkeypatch.setattr("history.web.connections._FRESH_SECONDS", 0.0)
     server = Server(("127.0.0.1", 0), Application(board, MetricsPage(board, None, 9), "/metrics", "x"))
     server.start()
     try:
@@ -206,7 +207,7 @@ def test_who_reads_too_slowly_is_closed_and_keeps_only_a_piece_in_memory(
     board: Board, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each answer was copied as a whole for each client that did not read it; a byte read began the time anew."""
-    monkeypatch.setattr("exporter.web.connections.ANSWER_SECONDS", 2.0)
+    monkeypatch.setattr("history.web.connections.ANSWER_SECONDS", 2.0)
     page = MetricsPage(board, None, 50_000)
     monkeypatch.setattr(page, "text", lambda: b"# " + b"x" * 30_000_000 + b"\n")
     server = Server(("127.0.0.1", 0), Application(board, page, "/metrics", "x"))
@@ -254,7 +255,7 @@ def until(done: Callable[[], bool]) -> None:
 
 
 def test_the_limit_holds_in_a_burst_and_leaves_files_for_polls(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("exporter.web.connections.MAX_CONNECTIONS", 20)
+    monkeypatch.setattr("history.web.connections.MAX_CONNECTIONS", 20)
     server = Server(("127.0.0.1", 0), Application(board, MetricsPage(board, None, 9), "/metrics", "x"))
     server.start()
     try:

@@ -21,8 +21,9 @@ from cryptography.x509.oid import NameOID
 
 from exporter.exposition import MetricsPage
 from exporter.latest import Board
-from exporter.web.app import Application, Server
-from exporter.web.toolkit_config import WebConfig, WebConfigError
+from exporter.web.app import Application
+from history.web.server import Server
+from history.web.toolkit_config import WebConfig, WebConfigError
 
 Key = ec.EllipticCurvePrivateKey
 

@@ -23,8 +23,8 @@ import bcrypt
 import msgspec
 import yaml
 
-from exporter import strict_yaml
-from exporter.threads import Watch
+from history import strict_yaml
+from history.threads import Watch
 from history.wording import nearest, one_line
 
 CHECK_SECONDS = 2.0

@@ -24,10 +24,10 @@ from exporter.recorder import Recorder
 from exporter.retention import Keeper
 from exporter.settings import Duration
 from exporter.sources.demo import Source, configuration
-from exporter.threads import Part, Watch
-from exporter.web.app import Server
-from exporter.web.toolkit_config import WebConfig
 from history.db.database import parse_url
+from history.threads import Part, Watch
+from history.web.server import Server
+from history.web.toolkit_config import WebConfig
 
 
 class FailsOnce:
@@ -66,7 +66,7 @@ Start = Callable[[], tuple[Exporter, str]]
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """Have what fails begin again at once, and see what is logged."""
-    monkeypatch.setattr("exporter.threads.FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("history.threads.FIRST_PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(logging.getLogger("exporter"), "propagate", True)
     caplog.set_level("ERROR")
 
@@ -75,7 +75,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     """Return what starts a daemon of every part, and its URL."""
     monkeypatch.setattr("exporter.retention.LOOK_SECONDS", 0.01)
-    monkeypatch.setattr("exporter.web.toolkit_config.CHECK_SECONDS", 0.01)
+    monkeypatch.setattr("history.web.toolkit_config.CHECK_SECONDS", 0.01)
     monkeypatch.setattr("exporter.reconcile.nightly.LOOK_SECONDS", 0.01)
     monkeypatch.setattr(Verifier, "_loaded", True, raising=False)
     stop = threading.Event()
