@@ -27,7 +27,7 @@ from history.db.database import default_url, parse_url, shown
 from history.output import run
 from history.spool import default_folder
 from history.threads import Watch
-from history.web.server import AddressError, parse_address
+from history.web.server import AddressError, Server, parse_address
 from history.web.toolkit_config import WebConfig, WebConfigError
 from history.wording import one_line
 
@@ -109,8 +109,7 @@ def command(
     try:
         config = _with_path(_configuration(config_file, demo, demo_scale, demo_seed), telemetry_path)
         url = database_url(config, database, default_url().replace("history.db", "demo.db") if demo else None)
-        if database is not None and context.get_parameter_source("database") is ParameterSource.COMMANDLINE:
-            _warn_of_password(parse_url(database))
+        _warn_of_password(context, database)
         addresses = [parse_address(text) for text in listen_address or (config.web.listen_address,)]
         secured = None if web_config_file is None else WebConfig(web_config_file)
         spool = config.history.spool or default_folder(url)
@@ -120,7 +119,8 @@ def command(
         exporter.prepare()
         if once:
             sys.exit(_poll_once(exporter))
-        _serve(exporter, addresses, config.web.telemetry_path, shown(url), demo=demo, secured=secured)
+        pages = _demo_pages(exporter.watch, url) if demo else None
+        _serve(exporter, addresses, config.web.telemetry_path, shown(url), pages=pages, secured=secured)
     except (ConfigError, HistoryError, AddressError, WebConfigError) as error:
         raise click.ClickException(str(error)) from error
     except SQLAlchemyError as error:
@@ -131,7 +131,11 @@ for _each in (commands.verify, commands.recollect, commands.backfill):
     command.add_command(_each)
 
 
-def _warn_of_password(argument: URL) -> None:
+def _warn_of_password(context: click.Context, database: str | None) -> None:
+    """Warn where a password was typed as an argument."""
+    if database is None or context.get_parameter_source("database") is not ParameterSource.COMMANDLINE:
+        return
+    argument = parse_url(database)
     if shown(argument) != argument.render_as_string(hide_password=False):
         log.warning(
             "the database's password stands in the arguments, which every user of this machine may read; "
@@ -171,7 +175,7 @@ def _serve(
     telemetry_path: str,
     database: str,
     *,
-    demo: bool,
+    pages: Server | None,
     secured: WebConfig | None,
 ) -> None:
     """Poll and serve until a signal ends it."""
@@ -180,12 +184,26 @@ def _serve(
     urls = exporter.listen(addresses)
     for url in urls:
         log.info("serving", extra={"metrics": url + telemetry_path, "page": url + "/", "database": database})
-    if demo:
-        tell = partial(_tell, exporter, urls[0] + telemetry_path, database, stop)
+    if pages is not None:
+        pages.start()
+        tell = partial(_tell, exporter, pages.url, urls[0] + telemetry_path, database, stop)
         exporter.watch.lasting("demo", "demo", tell, stop).start()
     exporter.run(stop)
+    if pages is not None:
+        pages.stop()
     for number in _SIGNALS:  # while Python ends, which takes away every other handler
         signal.signal(number, signal.SIG_IGN)
+
+
+def _demo_pages(watch: Watch, url: URL) -> Server:
+    """Bind a server of the demo's questions, where `bbq serve` would be, or on any free port."""
+    from history.web.app import Application
+
+    application = Application(url.render_as_string(hide_password=False), watch=watch)
+    try:
+        return Server(("127.0.0.1", 10228), application)
+    except AddressError:
+        return Server(("127.0.0.1", 0), application)
 
 
 def _listen_to_signals(stop: threading.Event, secured: WebConfig | None, watch: Watch) -> None:
@@ -214,7 +232,7 @@ def _listen_to_signals(stop: threading.Event, secured: WebConfig | None, watch: 
     watch.lasting("signals", "signals", listen, stop).start()
 
 
-def _tell(exporter: Exporter, metrics: str, database: str, stop: threading.Event) -> None:
+def _tell(exporter: Exporter, pages: str, metrics: str, database: str, stop: threading.Event) -> None:
     """Tell a newcomer where things are, and some numbers, every few seconds as they change."""
     from exporter.summary import glance
 
@@ -224,7 +242,7 @@ def _tell(exporter: Exporter, metrics: str, database: str, stop: threading.Event
     while not exporter.board.ready() and not stop.wait(0.2):
         pass
     click.echo(
-        f"\nMetrics: {metrics}\nHistory: {path}\n"
+        f"\nPages:   {pages}/\nMetrics: {metrics}\nHistory: {path}\n"
         f"Ask it:  bbq top owners{flag}\n         bbq search --state running --limit 5{flag}\n",
         err=True,
     )

@@ -105,7 +105,7 @@ class Exporter:
         )
         for address in addresses:
             self._servers.append(Server(address, application))
-        return [f"{server.scheme}://{server.host}:{server.port}" for server in self._servers]
+        return [server.url for server in self._servers]
 
     def poll_once(self) -> None:
         """Poll every cluster once, one after the other."""

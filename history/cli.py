@@ -15,11 +15,15 @@ class _Questions(click.Group):
     """The questions; what a question needs is imported when it is asked."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return their names."""
-        return list(QUESTIONS)
+        """Return their names, and that of the pages."""
+        return [*QUESTIONS, "serve"]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Make one of what the question says of itself."""
+        if cmd_name == "serve":
+            from history.commands.serve import command as serve
+
+            return serve
         if cmd_name not in QUESTIONS:
             return None
         return command_of(question(cmd_name))

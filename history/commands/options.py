@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 import click
 
 from history.output import put, put_json
-from history.timespec import WhenError, local, parse_when
+from history.timespec import WhenError, parse_when
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -131,11 +131,12 @@ def asking(options: Shared, *, moment: bool | None = None) -> "Iterator[tuple[Co
     from history.db import HistoryError
     from history.db.database import explain, parse_url
     from history.questions import AskError, Scope, WrongQuestion, reading
+    from history.questions.checked import check_scope
 
     moment = options.of_moment if moment is None else moment
     if options.at is not None and not moment:
         raise click.UsageError("--at is about a moment, which this question is not")
-    url = options.database or os.environ.get("BBQ_DATABASE") or _default_database()
+    url = database_of(options.database)
     try:
         with reading(url) as connection:
             scope = Scope(
@@ -145,9 +146,7 @@ def asking(options: Shared, *, moment: bool | None = None) -> "Iterator[tuple[Co
                 statements=[],
                 notes=[],
             )
-            _check_scope(connection, scope)
-            if moment and scope.at is None:
-                _note_stale(connection, scope)
+            check_scope(connection, scope, moment=moment)
             yield connection, scope
     except SQLAlchemyError as error:
         raise click.ClickException(explain(error, parse_url(url))) from error
@@ -157,47 +156,13 @@ def asking(options: Shared, *, moment: bool | None = None) -> "Iterator[tuple[Co
         raise click.ClickException(str(error)) from error
 
 
-def _note_stale(connection: "Connection", scope: "Scope") -> None:
-    """Say it where "now" is some time ago."""
-    from history.questions.status import stale_queues
-
-    for cluster, sources, moment in stale_queues(connection, scope):
-        scope.notes.append(f"{cluster}: {sources} last read at {local(moment)}; what is told of now is of then")
-
-
-def _check_scope(connection: "Connection", scope: "Scope") -> None:
-    """Refuse what the history cannot know: other clusters, and times before it began or after now."""
-    from datetime import UTC
-
-    from sqlalchemy import select
-
-    from history.db.schema import clusters
-    from history.questions import AskError, WrongQuestion
-    from history.wording import did_you_mean
-
-    if not scope.clusters and scope.at is None:
-        return
-    known = {row.cluster: row.first_seen_at for row in connection.execute(select(clusters))}
-    for name in scope.clusters:
-        if name not in known:
-            raise AskError(
-                f"no cluster called {name!r} is in the history{did_you_mean(name, known)}; "
-                f"there are {', '.join(sorted(known)) or 'none'}"
-            )
-    if scope.at is not None and scope.at > datetime.now(UTC):
-        raise WrongQuestion(f"{local(scope.at)} is still to come; --at is about the past")
-    began = min((known[name] for name in scope.clusters or known), default=None)
-    if scope.at is not None and began is not None and scope.at < began:
-        scope.notes.append(
-            f"BBQ began to look at {local(began)}; of {local(scope.at)} it knows "
-            "what accounting told it of jobs that had ended, and nothing of workers, queues and holds"
-        )
-
-
-def _default_database() -> str:
-    """Return the default history, or the demo's where there is no other, and say so."""
+def database_of(named: str | None) -> str:
+    """Return the history that is named, or the environment's, or the default one, or the demo's, and say so."""
     from history.db.database import default_or_demo
 
+    given = named or os.environ.get("BBQ_DATABASE")
+    if given:
+        return given
     url, demo = default_or_demo()
     if demo is not None:
         click.echo(f"bbq: no history yet; this is the demo's, {demo}", err=True)

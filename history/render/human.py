@@ -66,3 +66,32 @@ def human_seconds(value: float) -> str:
     if seconds < 86400:
         return f"{seconds // 3600}h{seconds % 3600 // 60:02}m"
     return f"{seconds // 86400}d{seconds % 86400 // 3600:02}h"
+
+
+TONES = {
+    "well": {"running", "completed", "up", "idle", "fresh", "full", "partial"},
+    "waits": {
+        "pending",
+        "held",
+        "suspended",
+        "finishing",
+        "draining",
+        "preempted",
+        "timeout",
+        "requeued",
+        "maintenance",
+    },
+    "wrong": {"failed", "down", "unknown", "stale", "out_of_memory", "node_fail", "black hole", "not_responding"},
+    "past": {"ended", "cancelled", "powered_down", "-"},
+}
+"""Words that say a state: well, waiting or in question, wrong, past."""
+
+
+def tone(text: str) -> str | None:
+    """Return the tone of a word; None of any other text."""
+    return next((each for each, words in TONES.items() if text in words), None)
+
+
+def is_number(value: Any) -> bool:
+    """Return whether a value is a number, or none is told: such columns stand flush right."""
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from history.answer import Answer, heading
-from history.render.human import human, printable
+from history.render.human import human, is_number, printable, tone
 
 _BAR = "█"
 _MAX_SPARKS = 20
@@ -42,7 +42,7 @@ def _lines(answer: Answer, width: int, headers: bool, pictures: bool, colours: b
     else:
         names = answer.columns
         cells = [[human(name, value) for name, value in zip(names, row, strict=True)] for row in answer.rows]
-    right = [all(_is_number(row[index]) for row in answer.rows) for index in range(len(answer.columns))]
+    right = [all(is_number(row[index]) for row in answer.rows) for index in range(len(answer.columns))]
     titles = [heading(column) for column in answer.columns] if headers else [""] * len(answer.columns)
     sizes = [
         max(_width(text) for text in (titles[index], *(row[index] for row in cells))) for index in range(len(titles))
@@ -83,20 +83,13 @@ def _line(sizes: Sequence[int]) -> int:
     return sum(sizes) + 2 * (len(sizes) - 1)
 
 
-_COLOURS = {
-    "32": {"running", "completed", "up", "idle", "fresh", "full", "partial"},
-    "33": {"pending", "held", "suspended", "finishing", "draining", "preempted", "timeout", "requeued", "maintenance"},
-    "31": {"failed", "down", "unknown", "stale", "out_of_memory", "node_fail", "black hole", "not_responding"},
-    "2": {"ended", "cancelled", "powered_down", "-"},
-}
-"""SGR codes of words: well, waiting or in question, wrong, past."""
+_COLOURS = {"well": "32", "waits": "33", "wrong": "31", "past": "2"}
+"""SGR codes of tones."""
 
 
 def _coloured(text: str, fitted: str) -> str:
-    for code, words in _COLOURS.items():
-        if text in words:
-            return f"\x1b[{code}m{fitted}\x1b[0m"
-    return fitted
+    colour = _COLOURS.get(tone(text) or "")
+    return f"\x1b[{colour}m{fitted}\x1b[0m" if colour else fitted
 
 
 def _shrink(sizes: list[int], least: Sequence[int], width: int) -> None:
@@ -160,7 +153,3 @@ def _width(text: str) -> int:
     return sum(
         0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
     )
-
-
-def _is_number(value: Any) -> bool:
-    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))

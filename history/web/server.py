@@ -97,6 +97,11 @@ class Server:
             return "localhost"
         return f"[{host}]" if ":" in host else host
 
+    @property
+    def url(self) -> str:
+        """What its URLs begin with, up to the path."""
+        return f"{self.scheme}://{self.host}:{self.port}"
+
     def start(self) -> None:
         """Begin to answer."""
         self._thread.start()

@@ -112,6 +112,11 @@ class WebConfig:
         self._stop.set()
 
     @property
+    def has_users(self) -> bool:
+        """Return whether only some may see the pages."""
+        return bool(self._settings.basic_auth_users)
+
+    @property
     def headers(self) -> list[tuple[bytes, bytes]]:
         """Headers of every answer."""
         headers = self._settings.http_server_config.headers

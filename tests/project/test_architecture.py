@@ -64,6 +64,7 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
     )),
     ("questions", ("history.questions.*",)),
     ("the catalogue of questions", ("history.catalogue.*",)),
+    ("pages of the questions", ("history.web.*",)),
     ("commands of the history", ("history.commands.*", "history.cli", "history.admin.cli")),
     ("recording", ("exporter.delivery", "exporter.recorder", "exporter.retention", "exporter.history_counters")),
     ("the latest readings", ("exporter.latest", "exporter.summary")),

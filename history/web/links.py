@@ -1,0 +1,98 @@
+"""Which names lead where: a column tells what its names are, and each of them has a page."""
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from history.catalogue import Question
+from history.timespec import WhenError, parse_when
+from history.vocabulary import HOLDING, NOT_FAILED, OUTCOMES, State
+
+PAGES = {
+    "owner": "owner", "account": "account", "vo": "vo", "queue": "queue", "worker": "worker", "native_id": "job",
+    "job_id": "job", "first_job_id": "job", "last_job_id": "job", "routed_from": "job", "routed_to": "job",
+    "dag_parent": "job",
+}  # fmt: skip
+"""Columns of names, and the kind of page that each leads to."""
+LISTS = {"workers": "worker", "queues": "queue"}
+"""Columns of several names."""
+NOBODY = ("(other)", "(none)", "(not said)")
+_OF_JOBS = ("owner", "account", "vo", "queue")
+"""Columns that a search may be narrowed by."""
+_STATES: Mapping[str, Sequence[str]] = {
+    "running": HOLDING, "pending": (State.PENDING.value,), "held": (State.HELD.value,),
+    "jobs": (*HOLDING, State.PENDING.value, State.HELD.value),
+}  # fmt: skip
+_FAILED = tuple(each for each in OUTCOMES if each not in NOT_FAILED)
+
+
+def _said(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class Links:
+    """Makes the links of one page, which keep its moment and its clusters.
+
+    Args:
+        at: the moment, as it was written.
+    """
+
+    def __init__(self, at: str | None, clusters: Sequence[str]) -> None:
+        self._at = at
+        self._clusters = clusters
+
+    def page(
+        self, path: str, pairs: Sequence[tuple[str, str]] = (), *, cluster: str | None = None, moment: bool = True
+    ) -> str:
+        """Return the URL of a page at the same moment, of a cluster or of those of this page.
+
+        Args:
+            moment: whether it is a page about a moment.
+        """
+        kept = [("at", self._at)] if self._at and moment else []
+        kept += [("cluster", cluster)] if cluster else [("cluster", each) for each in self._clusters]
+        query = urlencode([*pairs, *kept], errors="replace")
+        return f"{path}?{query}" if query else path
+
+    def question(self, asked: Question) -> str:
+        """Return the URL of a question's page; one about a time is asked about the day before the moment."""
+        pairs: list[tuple[str, str]] = []
+        if self._at and not asked.moment and any(parameter.name == "until" for parameter in asked.parameters):
+            with contextlib.suppress(WhenError):
+                until = parse_when(self._at)
+                pairs = [("since", _said(until - timedelta(days=1))), ("until", _said(until))]
+        return self.page(f"/{asked.name}", pairs, moment=asked.moment)
+
+    def name(self, kind: str, name: str, cluster: str | None = None) -> str:
+        """Return the URL of the page of a name."""
+        return self.page(f"/{kind}/{quote(name, safe='', errors='replace')}", cluster=cluster)
+
+    def cell(self, column: str, row: Mapping[str, Any]) -> str | None:
+        """Return where a value of a row leads, or None."""
+        value = row[column]
+        cluster = row.get("cluster")
+        if column == "cluster" and isinstance(value, str):
+            return self.page("/", cluster=value)
+        if column in PAGES and isinstance(value, str) and value and value not in NOBODY:
+            of_many = column in ("owner", "account", "vo")
+            return self.name(PAGES[column], value, None if of_many else cluster)
+        if isinstance(value, int) and value and column in _STATES:
+            return self._search(row, [("state", each) for each in _STATES[column]])
+        return None
+
+    def several(self, column: str, row: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """Return each name of a column of several with where it leads; nothing of other columns."""
+        value = row[column]
+        if column not in LISTS or not isinstance(value, str | list | tuple):
+            return []
+        names = value.split(",") if isinstance(value, str) else [str(each) for each in value]
+        return [(name, self.name(LISTS[column], name, row.get("cluster"))) for name in names if name]
+
+    def _search(self, row: Mapping[str, Any], pairs: list[tuple[str, str]]) -> str | None:
+        """Return the search whose rows a number of a row counts, where the row tells of whom it is."""
+        whose = [(name, row[name]) for name in _OF_JOBS if isinstance(row.get(name), str)]
+        if not whose or any(name in NOBODY for _, name in whose):
+            return None
+        return self.page("/search", [*whose, *pairs], cluster=row.get("cluster"))

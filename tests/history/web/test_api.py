@@ -1,0 +1,141 @@
+"""The API: what `bbq --format json` says, errors that tell what to do, and a description that is true."""
+
+import csv
+import io
+from datetime import UTC, datetime, timedelta
+from urllib.parse import urlencode
+
+import pytest
+
+from history.catalogue import QUESTIONS, question
+from tests.served import Served
+
+ASKED: dict[str, list[list[tuple[str, str]]]] = {
+    "top": [
+        [("thing", "owners"), ("by", "cpus")], [("thing", "queues"), ("state", "pending")], [("thing", "workers")],
+        [("thing", "accounts"), ("since", "24h"), ("by", "cpu-time")], [("thing", "outcomes")],
+    ],
+    "info": [[("kind", "owner"), ("name", "user001")], [("kind", "queue"), ("name", "htc")]],
+    "search": [
+        [("state", "running"), ("limit", "20")], [("failed", "1")], [("resource", "gpu"), ("limit", "5")],
+        [("ended-between", "3h"), ("ended-between", "now"), ("owner", "nobody")],
+    ],
+    "workers": [[], [("unavailable", "1")], [("state", "down"), ("state", "idle"), ("limit", "7")]],
+    "queues": [[], [("cluster", "local")]],
+    "gpus": [[]],
+    "clusters": [[]],
+    "usage": [[("by", "account"), ("interval", "day")], [("gpus", "yes")]],
+    "waits": [[("by", "owner"), ("since", "30d")]],
+    "failures": [[]],
+    "efficiency": [[("by", "queue"), ("since", "7d")]],
+    "status": [[]],
+}  # fmt: skip
+EVERY = [(name, pairs) for name, asked in ASKED.items() for pairs in asked]
+
+
+def words(name: str, pairs: list[tuple[str, str]]) -> list[str]:
+    """Return the same question as words of a command."""
+    required = {parameter.called for parameter in question(name).parameters if parameter.required}
+    flags = {"failed", "unavailable", "gpus"}
+    said = [value for each, value in pairs if each in required]
+    if name == "search" and pairs[0][0] == "ended-between":
+        said += ["--ended-between", pairs[0][1], pairs[1][1]]
+        pairs = pairs[2:]
+    for each, value in pairs:
+        if each not in required:
+            said += [f"--{each}"] if each in flags else [f"--{each}", value]
+    return [name, *said]
+
+
+def settled(value: object) -> str:
+    """Return an answer without what goes on while two are compared: seconds and shares of what still runs."""
+    return repr(value) if not isinstance(value, float) else f"{value:.2g}"
+
+
+def test_every_question_is_asked_here() -> None:
+    assert set(ASKED) == set(QUESTIONS)
+
+
+@pytest.mark.parametrize(("name", "pairs"), EVERY)
+def test_an_answer_is_that_of_the_command(served: Served, name: str, pairs: list[tuple[str, str]]) -> None:
+    # one moment for both: what still runs has run on between two answers
+    now = datetime.now(UTC).replace(microsecond=0)
+    about_a_time = any(parameter.name == "until" for parameter in question(name).parameters)
+    over = about_a_time and (name != "top" or "since" in dict(pairs))
+    if over:
+        pairs = [*pairs, ("until", (now - timedelta(seconds=1)).isoformat())]
+    answered = served.get(f"/api/v1/{name}?{urlencode(pairs)}")
+    told = served.bbq(*words(name, pairs))
+    assert answered.status_code == 200 and answered.headers["content-type"] == "application/json"
+    if name == "status":
+        assert [row["cluster"] for row in answered.json()] == [row["cluster"] for row in told]
+    else:
+        assert answered.json() == told
+    assert answered.json() or name in ("search", "efficiency", "usage")
+
+
+def test_a_moment_of_the_past(served: Served) -> None:
+    moment = (datetime.now(UTC) - timedelta(minutes=30)).isoformat()
+    answered = served.get(f"/api/v1/top?{urlencode({'thing': 'owners', 'at': moment})}").json()
+    assert answered and answered == served.bbq("top", "owners", "--at", moment)
+
+
+def test_csv(served: Served) -> None:
+    answered = served.get("/api/v1/queues?format=csv&columns=cluster,queue")
+    assert answered.headers["content-type"].startswith("text/csv") and "bbq-queues.csv" in str(answered.headers)
+    rows = list(csv.DictReader(io.StringIO(answered.text)))
+    assert rows == [{name: row[name] for name in ("cluster", "queue")} for row in served.bbq("queues")]
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "parameter", "said"),
+    [
+        ("top", 400, "thing", "thing must be said: one of owners, accounts"),
+        ("top?thing=owner", 400, "thing", "'owner' is not one of owners"),
+        ("top?thing=owners&thing=queues", 400, "thing", "said 2 times"),
+        ("top?thing=owners&ownr=x", 400, "ownr", "no parameter 'ownr'"),
+        ("top?thing=owners&by=cpu-time", 400, None, "is about a period"),
+        ("top?thing=owners&at=never", 400, "at", "at: "),
+        ("top?thing=owners&at=2999-01-01", 400, None, "still to come"),
+        ("usage?at=yesterday", 400, "at", "no parameter 'at'"),
+        ("usage?gpus=1&interval=day", 400, None, "leave --interval out"),
+        ("waits?since=1h&until=2h", 400, None, "nothing lies between"),
+        ("search?exit-code=-1", 400, "exit-code", "no whole number from 0"),
+        ("search?ended-between=1h", 400, "ended-between", "two moments"),
+        ("search?failed=perhaps", 400, "failed", "neither 1 nor 0"),
+        ("search?resource=foo%3E1", 400, None, "foo"),
+        ("queues?limit=0", 400, "limit", "from 1"),
+        ("queues?columns=nix", 400, "columns", "no column 'nix'"),
+        ("queues?format=xml", 400, "format", "neither json nor csv"),
+        ("queues?cluster=nix", 404, None, "no cluster called 'nix'"),
+        ("info?kind=job&name=nix", 404, None, "nix"),
+        ("nix", 404, None, "there are top, info"),
+    ],
+)
+def test_an_error_says_what_to_do(served: Served, path: str, status: int, parameter: str | None, said: str) -> None:
+    answered = served.get(f"/api/v1/{path}")
+    assert (answered.status_code, answered.headers["content-type"]) == (status, "application/problem+json")
+    problem = answered.json()
+    assert problem["status"] == status and problem["title"] and said in problem["detail"]
+    assert problem.get("parameter") == parameter
+
+
+def test_what_has_not_changed_is_not_sent_again(served: Served) -> None:
+    path = "/api/v1/queues?cluster=local&columns=queue"
+    first = served.get(path)
+    again = served.get(path, headers={"If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    assert served.get(path, headers={"If-None-Match": '"else"'}).status_code == 200
+
+
+def test_the_description_has_every_question_and_parameter(served: Served) -> None:
+    said = served.get("/api/v1/openapi.json").json()
+    assert set(said["paths"]) == {f"/api/v1/{name}" for name in QUESTIONS}
+    for name in QUESTIONS:
+        parameters = {each["name"] for each in said["paths"][f"/api/v1/{name}"]["get"]["parameters"]}
+        assert parameters >= {parameter.called for parameter in question(name).parameters} | {
+            "cluster",
+            "limit",
+            "format",
+        }
+        assert ("at" in parameters) == question(name).moment

@@ -1,0 +1,74 @@
+"""Asking the pages and the API of a history, and `bbq` the same."""
+
+import json
+import re
+from html import unescape
+from html.parser import HTMLParser
+from typing import Any, NamedTuple
+
+import requests
+from click.testing import CliRunner
+
+from history.cli import command
+
+
+class Served(NamedTuple):
+    """Pages that are served, and the history they are of."""
+
+    url: str
+    database: str
+
+    def get(self, path: str, **more: Any) -> requests.Response:
+        """Ask for a page."""
+        return requests.get(f"{self.url}{path}", timeout=60, allow_redirects=False, **more)
+
+    def bbq(self, *words: str) -> Any:
+        """Ask bbq, and read its JSON."""
+        done = CliRunner().invoke(command, [*words, "--database", self.database, "--format", "json"])
+        assert done.exit_code in (0, 1) and done.stdout, (words, done.output)
+        return json.loads(done.stdout)
+
+    def tables(self, path: str) -> "list[Table]":
+        """Return the tables of a page."""
+        answer = self.get(path)
+        assert answer.status_code == 200, (path, answer.text)
+        reader = _Tables()
+        reader.feed(answer.text)
+        return reader.tables
+
+
+class Table(NamedTuple):
+    """The texts of a table."""
+
+    heads: list[str]
+    rows: list[list[str]]
+
+
+class _Tables(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tables: list[Table] = []
+        self._cell: str | None = None
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        if tag == "table":
+            self.tables.append(Table([], []))
+        elif tag == "tr" and self.tables[-1].heads:
+            self.tables[-1].rows.append([])
+        elif tag in ("th", "td"):
+            self._cell = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._cell is not None:
+            self._cell += data
+
+    def handle_endtag(self, tag: str) -> None:
+        if self._cell is not None and tag in ("th", "td"):
+            table = self.tables[-1]
+            (table.heads if tag == "th" else table.rows[-1]).append(self._cell)
+            self._cell = None
+
+
+def links(text: str) -> list[str]:
+    """Return the links of a page."""
+    return [unescape(each) for each in re.findall(r'href="(/[^"]*)"', text)]
