@@ -111,7 +111,7 @@ class Application:
         return _page(*await self._work(page))
 
     async def _find(self, request: Request) -> Response:
-        name = request.query_params.get("name", "").strip()
+        name = request.query_params.get("name", "").replace("\0", "").strip()
         try:
             where = await self._work(lambda: pages.found_by_name(self._url, name)) if name else "/"
         except Failed as failed:

@@ -89,7 +89,9 @@ def read(question: Question, pairs: Iterable[tuple[str, str]], *, now: datetime 
     kept = [(name, value.strip()) for name, value in pairs if value.strip()]
     named = {parameter.called: parameter for parameter in question.parameters}
     known = [*named, *shared(question)]
-    for name, _ in kept:
+    for name, value in kept:
+        if "\0" in value:  # which no name has, and PostgreSQL takes none of
+            raise BadParameter(name, f"{name}: there is a NUL in it")
         if name not in known:
             raise BadParameter(
                 name, f"{question.name} has no parameter {name!r}{did_you_mean(name, known)}; it has {', '.join(known)}"

@@ -102,6 +102,8 @@ def test_csv(served: Served) -> None:
         ("waits?since=1h&until=2h", 400, None, "nothing lies between"),
         ("search?exit-code=-1", 400, "exit-code", "no whole number from 0"),
         ("search?ended-between=1h", 400, "ended-between", "two moments"),
+        ("search?owner=a%00", 400, "owner", "NUL"),
+        ("queues?cluster=%00", 400, "cluster", "NUL"),
         ("search?failed=perhaps", 400, "failed", "neither 1 nor 0"),
         ("search?resource=foo%3E1", 400, None, "foo"),
         ("queues?limit=0", 400, "limit", "from 1"),

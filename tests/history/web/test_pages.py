@@ -89,12 +89,20 @@ def test_a_page_says_how_else_it_can_be_asked(served: Served) -> None:
 def test_a_name_is_found(served: Served) -> None:
     owner = served.bbq("top", "owners")[0]["owner"]
     assert served.get(f"/find?name={owner}").headers["location"] == f"/owner/{owner}"
+    assert served.get("/find?name=%00").headers["location"] == "/"
     assert served.get("/find?name=12#4").headers["location"].startswith("/job/12")
 
 
 @pytest.mark.parametrize(
     ("path", "status"),
-    [("/nix", 404), ("/owner/nix", 404), ("/top?thing=nix", 400), ("/a/b/c", 404), ("/static/x", 404)],
+    [
+        ("/nix", 404),
+        ("/owner/nix", 404),
+        ("/top?thing=nix", 400),
+        ("/a/b/c", 404),
+        ("/owner/%00", 400),
+        ("/static/x", 404),
+    ],
 )
 def test_an_error_is_a_page(served: Served, path: str, status: int) -> None:
     answer = served.get(path)
