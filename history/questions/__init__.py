@@ -37,6 +37,8 @@ class Scope(msgspec.Struct, kw_only=True):
     statements: list[str] = []
     notes: list[str] = []
     """What whoever asked should know of the answer."""
+    patience: float | None = None
+    """Seconds after which a query is given up on SQLite, where a server asks; PostgreSQL has its own limit."""
     began: float = msgspec.field(default_factory=time.monotonic)
 
     def seconds(self) -> float:
@@ -96,6 +98,8 @@ def run(connection: Connection, scope: Scope, query: Select[Any], seconds: float
         TookTooLong: it was given up; the connection can be used further.
     """
     scope.statements.append(str(query.compile(connection, compile_kwargs={"literal_binds": True})))
+    if seconds is None and connection.dialect.name == "sqlite":
+        seconds = scope.patience
     if seconds is None:
         return connection.execute(query).all()
     with _at_most(connection, seconds):

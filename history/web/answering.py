@@ -7,13 +7,16 @@ import msgspec
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from history.answer import Answer, Stream
+from history.answer import Answer
 from history.catalogue import Told, WrongParameters
 from history.db import HistoryError
 from history.db.database import explain, parse_url
 from history.questions import AskError, Scope, TookTooLong, WrongQuestion, reading
 from history.questions.checked import check_scope
 from history.web.asked import Asked, BadParameter
+
+PATIENCE_SECONDS = 30.0
+"""After which a query is given up: others wait for their turn."""
 
 
 class Failed(Exception):
@@ -87,15 +90,10 @@ def answer(connection: Connection, asked: Asked) -> Answered:
     return Answered(asked, told, _only(asked, answers), scope.statements, scope.notes, scope.seconds())
 
 
-def stream(connection: Connection, asked: Asked) -> Stream | None:
-    """Ask a question whose answer is found row by row; None where it is not. Raises Failed."""
-    with failing():
-        told = asked.question.ask(connection, _scope(connection, asked), **asked.given)
-    return told.stream
-
-
 def _scope(connection: Connection, asked: Asked) -> Scope:
-    scope = Scope(clusters=asked.clusters, at=asked.at, limit=asked.limit, statements=[], notes=[])
+    scope = Scope(
+        clusters=asked.clusters, at=asked.at, limit=asked.limit, statements=[], notes=[], patience=PATIENCE_SECONDS
+    )
     check_scope(connection, scope, moment=asked.of_moment)
     return scope
 
