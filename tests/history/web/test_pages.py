@@ -45,7 +45,7 @@ def _close(rows: list[list[str]]) -> list[list[str]]:
     [
         ("/top?thing=owners&by=cpus", ["top", "owners", "--by", "cpus"]),
         ("/top?thing=vos&state=pending&cluster=grid", ["top", "vos", "--state", "pending", "--cluster", "grid"]),
-        ("/queues", ["queues"]), ("/clusters", ["clusters"]), ("/workers?unavailable=1", ["workers", "--unavailable"]),
+        ("/queues", ["queues"]), ("/clusters", ["clusters"]), ("/workers?limit=20", ["workers", "--limit", "20"]),
         ("/search?state=running&limit=30", ["search", "--state", "running", "--limit", "30"]),
         ("/search?failed=1&columns=job_id,owner,exit_code", ["search", "--failed", "--columns", "job_id,owner,exit_code"]),
     ],
