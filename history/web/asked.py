@@ -44,16 +44,6 @@ class Asked(msgspec.Struct):
         """Return whether it is, as it was put, about a moment."""
         return self.question.of_moment(self.given)
 
-    def said(self, name: str) -> list[str]:
-        """Return what was said for a parameter, as it was written."""
-        return [value for each, value in self.pairs if each == name]
-
-    def changed(self, **values: str | None) -> list[tuple[str, str]]:
-        """Return the pairs with some parameters set otherwise; None takes one out."""
-        names = {name.replace("_", "-"): value for name, value in values.items()}
-        kept = [(name, value) for name, value in self.pairs if name not in names]
-        return kept + [(name, value) for name, value in names.items() if value is not None]
-
     def command(self) -> str:
         """Return the `bbq` command that asks the same, as it would be typed."""
         words = ["bbq", self.question.name]

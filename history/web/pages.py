@@ -12,7 +12,7 @@ from starlette.datastructures import QueryParams
 
 from history import __version__
 from history.catalogue import QUESTIONS, Kind, Parameter, Question, question
-from history.timespec import local
+from history.timespec import WhenError, local, parse_when
 from history.vocabulary import KINDS
 from history.web.answering import Answered, Failed, answer, failing, opened
 from history.web.asked import Asked, Pairs, read
@@ -161,8 +161,6 @@ class _Page:
 
 def _moments(path: str, kept: Pairs, at: str | None) -> Iterator[tuple[str, str]]:
     """Yield links to moments before and after the one of a page."""
-    from history.timespec import WhenError, parse_when
-
     now = datetime.now(UTC)
     try:
         moment = parse_when(at, now) if at else now

@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from markupsafe import Markup
 
 from history.answer import Answer, heading
 from history.render.human import human, is_number, tone
@@ -43,7 +42,6 @@ class Part(msgspec.Struct):
     rows: Sequence[Any]
     """Rows of cells; where it is named, pairs of a name and a cell."""
     named: bool = False
-    picture: Markup | None = None
 
 
 def part(answer: Answer, links: Links, *, title: str | None = None, short: Sequence[str] = ()) -> Part:

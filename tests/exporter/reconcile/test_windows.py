@@ -387,8 +387,8 @@ class Site:
         self.board.add_feed("local", Feed(kind=Kind.ACCOUNTING), 60)
         cluster = Cluster(name="local", scheduler="slurm", interval=Duration(60))
         self.verifier = Verifier(cluster, source, self.board, history, Recorder(history))
-        # the pauses between windows are left out; an Event's method, of which there is nothing to subclass
-        self.verifier._stop.wait = lambda _=None: False  # type: ignore[method-assign,assignment]
+        # the pauses between windows are left out
+        self.verifier._stop.wait = lambda _=None: False  # type: ignore[method-assign,assignment]  # one object's, for a test
 
 
 def test_each_night_the_day_before_is_verified_once(filled: History, source: Source) -> None:

@@ -28,11 +28,10 @@ def _human(name: str, value: Any) -> str:
     return human(name, datetime.fromisoformat(value) if name.endswith("_at") and value else value)
 
 
-def compared(table: Table, rows: list[dict[str, Any]]) -> None:
-    """Assert that a table shows rows of bbq's JSON."""
+def columns_of(table: Table, rows: list[dict[str, Any]]) -> list[str]:
+    """Return the names in bbq's JSON of the columns that a table shows."""
     names = {heading(name).lower(): name for name in rows[0]}
-    columns = [names[head] for head in table.heads]
-    assert _close(table.rows) == _close(told(columns, rows))
+    return [names[head] for head in table.heads]
 
 
 def _close(rows: list[list[str]]) -> list[list[str]]:
@@ -52,7 +51,8 @@ def _close(rows: list[list[str]]) -> list[list[str]]:
 )  # fmt: skip
 def test_a_page_has_the_numbers_of_bbq(served: Served, path: str, words: list[str]) -> None:
     (table,) = served.tables(path)
-    compared(table, served.bbq(*words))
+    rows = served.bbq(*words)
+    assert _close(table.rows) == _close(told(columns_of(table, rows), rows))
 
 
 def test_links_lead_to_pages_that_there_are(served: Served) -> None:
