@@ -20,11 +20,12 @@ from exporter.check import check_table
 from exporter.config import configuration, database_url
 from exporter.daemon import Exporter
 from exporter.reconcile import commands
-from exporter.settings import Config, ConfigError
+from exporter.settings import Config
 from history import __version__
 from history.db import HistoryError
 from history.db.database import default_url, parse_url, shown
 from history.output import run
+from history.settings import ConfigError
 from history.spool import default_folder
 from history.threads import Watch
 from history.web.server import AddressError, Server, parse_address

@@ -4,9 +4,10 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from exporter.settings import Cluster, Config, ConfigError
+from exporter.settings import Cluster, Config
 from exporter.sources import SourceError
 from exporter.sources.command import run
+from history.settings import ConfigError
 
 Which = Callable[[str], str | None]
 

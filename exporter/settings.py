@@ -1,40 +1,10 @@
 """The settings, as frozen objects; those of one scheduler are `Settings` of its own folder in `exporter/sources/`."""
 
-from pathlib import Path
 from typing import Annotated
 
 import msgspec
 
-from history.wording import one_line
-
-
-class ConfigError(Exception):
-    """The configuration cannot be used. The message says, in one line, which file and line, what was read and what was
-    expected."""
-
-    def __init__(self, message: str) -> None:
-        """Put on one line whatever line ends were read."""
-        super().__init__(one_line(message, None))
-
-
-class Duration(float):
-    """A time span in seconds, written `60s`, `2h`, `3y` or as a bare number of seconds."""
-
-
-class Size(int):
-    """A number of bytes, written `512MiB`, `1GiB` or as a bare number of bytes."""
-
-
-class HistorySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where and how long the history is kept."""
-
-    database: str | None = None
-    password_file: Path | None = None
-    retention: Duration | None = None
-    spool: Path | None = None
-    """Folder of what waits while the database is away; beside the default database when not said."""
-    spool_limit: Size = Size(1 << 30)
-    """How much of it there may be."""
+from history.settings import Duration, HistorySettings, PagesSettings
 
 
 class WebSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -93,3 +63,4 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     history: HistorySettings = HistorySettings()
     web: WebSettings = WebSettings()
     limits: Limits = Limits()
+    pages: PagesSettings = PagesSettings()

@@ -15,7 +15,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from exporter.config import configuration, database_url
 from exporter.readings import Feed
 from exporter.reconcile import windows
-from exporter.settings import ConfigError
 from exporter.sources import Source, SourceError, open_source
 from history.answer import Answer
 from history.commands.options import When
@@ -25,6 +24,7 @@ from history.ingest.store import History
 from history.reconcile.audit import Audit
 from history.reconcile.findings import Findings
 from history.render.table import to_table
+from history.settings import ConfigError
 from history.timespec import local
 
 _F = TypeVar("_F", bound=Callable[..., Any])

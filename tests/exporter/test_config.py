@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from exporter.config import load, parse
-from exporter.settings import ConfigError
 from exporter.sources.htcondor import Settings as HTCondor
 from exporter.sources.slurm import Settings as Slurm
+from history.settings import ConfigError
 from tests.fuzz.promises import bounded
 
 GOOD = """\

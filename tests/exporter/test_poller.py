@@ -14,11 +14,12 @@ from exporter.latest import Board
 from exporter.poller import ClusterPoller, pause
 from exporter.readings import AccountingPage, Feed, JobsReading, Kind, SchedulerReading, WorkersReading
 from exporter.recorder import Recorder
-from exporter.settings import Cluster, Duration
+from exporter.settings import Cluster
 from exporter.sources import CommandTimeout
 from history.db import schema
 from history.ingest.store import History
 from history.records import Job, Queue
+from history.settings import Duration
 from history.vocabulary import Outcome, State
 from tests.exact import inexact
 

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from exporter.cli import command
 from exporter.config import load, parse
 from exporter.daemon import Exporter
-from exporter.settings import Cluster, ConfigError, HistorySettings, Limits, WebSettings
+from exporter.settings import Cluster, Limits, WebSettings
 from exporter.sources import open_source
 from exporter.sources.demo import Settings as Demo
 from exporter.sources.htcondor import Settings as HTCondor
@@ -22,6 +22,7 @@ from exporter.sources.htcondor.owners import Vo as HTCondorVo
 from exporter.sources.slurm import Accounting
 from exporter.sources.slurm import Settings as Slurm
 from exporter.sources.slurm.vo import Vo as SlurmVo
+from history.settings import ConfigError, HistorySettings
 from tests.places import ROOT
 from tests.replay import captured
 from tests.slurm_says import accounted, commands, marked, queued

@@ -12,10 +12,10 @@ from sqlalchemy import create_engine, text
 from exporter.cli import command
 from exporter.config import parse
 from exporter.readings import Feed, Kind
-from exporter.settings import ConfigError
 from exporter.sources.htcondor import Source as HTCondor
 from exporter.sources.slurm import Source as Slurm
 from exporter.vo import Vos
+from history.settings import ConfigError
 from tests.fuzz.promises import bounded
 from tests.slurm_says import accounted, commands, marked, queued
 

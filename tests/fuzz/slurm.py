@@ -8,10 +8,10 @@ from random import Random
 from typing import NamedTuple
 
 from exporter.readings import Feed, Kind
-from exporter.settings import Duration
 from exporter.sources import AnswerUnreadable, CommandFailed, SourceError
 from exporter.sources.slurm import Accounting, Settings, Source, accounting
 from exporter.sources.slurm import jobs as queue
+from history.settings import Duration
 from tests.fuzz.making import changed_fields, mutated, text_like
 from tests.fuzz.promises import Broken, storable
 from tests.replay import CAPTURED_MARK, SLURM, captured, captured_rows

@@ -22,9 +22,9 @@ from exporter.poller import ClusterPoller
 from exporter.reconcile.nightly import Verifier
 from exporter.recorder import Recorder
 from exporter.retention import Keeper
-from exporter.settings import Duration
 from exporter.sources.demo import Source, configuration
 from history.db.database import parse_url
+from history.settings import Duration
 from history.threads import Part, Watch
 from history.web.server import Server
 from history.web.toolkit_config import WebConfig

@@ -12,11 +12,11 @@ from exporter.gauges import families
 from exporter.latest import Board
 from exporter.reconcile.commands import backfill, recollect, verify
 from exporter.recorder import Recorder
-from exporter.settings import ConfigError
 from history import cli
 from history.admin import cli as care
 from history.db import schema
 from history.ingest.store import History
+from history.settings import ConfigError
 from history.spool import Spool
 from tests.documented import documented_metrics
 from tests.pages import board_of, job, samples

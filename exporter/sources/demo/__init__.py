@@ -11,13 +11,14 @@ from typing import Annotated
 import msgspec
 
 from exporter.readings import AccountingPage, Feed, JobsReading, Kind, SchedulerReading, WorkersReading
-from exporter.settings import Cluster, Config, Duration
+from exporter.settings import Cluster, Config
 from exporter.sources import AnswerUnreadable, CommandFailed
 from exporter.sources.demo import scheduler
 from exporter.sources.demo.plan import GIB, plan
 from exporter.sources.demo.site import BY_USER, NO_INPUT, OUT_OF_RESOURCES, Site, utc
 from exporter.sources.demo.things import Factory, Share, SimJob, SimRun, SimWorker
 from history.records import Gpus, Job, Queue, Run, RunWorker, Unmade, Worker
+from history.settings import Duration
 from history.vocabulary import Outcome, State, Waiting, WorkerState
 
 PAGE = 5_000

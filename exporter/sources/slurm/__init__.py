@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 
 from exporter.readings import AccountingPage, Feed, JobsReading, Kind, SchedulerReading, UnknownValue, WorkersReading
-from exporter.settings import Cluster, Duration
+from exporter.settings import Cluster
 from exporter.sources import AnswerUnreadable, CommandFailed, CommandTimeout, NotAllowed, SourceError, TooMany
 from exporter.sources.command import find, run
 from exporter.sources.slurm import accounting as slurm_accounting
@@ -30,6 +30,7 @@ from exporter.sources.slurm.visibility import Sight
 from exporter.sources.slurm.vo import Vo, with_vo
 from exporter.sources.units import whole
 from history.records import Job
+from history.settings import Duration
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from exporter.readings import AccountingPage, Feed, Kind
 from exporter.reconcile.nightly import Verifier
 from exporter.reconcile.windows import accounting_feeds, backfill, recollect, verify
 from exporter.recorder import Recorder
-from exporter.settings import Cluster, Duration
+from exporter.settings import Cluster
 from exporter.sources import CommandTimeout, TooMany
 from exporter.sources.slurm import Settings, Source
 from history.admin import cli as care
@@ -32,6 +32,7 @@ from history.ingest.store import History
 from history.reconcile.audit import Audit
 from history.reconcile.findings import Findings
 from history.records import Job
+from history.settings import Duration
 from history.vocabulary import State
 from tests.exact import contents, usage_is_exact
 from tests.made_up import FIRST_ID, commands

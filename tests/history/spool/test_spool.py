@@ -21,10 +21,10 @@ from sqlalchemy.exc import OperationalError
 
 from exporter.readings import Feed, JobsReading, Kind, WorkersReading
 from exporter.recorder import Recorder
-from exporter.settings import Duration
 from history.db import HistoryError, schema
 from history.ingest.store import History
 from history.records import Worker
+from history.settings import Duration
 from history.spool import Spool, SpoolFull
 from history.spool.frames import Damaged, Mark, frames, read
 from history.vocabulary import WorkerState

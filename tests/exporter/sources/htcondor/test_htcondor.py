@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from exporter.readings import AccountingPage, Feed, Kind
-from exporter.settings import Duration
 from exporter.sources import AnswerUnreadable, CommandFailed, CommandTimeout
 from exporter.sources.htcondor import Settings, Source, ads, machines
 from history.ingest.merge import merge
 from history.records import Job
+from history.settings import Duration
 from history.vocabulary import Outcome, State, Waiting, WorkerFlag, WorkerState
 from tests.htcondor_says import settings
 from tests.replay import HTCONDOR, captured, pool

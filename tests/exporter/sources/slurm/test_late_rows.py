@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 import pytest
 
 from exporter.readings import Feed, Kind
-from exporter.settings import Duration
 from exporter.sources import CommandFailed, SourceError
 from exporter.sources.slurm import Accounting, Settings
+from history.settings import Duration
 from tests.slurm_says import Played, accounted
 
 ACCOUNTING, SCHEDULER = Feed(kind=Kind.ACCOUNTING), Feed(kind=Kind.SCHEDULER)

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from exporter.readings import Feed, Kind, UnknownValue
-from exporter.settings import Duration
 from exporter.sources import AnswerUnreadable, CommandFailed, CommandMissing, CommandTimeout, NotAllowed
 from exporter.sources.slurm import Accounting, Settings, Source, Vo, accounting, diag, fair_shares
 from exporter.sources.slurm.jobs import JobsParser
 from history.records import Job
+from history.settings import Duration
 from history.vocabulary import Outcome, State, Waiting, WorkerFlag, WorkerState
 from tests.replay import SLURM, commands
 from tests.slurm_says import NOW, queued
