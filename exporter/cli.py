@@ -15,13 +15,12 @@ from click.core import ParameterSource
 from sqlalchemy import URL
 from sqlalchemy.exc import SQLAlchemyError
 
-from exporter import logs
 from exporter.check import check_table
 from exporter.config import configuration, database_url
 from exporter.daemon import Exporter
 from exporter.reconcile import commands
 from exporter.settings import Config
-from history import __version__
+from history import __version__, logs
 from history.db import HistoryError
 from history.db.database import default_url, parse_url, shown
 from history.output import run

@@ -95,6 +95,15 @@ class Told(msgspec.Struct):
     complaint: str | None = None
 
 
+class Tells(Enum):
+    """Of whom an answer tells: who may not see everybody's jobs is answered by this."""
+
+    OF_JOBS = auto()
+    """Of jobs, and whose they are: it is asked of the jobs that whoever asks may see."""
+    OF_NOBODY = auto()
+    """Of numbers over everybody's jobs, of workers and queues; what names somebody is left out of it."""
+
+
 class Question(msgspec.Struct, frozen=True):
     """A question."""
 
@@ -107,6 +116,9 @@ class Question(msgspec.Struct, frozen=True):
     """Whether it can be asked about a moment."""
     period: Callable[[Mapping[str, Any]], bool] | None = None
     """Whether it is, with these parameters, about a period and not a moment; never when None."""
+    tells: Tells | Callable[[Mapping[str, Any]], Tells] | None = None
+    """Of whom its answer tells, whatever is asked or by its parameters; nobody but who may see everything is answered
+    where it is not said."""
 
     @property
     def name(self) -> str:
@@ -118,6 +130,10 @@ class Question(msgspec.Struct, frozen=True):
         """Return what it tells, and examples of its command."""
         return inspect.getdoc(self.ask) or ""
 
+    def tells_of(self, given: Mapping[str, Any]) -> Tells | None:
+        """Return of whom the answer tells, with these parameters."""
+        return self.tells(given) if callable(self.tells) else self.tells
+
     def of_moment(self, given: Mapping[str, Any]) -> bool:
         """Return whether the question, with these parameters, is about a moment."""
         return self.moment and not (self.period is not None and self.period(given))
@@ -127,6 +143,11 @@ def question(name: str) -> Question:
     """Return the question of a name of QUESTIONS."""
     found: Question = importlib.import_module(f"{__name__}.{name}").QUESTION
     return found
+
+
+def by_group(given: Mapping[str, Any]) -> Tells:
+    """Return of whom sums tell: those by queue or cluster name nobody."""
+    return Tells.OF_NOBODY if given["by"] in ("queue", "cluster") else Tells.OF_JOBS
 
 
 class WrongParameters(ValueError):

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from history.catalogue import Kind, Parameter, Question, Told, period
+from history.catalogue import Kind, Parameter, Question, Told, by_group, period
 from history.vocabulary import GROUPS
 
 if TYPE_CHECKING:
@@ -47,4 +47,5 @@ QUESTION = Question(
     ),
     limit=20,
     moment=False,
+    tells=by_group,
 )

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from history.catalogue import Question, Told, period
+from history.catalogue import Question, Tells, Told, period
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -31,4 +31,4 @@ def _ask(connection: "Connection", scope: "Scope", since: datetime, until: datet
     return Told(failures(connection, scope, since, until), empty="nothing failed in that time")
 
 
-QUESTION = Question(_ask, period("24h"), moment=False)
+QUESTION = Question(_ask, period("24h"), moment=False, tells=Tells.OF_JOBS)

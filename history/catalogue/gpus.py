@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from history.catalogue import Question, Told
+from history.catalogue import Question, Tells, Told
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -25,4 +25,4 @@ def _ask(connection: "Connection", scope: "Scope") -> Told:
     return Told(gpus(connection, scope), empty="there were no GPUs")
 
 
-QUESTION = Question(_ask, limit=20)
+QUESTION = Question(_ask, limit=20, tells=Tells.OF_NOBODY)

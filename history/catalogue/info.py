@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from history.catalogue import Kind, Parameter, Question, Told
+from history.catalogue import Kind, Parameter, Question, Tells, Told
 from history.vocabulary import KINDS
 
 if TYPE_CHECKING:
@@ -43,4 +43,5 @@ QUESTION = Question(
         Parameter("kind", Kind.CHOICE, choices=KINDS, required=True),
         Parameter("name", Kind.TEXT, required=True, completes="thing"),
     ),
+    tells=lambda given: Tells.OF_NOBODY if given["kind"] == "worker" else Tells.OF_JOBS,
 )

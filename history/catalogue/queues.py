@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from history.catalogue import Question, Told
+from history.catalogue import Question, Tells, Told
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -26,4 +26,4 @@ def _ask(connection: "Connection", scope: "Scope") -> Told:
     return Told([queues(connection, scope)], empty="no queue was there")
 
 
-QUESTION = Question(_ask)
+QUESTION = Question(_ask, tells=Tells.OF_NOBODY)

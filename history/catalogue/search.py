@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from history.catalogue import Kind, Parameter, Question, Told
+from history.catalogue import Kind, Parameter, Question, Tells, Told
 from history.vocabulary import FAILURES, OUTCOMES, STATES
 
 if TYPE_CHECKING:
@@ -72,4 +72,5 @@ QUESTION = Question(
         Parameter("routed_from", Kind.TEXT, "It was routed from that job; `any`: from whichever.", metavar="JOB"),
     ),
     limit=50,
+    tells=Tells.OF_JOBS,
 )

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from history.catalogue import Question, Told
+from history.catalogue import Question, Tells, Told
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -30,4 +30,4 @@ def _ask(connection: "Connection", scope: "Scope") -> Told:
     )
 
 
-QUESTION = Question(_ask, moment=False)
+QUESTION = Question(_ask, moment=False, tells=Tells.OF_NOBODY)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from history.catalogue import Kind, Parameter, Question, Told, period
+from history.catalogue import Kind, Parameter, Question, Tells, Told, period
 from history.vocabulary import MEASURES, STATES, THINGS
 
 if TYPE_CHECKING:
@@ -61,4 +61,5 @@ QUESTION = Question(
     ),
     limit=20,
     period=_over_a_period,
+    tells=lambda given: Tells.OF_NOBODY if given["thing"] == "workers" else Tells.OF_JOBS,
 )

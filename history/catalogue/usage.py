@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from history.catalogue import Kind, Parameter, Question, Told, WrongParameters, period
+from history.catalogue import Kind, Parameter, Question, Told, WrongParameters, by_group, period
 from history.timespec import parse_when
 from history.vocabulary import GROUPS, INTERVALS
 
@@ -57,4 +57,5 @@ QUESTION = Question(
         *period(told="7d; 24h with --interval hour"),
     ),
     moment=False,
+    tells=by_group,
 )

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from history.catalogue import Kind, Parameter, Question, Told, period
+from history.catalogue import Kind, Parameter, Question, Told, by_group, period
 from history.vocabulary import GROUPS
 
 if TYPE_CHECKING:
@@ -29,5 +29,8 @@ def _ask(connection: "Connection", scope: "Scope", by: str, since: datetime, unt
 
 
 QUESTION = Question(
-    _ask, (Parameter("by", Kind.CHOICE, "What to tell apart.", "queue", GROUPS), *period("24h")), moment=False
+    _ask,
+    (Parameter("by", Kind.CHOICE, "What to tell apart.", "queue", GROUPS), *period("24h")),
+    moment=False,
+    tells=by_group,
 )

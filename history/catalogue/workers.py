@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from history.catalogue import Kind, Parameter, Question, Told
+from history.catalogue import Kind, Parameter, Question, Tells, Told
 from history.vocabulary import FLAGS, WORKER_STATES
 
 if TYPE_CHECKING:
@@ -46,4 +46,5 @@ QUESTION = Question(
         Parameter("queue", Kind.TEXT, "Only of this partition.", many=True, completes="queue"),
         Parameter("worker", Kind.TEXT, "Only this one.", many=True, completes="worker"),
     ),
+    tells=Tells.OF_NOBODY,
 )

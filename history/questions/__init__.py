@@ -13,6 +13,7 @@ from sqlalchemy.exc import OperationalError
 from history.db.database import READ_TIMEOUT_SECONDS, open_database, parse_url
 from history.db.schema import run_workers, runs
 from history.db.upgrade import refuse_other_schema
+from history.questions import visible as seen
 
 
 class AskError(Exception):
@@ -39,6 +40,8 @@ class Scope(msgspec.Struct, kw_only=True):
     """What whoever asked should know of the answer."""
     patience: float | None = None
     """Seconds after which a query is given up on SQLite, where a server asks; PostgreSQL has its own limit."""
+    visible: seen.Visible | None = None
+    """Whose jobs the answer may tell of; everybody's when None. The connection holds it, too."""
     began: float = msgspec.field(default_factory=time.monotonic)
 
     def seconds(self) -> float:
@@ -97,13 +100,21 @@ def run(connection: Connection, scope: Scope, query: Select[Any], seconds: float
     Raises:
         TookTooLong: it was given up; the connection can be used further.
     """
-    scope.statements.append(str(query.compile(connection, compile_kwargs={"literal_binds": True})))
+    scope.statements.append(_written(connection, scope, query))
     if seconds is None and connection.dialect.name == "sqlite":
         seconds = scope.patience
     if seconds is None:
         return connection.execute(query).all()
     with _at_most(connection, seconds):
         return connection.execute(query).all()
+
+
+def _written(connection: Connection, scope: Scope, query: Select[Any]) -> str:
+    """Return a query as people read it, with its values."""
+    text = str(query.compile(connection, compile_kwargs={"literal_binds": True}))
+    if scope.visible is None:
+        return text
+    return seen.shown(connection, scope.visible, str(query.compile(connection)), text)
 
 
 PAGE = 1_000
@@ -121,7 +132,7 @@ def run_stream(
     Raises:
         TookTooLong: it was given up.
     """
-    scope.statements.append(str(query.compile(connection, compile_kwargs={"literal_binds": True})))
+    scope.statements.append(_written(connection, scope, query))
     if scope.limit is not None and scope.limit <= PAGE:
         with _at_most(connection, seconds or READ_TIMEOUT_SECONDS):
             found = connection.execute(query).all()

@@ -33,8 +33,9 @@ def failures(connection: Connection, scope: Scope, since: datetime, until: datet
     What failed is told from the rows, of which an index knows; how much there was besides, from the rollups.
     """
     days = days_of(since, until)
+    # of the workers on which others' runs failed too, one owner's failures tell something wrong
     return [
-        _workers(connection, scope, days),
+        *([_workers(connection, scope, days)] if scope.visible is None else []),
         *_by_run(connection, scope, days),
         _holds(connection, scope, since, until or datetime.now(UTC)),
     ]

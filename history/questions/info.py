@@ -148,7 +148,7 @@ def _waiting(connection: Connection, scope: Scope, kind: str, name: str) -> Answ
 def _shares(connection: Connection, scope: Scope, kind: str, name: str, when: str) -> Answer:
     """Return what part of the CPUs and GPUs in use in each queue is its own."""
     columns = ("cluster", "queue", "cpus", "share", "gpus", "share_of_gpus")
-    if kind == "queue":
+    if kind == "queue" or scope.visible is not None:  # where others' runs are not seen, all would be its own
         return Answer(columns, [], title="share of each queue")
     mine = runs.c[kind] == name
     query = (

@@ -8,15 +8,34 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from history.answer import Answer
-from history.catalogue import Told, WrongParameters
+from history.catalogue import Tells, Told, WrongParameters
 from history.db import HistoryError
 from history.db.database import explain, parse_url
 from history.questions import AskError, Scope, TookTooLong, WrongQuestion, reading
 from history.questions.checked import check_scope
+from history.questions.visible import Limit, NotVisible, Visible, without_names
 from history.web.asked import Asked, BadParameter
 
 PATIENCE_SECONDS = 30.0
 """After which a query is given up: others wait for their turn."""
+
+
+class Asker(msgspec.Struct, frozen=True):
+    """Who asks, and of which history."""
+
+    url: str
+    user: str | None = None
+    """Where it is known."""
+    visible: Visible | None = None
+    """Whose jobs they may see; everybody's when None."""
+
+
+class Reading(msgspec.Struct):
+    """A connection that reads for somebody, and tells of nobody's jobs that they may not see."""
+
+    connection: Connection
+    visible: Visible | None = None
+    limit: Limit | None = None
 
 
 class Failed(Exception):
@@ -61,6 +80,8 @@ def failing() -> Iterator[None]:
         raise Failed(400, "A parameter cannot be read", str(error), error.name) from error
     except (WrongParameters, WrongQuestion) as error:
         raise Failed(400, "Nobody can answer this question", str(error)) from error
+    except NotVisible as error:
+        raise Failed(403, "Not everybody may see this", "the answer would tell of others' jobs") from error
     except AskError as error:
         raise Failed(404, "The history knows nothing of it", str(error)) from error
     except TookTooLong as error:
@@ -70,32 +91,52 @@ def failing() -> Iterator[None]:
 
 
 @contextmanager
-def opened(url: str) -> Iterator[Connection]:
-    """Return a connection that can only read. Raises Failed."""
+def opened(asker: Asker) -> Iterator[Reading]:
+    """Return a connection that can only read, and what whoever asks may see. Raises Failed."""
     try:
-        with failing(), reading(url) as connection:
-            yield connection
+        with failing(), reading(asker.url) as connection:
+            limit = None if asker.visible is None else Limit(connection, asker.visible)
+            yield Reading(connection, asker.visible, limit)
     except SQLAlchemyError as error:
-        raise Failed(503, "The history cannot be read", explain(error, parse_url(url))) from error
+        raise Failed(503, "The history cannot be read", explain(error, parse_url(asker.url))) from error
 
 
-def answer(connection: Connection, asked: Asked) -> Answered:
+def answer(reading_: Reading, asked: Asked) -> Answered:
     """Ask a question, and read its answer whole. Raises Failed."""
     with failing():
-        scope = _scope(connection, asked)
-        told = asked.question.ask(connection, scope, **asked.given)
-        answers = list(told.answers) if told.stream is None else [told.stream.answer()]
-        if told.nothing_found is not None and not any(each.rows for each in answers):
-            scope.notes.extend(told.nothing_found())
-    return Answered(asked, told, _only(asked, answers), scope.statements, scope.notes, scope.seconds())
+        if reading_.limit is None or reading_.visible is None:
+            return _asked(reading_.connection, asked, None)
+        tells = asked.question.tells_of(asked.given)
+        if tells is Tells.OF_JOBS:
+            found = _asked(reading_.connection, asked, reading_.visible)
+            found.notes.append(f"of jobs, those of {reading_.visible.whose()} are counted and told")
+            return found
+        if tells is not Tells.OF_NOBODY:
+            raise NotVisible(asked.question.name)
+        with reading_.limit.lifted():
+            found = _asked(reading_.connection, asked, None, nameless=True)
+        # a query may have the ids of others' jobs in it, found by the one before
+        return msgspec.structs.replace(found, statements=[])
 
 
-def _scope(connection: Connection, asked: Asked) -> Scope:
+def _asked(connection: Connection, asked: Asked, visible: Visible | None, *, nameless: bool = False) -> Answered:
     scope = Scope(
-        clusters=asked.clusters, at=asked.at, limit=asked.limit, statements=[], notes=[], patience=PATIENCE_SECONDS
-    )
+        clusters=asked.clusters, at=asked.at, limit=asked.limit, statements=[], notes=[], patience=PATIENCE_SECONDS,
+        visible=visible,
+    )  # fmt: skip
     check_scope(connection, scope, moment=asked.of_moment)
-    return scope
+    told = asked.question.ask(connection, scope, **asked.given)
+    answers = list(told.answers) if told.stream is None else [told.stream.answer()]
+    if told.nothing_found is not None and not any(each.rows for each in answers):
+        scope.notes.extend(told.nothing_found())
+    if nameless:
+        kept = without_names(answers)
+        if len(kept) < len(answers):
+            scope.notes.append("whose jobs these are is not told")
+            for each in kept:
+                each.key = each.key or each.title  # JSON has the shape of the whole answer
+        answers = kept
+    return Answered(asked, told, _only(asked, answers), scope.statements, scope.notes, scope.seconds())
 
 
 def _only(asked: Asked, answers: list[Answer]) -> list[Answer]:

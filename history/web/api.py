@@ -10,7 +10,7 @@ from starlette.responses import Response
 from history import __version__
 from history.catalogue import QUESTIONS, Kind, Parameter, question
 from history.render import machine
-from history.web.answering import Answered, Failed, answer, failing, opened
+from history.web.answering import Answered, Asker, Failed, answer, failing, opened
 from history.web.asked import MAX_ROWS, read, shared
 
 _PRIVATE = "private, no-cache"
@@ -22,7 +22,7 @@ _KINDS: dict[Kind, dict[str, Any]] = {
 }
 
 
-def ask(url: str, name: str, request: Request) -> Response:
+def ask(asker: Asker, name: str, request: Request) -> Response:
     """Answer one question as JSON or CSV. Raises Failed."""
     if name not in QUESTIONS:
         raise Failed(404, "There is no such question", f"there are {', '.join(QUESTIONS)}")
@@ -32,8 +32,8 @@ def ask(url: str, name: str, request: Request) -> Response:
         raise Failed(400, "A parameter cannot be read", f"format: {formats[-1]!r} is neither json nor csv", "format")
     with failing():
         asked = read(question(name), [pair for pair in pairs if pair[0] != "format"])
-    with opened(url) as connection:
-        found = answer(connection, asked)
+    with opened(asker) as reading:
+        found = answer(reading, asked)
     csv = bool(formats) and formats[-1] == "csv"
     body = (machine.to_csv(found.answers) if csv else machine.to_json(found.answers)).encode("utf-8", "replace")
     headers = {"cache-control": _PRIVATE, "etag": f'"{hashlib.sha256(body).hexdigest()[:32]}"', **_notes(found)}

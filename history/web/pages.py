@@ -7,14 +7,13 @@ from urllib.parse import urlencode
 
 import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from sqlalchemy import Connection
 from starlette.datastructures import QueryParams
 
 from history import __version__
 from history.catalogue import QUESTIONS, Kind, Parameter, Question, question
 from history.timespec import WhenError, local, parse_when
 from history.vocabulary import KINDS
-from history.web.answering import Answered, Failed, answer, failing, opened
+from history.web.answering import Answered, Asker, Failed, Reading, answer, failing, opened
 from history.web.asked import Asked, Pairs, read
 from history.web.links import Links
 from history.web.shown import Part, part
@@ -51,7 +50,7 @@ class Field(msgspec.Struct):
 
 
 def question_page(
-    url: str, name: str, query: QueryParams, *, kind: str | None = None, thing: str = ""
+    asker: Asker, name: str, query: QueryParams, *, kind: str | None = None, thing: str = ""
 ) -> tuple[int, str]:
     """Return the status and the text of a question's page.
 
@@ -71,8 +70,8 @@ def question_page(
         with failing():
             asked = read(asked_of, pairs)
         asked.limit = min(asked.limit or ROWS, ROWS)
-        with opened(url) as connection:
-            found = answer(connection, asked)
+        with opened(asker) as reading:
+            found = answer(reading, asked)
             about = page.told(asked, found)
     except Failed as failed:
         return failed.status, page.text(error=failed)
@@ -216,16 +215,16 @@ _IN_OVERVIEW = {
 """The columns that it shows of each."""
 
 
-def overview(url: str, query: QueryParams) -> tuple[int, str]:
+def overview(asker: Asker, query: QueryParams) -> tuple[int, str]:
     """Return the status and the text of the page that tells how the site is."""
     kept = [(name, value) for name, value in query.multi_items() if name in ("at", "cluster") and value]
     links = Links(next((value for name, value in kept if name == "at"), None), _said(kept, "cluster"))
     parts: list[Part] = []
     notes: list[str] = []
     try:
-        with opened(url) as connection:
+        with opened(asker) as reading:
             for title, name, pairs in _OVERVIEW:
-                found, shown = _shown(connection, links, title, name, [*pairs, *kept])
+                found, shown = _shown(reading, links, title, name, [*pairs, *kept])
                 parts += shown
                 notes += [note for note in found.notes if note not in notes]
     except Failed as failed:
@@ -240,10 +239,10 @@ def overview(url: str, query: QueryParams) -> tuple[int, str]:
     return 200, text
 
 
-def _shown(connection: Connection, links: Links, title: str, name: str, pairs: Pairs) -> tuple[Answered, list[Part]]:
+def _shown(reading: Reading, links: Links, title: str, name: str, pairs: Pairs) -> tuple[Answered, list[Part]]:
     with failing():
         asked = read(question(name), pairs)
-    found = answer(connection, asked)
+    found = answer(reading, asked)
     answers = found.answers[:1]
     columns = _IN_OVERVIEW.get(name, ())
     return found, [part(each, links, title=title, short=columns) for each in answers]
@@ -254,13 +253,13 @@ def error_page(failed: Failed, links: Links | None = None) -> str:
     return _render("error.html", links or Links(None, ()), here="", title=failed.title, detail=failed.detail)
 
 
-def found_by_name(url: str, name: str) -> str:
+def found_by_name(asker: Asker, name: str) -> str:
     """Return where a name leads: the page of the owner, worker, queue, account or VO of that name, else of the job."""
     from history.questions.names import known
 
-    with opened(url) as connection:
+    with opened(asker) as reading:
         for kind in KINDS[:-1]:
-            if name in known(connection, kind, name):
+            if name in known(reading.connection, kind, name):
                 return Links(None, ()).name(kind, name)
     return Links(None, ()).name("job", name)
 

@@ -49,7 +49,7 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("words and plain data", (
         "history", "history.vocabulary", "history.fields", "history.wording", "history.records", "history.batch", "history.answer", "history.render.*", "history.timespec",
         "history.output", "history.rollups", "history.rollups.definitions", "history.rollups.from_jobs", "exporter", "exporter.settings",
-        "history.strict_yaml", "history.settings", "history.configuration", "history.threads", "exporter.logs", "exporter.lookups", "exporter.vo",
+        "history.strict_yaml", "history.settings", "history.configuration", "history.threads", "history.logs", "exporter.lookups", "exporter.vo",
     )),
     ("readings", ("exporter.readings", "exporter.job_sums")),
     ("sources", ("exporter.sources.*",)),

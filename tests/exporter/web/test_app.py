@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 import pytest
 import requests
 
-from exporter import logs
 from exporter.exposition import MetricsPage
 from exporter.latest import Board
 from exporter.readings import Feed, Kind, WorkersReading
 from exporter.settings import WebSettings
 from exporter.web.app import Application
+from history import logs
 from history.records import Worker
 from history.vocabulary import WorkerState
 from history.web.connections import most_connections

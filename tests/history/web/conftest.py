@@ -9,6 +9,7 @@ from sqlalchemy import URL, create_engine, text
 
 from exporter.cli import command
 from history.web.app import Application
+from history.web.limits import Limits
 from history.web.server import Server
 from tests.served import Served
 
@@ -42,7 +43,7 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture(scope="session")
 def served(site: str) -> Iterator[Served]:
     """Return the pages of the site."""
-    server = Server(("127.0.0.1", 0), Application(site))
+    server = Server(("127.0.0.1", 0), Application(site, limits=Limits(1e9, 1e9)))
     server.start()
     yield Served(server.url, site)
     server.stop()

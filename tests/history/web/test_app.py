@@ -2,6 +2,7 @@
 
 import base64
 import re
+import socket
 from pathlib import Path
 
 import bcrypt
@@ -30,6 +31,12 @@ def test_nothing_stands_in_a_page_that_the_policy_forbids(served: Served) -> Non
     for path in ("/", "/top", "/search", "/usage?interval=day", "/status", "/nix"):
         text = served.get(path).text
         assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?! src=)|javascript:|https?://", text), path
+
+
+def test_an_answer_does_not_wait_for_a_clients_acknowledgement(site: str) -> None:
+    server = Server(("127.0.0.1", 0), Application(site))
+    assert server._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    server._socket.close()
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])

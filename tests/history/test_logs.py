@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from exporter import logs
+from history import logs
 
 Say = Callable[..., list[str]]
 
@@ -33,7 +33,7 @@ def test_what_comes_again_and_again_is_said_three_times_in_ten_minutes(
 ) -> None:
     """'verification put off' came every 5 s for an hour."""
     now = [1000.0]
-    monkeypatch.setattr("exporter.logs.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("history.logs.time.monotonic", lambda: now[0])
     assert len(say(5)) == 3
     now[0] += 599
     assert say(500) == []
