@@ -86,6 +86,26 @@ class Chroot:
         subprocess.run(["chroot", str(self.path), "apt-get", "install", "-y", "-qq", *packages], check=False, **quiet)
         subprocess.run(["chroot", str(self.path), "dpkg", "--configure", "-a"], check=False, **quiet)
 
+    def unpack(self, suite: str, packages: Sequence[str], folder: str) -> None:
+        """Put the files of another suite's packages into a folder inside, where they are not yet; nothing is set up."""
+        target = self.path / folder.lstrip("/")
+        if (target / ".unpacked").exists():
+            return
+        (target / "lists/partial").mkdir(parents=True, exist_ok=True)
+        (target / "sources").write_text(f"deb {_mirror()} {suite} main\n")
+        settings = {"Dir::Etc::SourceList": "sources", "Dir::State::lists": "lists"}
+        options = [word for name, value in settings.items() for word in ("-o", f"{name}={folder}/{value}")]
+        options += ["-o", "Dir::Etc::SourceParts=/dev/null"]
+        shutil.copy("/etc/resolv.conf", self.path / "etc/resolv.conf")
+        _patiently("chroot", str(self.path), "apt-get", *options, "update", "-qq")
+        download = ["apt-get", *options, "download", "-qq", *(f"{name}/{suite}" for name in packages)]
+        _patiently("chroot", str(self.path), "sh", "-c", f'cd {folder} && "$@"', "sh", *download)
+        for package in target.glob("*.deb"):
+            self.run("dpkg", "-x", f"{folder}/{package.name}", folder)
+            package.unlink()
+        shutil.rmtree(target / "lists")
+        (target / ".unpacked").touch()
+
     def run(
         self,
         *argv: str | bytes,

@@ -227,6 +227,24 @@ class Slurm:
         self._wrap(folder, f"--userspec={user}:{user}")
         return folder
 
+    def commands_of_before(self) -> Path:
+        """Make a folder with the client commands of bookworm's Slurm, 22.05: too old for what runs here."""
+        home, libraries = "/opt/slurm-22.05", "usr/lib/x86_64-linux-gnu/slurm-wlm"
+        self.chroot.unpack("bookworm", ("slurm-client", "slurm-wlm-basic-plugins"), home)
+        plugins = f"PluginDir={home}/{libraries}\n"
+        settings = _SLURM_CONF.format(name=self.name, p=self._port, private="none")
+        (self.chroot.path / f"{home[1:]}/slurm.conf").write_text(plugins + settings)
+        folder = self.commands.with_name(f"{self.commands.name}-22.05")
+        folder.mkdir(exist_ok=True)
+        for command in COMMANDS:
+            wrapper = folder / command
+            wrapper.write_text(
+                f"#!/bin/sh\nexec chroot {self.chroot.path} env LD_LIBRARY_PATH={home}/{libraries} "
+                f'SLURM_CONF={home}/slurm.conf {home}/usr/bin/{command} "$@"\n'
+            )
+            wrapper.chmod(0o755)
+        return folder
+
     def _wrap(self, folder: Path, *who: str) -> None:
         folder.mkdir(exist_ok=True)
         settings = "".join(f"export {name}={value}\n" for name, value in self.environment.items())

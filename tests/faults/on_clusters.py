@@ -65,18 +65,20 @@ class Clusters(Site):
         ]
 
     def break_commands(self, how: str = "") -> None:
-        """Have Slurm's commands be `slow`, be `killed` in the middle of their answer, or work."""
+        """Have Slurm's commands be `slow`, `killed` in the middle of their answer, of an `old` version, or work."""
         self._broken.write_text(how)
 
     def _breakable(self, folder: Path) -> Path:
         folder.mkdir()
         self.break_commands()
+        old = self.slurm.commands_of_before()
         for command in self.slurm.commands.iterdir():
             script = folder / command.name
             script.write_text(
                 f"#!/bin/sh\ncase $(cat {self._broken}) in\n"
                 f'slow) sleep {SLOW_SECONDS}; exec {command} "$@";;\n'
                 f'killed) {command} "$@" | head -c 300; kill -9 $$;;\n'
+                f'old) exec {old / command.name} "$@";;\n'
                 f'*) exec {command} "$@";;\nesac\n'
             )
             script.chmod(0o755)
@@ -159,6 +161,7 @@ FAULTS: tuple[Fault[Clusters], ...] = (
         for name, how in (
             (f"Slurm answers after {SLOW_SECONDS} s", "slow"),
             ("Slurm's commands killed in mid-answer", "killed"),
+            ("Slurm's commands of 22.05, its daemons of 24.11", "old"),
         )
     ),
     _frozen("schedd", _schedd_a, _schedd_is_down, Clusters.load_slurm),
