@@ -181,7 +181,7 @@ def _serve(
     """Poll and serve until a signal ends it."""
     stop = threading.Event()
     _listen_to_signals(stop, secured, exporter.watch)
-    urls = exporter.listen(addresses)
+    urls = exporter.listen(addresses, None if pages is None else f"{pages.url}/")
     for url in urls:
         log.info("serving", extra={"metrics": url + telemetry_path, "page": url + "/", "database": database})
     if pages is not None:

@@ -92,8 +92,12 @@ class Exporter:
         except SQLAlchemyError as error:
             log.warning("history cannot be opened yet", extra={"error": explain(error, self._url)})
 
-    def listen(self, addresses: Sequence[tuple[str, int]]) -> list[str]:
-        """Bind the web servers, and give their URLs. Raises AddressError."""
+    def listen(self, addresses: Sequence[tuple[str, int]], pages_url: str | None = None) -> list[str]:
+        """Bind the web servers, and give their URLs. Raises AddressError.
+
+        Args:
+            pages_url: where the history's questions are served, if it is known better than the configuration says.
+        """
         application = Application(
             self.board,
             self.page,
@@ -101,6 +105,7 @@ class Exporter:
             _KINDS[self._url.get_backend_name()],
             self._secured,
             slurm_names=self._config.web.slurm_names,
+            pages_url=pages_url or self._config.pages.url,
             watch=self.watch,
         )
         for address in addresses:

@@ -70,7 +70,13 @@ class PagesSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     identity: Identity | None = None
     roles: Roles | None = None
     """Everybody who is admitted sees everything where it is not said."""
+    url: str | None = None
+    """Where people find them: the exporter's own page leads there."""
 
     def __post_init__(self) -> None:
+        if self.url is not None and not self.url.startswith(("http://", "https://")):
+            raise ValueError(
+                f"url {self.url!r}: expected where people find the pages, such as https://bbq.example.org/"
+            )
         if self.identity is not None and self.roles is None:
             raise ValueError("identity tells who asks, and roles what they may see: name at least one of `all:`")

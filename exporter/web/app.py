@@ -44,6 +44,7 @@ class Application:
         secured: WebConfig | None = None,
         *,
         slurm_names: bool | str = False,
+        pages_url: str | None = None,
         watch: Watch | None = None,
     ) -> None:
         self._board = board
@@ -52,6 +53,7 @@ class Application:
         self._database = database
         self.secured = secured
         self._slurm_names = slurm_names
+        self._pages_url = pages_url
         self.watch = watch or Watch()
         self._gzipped: tuple[bytes, bytes] | None = None
         self._text: tuple[float, bytes] | None = None
@@ -182,7 +184,9 @@ class Application:
             row = "".join(f"<td>{html.escape(cell)}</td>" for cell in cells)
             mark = "" if status.up else ' class="down"'
             rows.append(f"<tr{mark}>{row}<td>{html.escape(status.last_error or '')}</td></tr>")
+        url = html.escape(self._pages_url or "")
         return _LANDING.format(
+            pages=f'<a href="{url}">Questions</a> · ' if url else "",
             version=html.escape(__version__),
             metrics=html.escape(self._telemetry_path),
             database=html.escape(self._database),
@@ -209,7 +213,7 @@ table {{ border-collapse: collapse; }} th, td {{ text-align: left; padding: .3em
 .down td {{ background: #fdd; }}
 </style></head><body>
 <h1>BBQ exporter {version}</h1>
-<p><a href="{metrics}">Metrics</a> · <a href="/-/ready">Ready?</a> · History: {database}</p>
+<p>{pages}<a href="{metrics}">Metrics</a> · <a href="/-/ready">Ready?</a> · History: {database}</p>
 <table><tr><th>Cluster</th><th>Scheduler</th><th>Source</th><th>State</th><th>Last read</th><th>Took</th>
 <th>Last error</th></tr>
 {rows}

@@ -55,6 +55,17 @@ def test_pages(board: Board, url: str) -> None:
     assert requests.head(f"{url}/metrics").text == ""
 
 
+def test_the_page_leads_to_the_questions(board: Board, url: str) -> None:
+    assert "Questions" not in requests.get(f"{url}/").text
+    page = MetricsPage(board, None, 50_000)
+    there = "https://bbq.example.org/?a=1&b"
+    server = Server(("127.0.0.1", 0), Application(board, page, "/metrics", "sqlite", pages_url=there))
+    server.start()
+    text = requests.get(f"{server.url}/").text
+    server.stop()
+    assert '<a href="https://bbq.example.org/?a=1&amp;b">Questions</a>' in text
+
+
 def test_large_pages_are_compressed_for_who_wants_it(board: Board, url: str) -> None:
     workers = [Worker(name=f"n{number}", state=WorkerState.IDLE, cpus=1.0) for number in range(200)]
     board.publish("c", Feed(kind=Kind.WORKERS), WorkersReading(taken_at=NOW, workers=workers, queues=[]), 0.1)
