@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import InvalidatePoolError
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from history.db import HistoryError
 from history.db.private_files import private_database, private_folder
@@ -104,8 +104,8 @@ class _File:
 
 
 def _open_to_read(path: Path) -> Engine:
-    _refuse_unreadable(path)
-    engine = create_engine("sqlite://", creator=lambda: _connect_to_read(path))
+    # a connection that is kept would go on reading a file that another has taken the place of
+    engine = create_engine("sqlite://", creator=lambda: _connect_to_read(path), poolclass=NullPool)
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: ConnectionPoolEntry) -> None:
@@ -146,6 +146,7 @@ def _connect_to_read(path: Path) -> sqlite3.Connection:
     Raises:
         HistoryError: its newest rows are in a log that this user cannot use.
     """
+    _refuse_unreadable(path)
     try:
         return _tried(f"{path.as_uri()}?mode=ro")
     except sqlite3.OperationalError as error:

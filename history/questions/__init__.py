@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from threading import Lock
 from typing import Any
 
 import msgspec
@@ -57,27 +58,42 @@ class Scope(msgspec.Struct, kw_only=True):
         return [table.c.cluster.in_(self.clusters)] if self.clusters else []
 
 
-@contextmanager
-def closing_engine(engine: Engine) -> Iterator[None]:
-    """Close an engine's connections at the end."""
-    try:
-        yield
-    finally:
-        engine.dispose()
+class Reader:
+    """Opens a history database for reading only, again and again; the database itself refuses to be written."""
+
+    def __init__(self, url: str) -> None:
+        self.where = parse_url(url)
+        self._engine: Engine | None = None
+        self._lock = Lock()
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """Return a connection.
+
+        Raises:
+            HistoryError: it is not there, empty, or of a newer BBQ.
+        """
+        with self._lock:
+            engine = self._engine = self._engine or open_database(self.where, readonly=True)
+        with engine.connect() as connection:
+            refuse_other_schema(connection, self.where)
+            yield connection
+
+    def close(self) -> None:
+        """Close what is open."""
+        if self._engine is not None:
+            self._engine.dispose()
 
 
 @contextmanager
 def reading(url: str) -> Iterator[Connection]:
-    """Open a history database for reading only; the database itself refuses to be written.
-
-    Raises:
-        HistoryError: it is not there, empty, or of a newer BBQ.
-    """
-    where = parse_url(url)
-    engine: Engine = open_database(where, readonly=True)
-    with closing_engine(engine), engine.connect() as connection:
-        refuse_other_schema(connection, where)
-        yield connection
+    """Open a history database once, for reading only. Raises HistoryError."""
+    reader = Reader(url)
+    try:
+        with reader.connection() as connection:
+            yield connection
+    finally:
+        reader.close()
 
 
 def placed_runs() -> Join:

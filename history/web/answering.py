@@ -1,17 +1,17 @@
 """Answers to questions as they are put in a URL: a connection that cannot write, the scope, and what may go wrong."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import msgspec
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from history.answer import Answer
+from history.answer import Answer, Stream, indexes_of
 from history.catalogue import Tells, Told, WrongParameters
 from history.db import HistoryError
-from history.db.database import explain, parse_url
-from history.questions import AskError, Scope, TookTooLong, WrongQuestion, reading
+from history.db.database import explain
+from history.questions import AskError, Reader, Scope, TookTooLong, WrongQuestion
 from history.questions.checked import check_scope
 from history.questions.visible import Limit, NotVisible, Visible, without_names
 from history.web.asked import Asked, BadParameter
@@ -23,7 +23,7 @@ PATIENCE_SECONDS = 30.0
 class Asker(msgspec.Struct, frozen=True):
     """Who asks, and of which history."""
 
-    url: str
+    history: Reader
     user: str | None = None
     """Where it is known."""
     visible: Visible | None = None
@@ -94,40 +94,55 @@ def failing() -> Iterator[None]:
 def opened(asker: Asker) -> Iterator[Reading]:
     """Return a connection that can only read, and what whoever asks may see. Raises Failed."""
     try:
-        with failing(), reading(asker.url) as connection:
+        with failing(), asker.history.connection() as connection:
             limit = None if asker.visible is None else Limit(connection, asker.visible)
             yield Reading(connection, asker.visible, limit)
     except SQLAlchemyError as error:
-        raise Failed(503, "The history cannot be read", explain(error, parse_url(asker.url))) from error
+        raise Failed(503, "The history cannot be read", explain(error, asker.history.where)) from error
 
 
-def answer(reading_: Reading, asked: Asked) -> Answered:
-    """Ask a question, and read its answer whole. Raises Failed."""
+Write = Callable[[Stream], int]
+"""Writes rows while they are found, and returns how many there were."""
+
+
+def answer(reading_: Reading, asked: Asked, write: Write | None = None) -> Answered:
+    """Ask a question, and read its answer whole. Raises Failed.
+
+    Args:
+        write: takes the rows of an answer that is found row by row, of which none is then kept.
+    """
     with failing():
         if reading_.limit is None or reading_.visible is None:
-            return _asked(reading_.connection, asked, None)
+            return _asked(reading_.connection, asked, None, write)
         tells = asked.question.tells_of(asked.given)
         if tells is Tells.OF_JOBS:
-            found = _asked(reading_.connection, asked, reading_.visible)
+            found = _asked(reading_.connection, asked, reading_.visible, write)
             found.notes.append(f"of jobs, those of {reading_.visible.whose()} are counted and told")
             return found
         if tells is not Tells.OF_NOBODY:
             raise NotVisible(asked.question.name)
         with reading_.limit.lifted():
-            found = _asked(reading_.connection, asked, None, nameless=True)
+            found = _asked(reading_.connection, asked, None, None, nameless=True)
         # a query may have the ids of others' jobs in it, found by the one before
         return msgspec.structs.replace(found, statements=[])
 
 
-def _asked(connection: Connection, asked: Asked, visible: Visible | None, *, nameless: bool = False) -> Answered:
+def _asked(
+    connection: Connection, asked: Asked, visible: Visible | None, write: Write | None, *, nameless: bool = False
+) -> Answered:
     scope = Scope(
         clusters=asked.clusters, at=asked.at, limit=asked.limit, statements=[], notes=[], patience=PATIENCE_SECONDS,
         visible=visible,
     )  # fmt: skip
     check_scope(connection, scope, moment=asked.of_moment)
     told = asked.question.ask(connection, scope, **asked.given)
-    answers = list(told.answers) if told.stream is None else [told.stream.answer()]
-    if told.nothing_found is not None and not any(each.rows for each in answers):
+    if told.stream is None or write is None:
+        answers = list(told.answers) if told.stream is None else [told.stream.answer()]
+        count = sum(len(each.rows) for each in answers)
+    else:
+        answers = []
+        count = write(_only_columns(told.stream, asked.columns))
+    if told.nothing_found is not None and not count:
         scope.notes.extend(told.nothing_found())
     if nameless:
         kept = without_names(answers)
@@ -137,6 +152,18 @@ def _asked(connection: Connection, asked: Asked, visible: Visible | None, *, nam
                 each.key = each.key or each.title  # JSON has the shape of the whole answer
         answers = kept
     return Answered(asked, told, _only(asked, answers), scope.statements, scope.notes, scope.seconds())
+
+
+def _only_columns(stream: Stream, columns: Sequence[str]) -> Stream:
+    """Keep the columns that are named. Raises Failed."""
+    if not columns:
+        return stream
+    try:
+        indexes = indexes_of(stream.columns, columns)
+    except KeyError as error:
+        raise Failed(400, "A parameter cannot be read", str(error.args[0]), "columns") from error
+    rows = stream.rows
+    return Stream([stream.columns[index] for index in indexes], ([row[index] for index in indexes] for row in rows))
 
 
 def _only(asked: Asked, answers: list[Answer]) -> list[Answer]:

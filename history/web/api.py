@@ -1,19 +1,24 @@
 """The questions for programs: `/api/v1/<question>`, JSON as `bbq --format json` writes it, and what OpenAPI says."""
 
 import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from tempfile import SpooledTemporaryFile
 from typing import Any
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from history import __version__
+from history.answer import Stream
 from history.catalogue import QUESTIONS, Kind, Parameter, question
 from history.render import machine
 from history.web.answering import Answered, Asker, Failed, answer, failing, opened
 from history.web.asked import MAX_ROWS, read, shared
 
 _PRIVATE = "private, no-cache"
+_IN_MEMORY_BYTES = 1 << 20
+_PIECE_BYTES = 1 << 16
 _KINDS: dict[Kind, dict[str, Any]] = {
     Kind.TEXT: {"type": "string"},
     Kind.NUMBER: {"type": "integer"},
@@ -32,16 +37,73 @@ def ask(asker: Asker, name: str, request: Request) -> Response:
         raise Failed(400, "A parameter cannot be read", f"format: {formats[-1]!r} is neither json nor csv", "format")
     with failing():
         asked = read(question(name), [pair for pair in pairs if pair[0] != "format"])
-    with opened(asker) as reading:
-        found = answer(reading, asked)
     csv = bool(formats) and formats[-1] == "csv"
-    body = (machine.to_csv(found.answers) if csv else machine.to_json(found.answers)).encode("utf-8", "replace")
-    headers = {"cache-control": _PRIVATE, "etag": f'"{hashlib.sha256(body).hexdigest()[:32]}"', **_notes(found)}
-    if request.headers.get("if-none-match") == headers["etag"]:
-        return Response(status_code=304, headers=headers)
+    written = Written(csv=csv)
+    try:
+        with opened(asker) as reading:
+            found = answer(reading, asked, written.stream)
+        if found.told.stream is None:
+            written.put(machine.to_csv(found.answers) if csv else machine.to_json(found.answers))
+        headers = {"cache-control": _PRIVATE, "etag": written.etag(), **_notes(found)}
+        if request.headers.get("if-none-match") == headers["etag"]:
+            written.close()
+            return Response(status_code=304, headers=headers)
+    except BaseException:
+        written.close()
+        raise
     if csv:
         headers["content-disposition"] = f'attachment; filename="bbq-{name}.csv"'
-    return Response(body, media_type="text/csv" if csv else "application/json", headers=headers)
+    return written.response(headers, "text/csv" if csv else "application/json")
+
+
+class Written:
+    """An answer as it is sent, however long: a long one waits in a file, so that no slow client holds a query."""
+
+    def __init__(self, *, csv: bool) -> None:
+        self._lines = machine.csv_lines if csv else machine.json_lines
+        self._file = SpooledTemporaryFile(_IN_MEMORY_BYTES)  # noqa: SIM115 - closed when it has been sent
+        self._digest = hashlib.sha256()
+        self.rows = 0
+
+    def put(self, text: str) -> None:
+        """Add a piece."""
+        data = text.encode("utf-8", "replace")
+        self._digest.update(data)
+        self._file.write(data)
+
+    def stream(self, found: Stream) -> int:
+        """Add rows while they are found; return how many."""
+        for text in self._lines(found.columns, self._counted(found.rows)):
+            self.put(text)
+        return self.rows
+
+    def _counted(self, rows: Iterable[Sequence[Any]]) -> Iterator[Sequence[Any]]:
+        for row in rows:
+            self.rows += 1
+            yield row
+
+    def etag(self) -> str:
+        """Return what tells it from all others."""
+        return f'"{self._digest.hexdigest()[:32]}"'
+
+    def response(self, headers: dict[str, str], media_type: str) -> Response:
+        """Return what sends it, once."""
+        if self._file.tell() > _IN_MEMORY_BYTES:
+            headers = {**headers, "content-length": str(self._file.tell())}
+            return StreamingResponse(self._pieces(), 200, headers, media_type)
+        with self._file:
+            self._file.seek(0)
+            return Response(self._file.read(), 200, headers, media_type)
+
+    def close(self) -> None:
+        """Forget it, unsent."""
+        self._file.close()
+
+    def _pieces(self) -> Iterator[bytes]:
+        with self._file:
+            self._file.seek(0)
+            while piece := self._file.read(_PIECE_BYTES):
+                yield piece
 
 
 def _notes(found: Answered) -> dict[str, str]:

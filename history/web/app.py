@@ -8,12 +8,15 @@ from typing import TypeVar
 
 import anyio
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from history.catalogue import QUESTIONS
+from history.questions import Reader
 from history.settings import PagesSettings
 from history.threads import Watch
 from history.vocabulary import KINDS
@@ -67,7 +70,7 @@ class Application:
     ) -> None:
         self.secured = secured
         self.watch = watch or Watch()
-        self._viewers = Viewers(url, settings or PagesSettings())
+        self._viewers = Viewers(Reader(url), settings or PagesSettings())
         self._limits = limits or Limits()
         self._logs = logs
         self._turns = anyio.CapacityLimiter(AT_ONCE)
@@ -84,6 +87,7 @@ class Application:
                 Route("/{name}", self._question),
                 Route("/{kind}/{thing:path}", self._thing),
             ],
+            middleware=[Middleware(GZipMiddleware, minimum_size=1000, compresslevel=3)],
             exception_handlers={404: _no_page, 405: _no_method, Exception: self._broken},
         )
 

@@ -5,6 +5,7 @@ import binascii
 import ipaddress
 from collections.abc import Iterable
 
+from history.questions import Reader
 from history.questions.visible import Visible
 from history.settings import PagesSettings
 from history.web.answering import Asker, Failed
@@ -13,8 +14,8 @@ from history.web.answering import Asker, Failed
 class Viewers:
     """Tells of each request who asks."""
 
-    def __init__(self, url: str, settings: PagesSettings) -> None:
-        self._url = url
+    def __init__(self, history: Reader, settings: PagesSettings) -> None:
+        self._history = history
         self._roles = settings.roles
         self._identity = settings.identity
         proxies = settings.identity.proxies if settings.identity is not None else ()
@@ -44,11 +45,11 @@ class Viewers:
         elif self._identity is not None:
             raise Failed(403, "These pages are asked through their proxy", "this address is none of `identity: from:`")
         if self._roles is None:
-            return Asker(self._url, user)
+            return Asker(self._history, user)
         if user is None:
             raise Failed(403, "Nobody is known to ask", "what each may see is told by their name, and there is none")
         everything = user in self._roles.all
-        return Asker(self._url, user, None if everything else Visible(user, self._roles.accounts.get(user, ())))
+        return Asker(self._history, user, None if everything else Visible(user, self._roles.accounts.get(user, ())))
 
 
 def _named(header: str, headers: Iterable[tuple[bytes, bytes]]) -> str:

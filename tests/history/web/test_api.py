@@ -6,9 +6,11 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode
 
 import pytest
+import requests
 
 from history.catalogue import QUESTIONS, question
 from history.timespec import parse_when
+from history.web import api
 from tests.served import Served
 
 ASKED: dict[str, list[list[tuple[str, str]]]] = {
@@ -143,3 +145,17 @@ def test_the_description_has_every_question_and_parameter(served: Served) -> Non
             "format",
         }
         assert ("at" in parameters) == question(name).moment
+
+
+def test_a_long_answer_is_the_same(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What does not fit into memory waits in a file; nothing is left of it, also where nobody wants it."""
+    asked = "/api/v1/search?limit=1000"
+    short = {form: served.get(f"{asked}&format={form}") for form in ("json", "csv")}
+    assert all("content-length" not in each.headers or len(each.content) > 1000 for each in short.values())
+    monkeypatch.setattr(api, "_IN_MEMORY_BYTES", 1000)
+    for form, answer in short.items():
+        long = served.get(f"{asked}&format={form}")
+        assert long.content == answer.content and long.headers["etag"] == answer.headers["etag"]
+        again = served.get(f"{asked}&format={form}", headers={"If-None-Match": answer.headers["etag"]})
+        assert again.status_code == 304 and not again.content
+        assert requests.head(f"{served.url}{asked}&format={form}", timeout=30).content == b""

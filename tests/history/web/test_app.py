@@ -2,6 +2,7 @@
 
 import base64
 import re
+import shutil
 import socket
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import bcrypt
 import pytest
 import requests
 
+from history.db.database import open_database, parse_url
+from history.ingest.store import History
 from history.web import pages
 from history.web.app import Application
 from history.web.server import Server
@@ -66,6 +69,30 @@ def test_a_history_that_is_away_is_said_without_its_password() -> None:
         answer = away.get(path)
         assert answer.status_code == 503 and "geheim" not in answer.text and "history database" in answer.text
     server.stop()
+
+
+def test_a_history_that_is_taken_away_and_replaced_is_read_anew(site: str, tmp_path: Path) -> None:
+    if not site.startswith("sqlite"):
+        pytest.skip("a server has no file that is replaced")
+    file = tmp_path / "history.db"
+    shutil.copy(site.removeprefix("sqlite:///"), file)
+    server = Server(("127.0.0.1", 0), Application(f"sqlite:///{file}"))
+    server.start()
+    replaced = Served(server.url, "")
+    assert replaced.get("/api/v1/queues").json() != []
+    file.unlink()
+    gone = replaced.get("/queues")
+    assert gone.status_code == 503 and "no such file" in gone.text
+    History(open_database(parse_url(f"sqlite:///{file}"))).prepare()
+    assert replaced.get("/api/v1/queues").json() == []
+    server.stop()
+
+
+def test_a_page_is_small_on_its_way(served: Served) -> None:
+    for path in ("/", "/search", "/api/v1/search"):
+        answer = served.get(path, headers={"Accept-Encoding": "gzip"}, stream=True)
+        assert answer.headers["content-encoding"] == "gzip", path
+        assert len(answer.raw.read()) < len(answer.text or served.get(path).text) / 3, path
 
 
 def test_only_users_are_shown_pages(site: str, tmp_path: Path) -> None:
