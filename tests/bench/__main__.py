@@ -1,4 +1,4 @@
-"""`python -m tests.bench load|ask|boards|ingest|scrape --database URL`: see README.md of this folder."""
+"""`python -m tests.bench load|ask|boards|ingest|pages|scrape --database URL`: see README.md of this folder."""
 
 import argparse
 import sys
@@ -9,6 +9,7 @@ from tests.bench.ask import ask, table
 from tests.bench.boards import boards, boards_table
 from tests.bench.ingest import ingest
 from tests.bench.load import load
+from tests.bench.pages import click
 from tests.bench.scrape import scrape
 from tests.bench.year import Year
 
@@ -26,6 +27,9 @@ def main() -> None:
     storing = commands.add_parser("ingest", help="store ended jobs beside those that are there")
     storing.add_argument("--jobs", type=int, default=50_000)
     storing.add_argument("--cluster", choices=("grid", "local"), default="local")
+    clicking = commands.add_parser("pages", help="have people click through the pages at random")
+    clicking.add_argument("--users", type=int, default=20)
+    clicking.add_argument("--seconds", type=float, default=300)
     scraping = commands.add_parser("scrape", help="ask a demo of the reference site for its metrics")
     scraping.add_argument("--clients", type=int, default=20)
     scraping.add_argument("--seconds", type=float, default=60)
@@ -47,6 +51,8 @@ def main() -> None:
         print(table(ask(engine, asked.database)))
     elif asked.command == "boards":
         print(boards_table(boards(engine)))
+    elif asked.command == "pages":
+        print(click(asked.database, engine, asked.users, asked.seconds))
     else:
         print(f"{ingest(engine, asked.jobs, asked.cluster):,.0f} ended jobs a second")
     engine.dispose()

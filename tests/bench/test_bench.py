@@ -13,6 +13,7 @@ from history.ingest.store import History
 from tests.bench.ask import ask
 from tests.bench.ingest import ingest
 from tests.bench.load import load
+from tests.bench.pages import click
 from tests.bench.year import END, Year
 from tests.exact import inexact
 
@@ -55,3 +56,10 @@ def test_every_question_is_answered(tmp_path: Path) -> None:
     engine.dispose()
     assert len(timings) > 25
     assert {each.question: each.rows for each in timings}["bbq search"] == 50
+
+
+def test_people_click_through_the_pages(history: History) -> None:
+    engine = history._engine
+    load(engine, Year(2000, END), lambda _: None)
+    told = click(engine.url.render_as_string(hide_password=False), engine, users=2, seconds=4)
+    assert "| overview |" in told and "0 failed: []" in told
