@@ -10,12 +10,14 @@ from sqlalchemy import ColumnElement, Connection, Select, func, select, tuple_
 from history.answer import Stream
 from history.db import bulk
 from history.db.intervals import open_at, open_between
-from history.db.schema import jobs, queues, run_workers, runs
+from history.db.schema import jobs, late_submissions, queues, run_workers, runs
 from history.questions import Scope, TookTooLong, WrongQuestion, run, run_stream
 from history.questions.moment import in_queue
 from history.questions.names import known
 from history.questions.resources import Resource
+from history.questions.unmade import unmade
 from history.timespec import local
+from history.vocabulary import State
 from history.wording import did_you_mean
 
 COLUMNS = (
@@ -85,7 +87,22 @@ def search(connection: Connection, scope: Scope, filters: Filters) -> Stream:
     """
     if scope.at is not None and filters.running_at is not None:
         raise WrongQuestion("--at and --running-at are two moments; --at with --state running is the same question")
+    _tell_of_unmade(connection, scope, filters)
     return Stream(COLUMNS, _found(connection, scope, filters))
+
+
+def _tell_of_unmade(connection: Connection, scope: Scope, filters: Filters) -> None:
+    """Note the pending jobs that have no rows, where pending ones are asked for by nothing but whose they are."""
+    others = {name for name in Filters.__struct_fields__ if name not in (*_WHOSE, "state")}
+    if State.PENDING not in filters.state or any(getattr(filters, name) not in (None, ()) for name in others):
+        return
+    table = late_submissions
+    whose = [table.c[name].in_(getattr(filters, name)) for name in _WHOSE if getattr(filters, name)]
+    count = sum(row.jobs for row in unmade(connection, scope, *whose))
+    if count:
+        scope.notes.append(
+            f"{count} more wait that their scheduler has not made yet: they are counted, and have no rows"
+        )
 
 
 def _found(connection: Connection, scope: Scope, filters: Filters) -> Iterator[Sequence[Any]]:

@@ -9,6 +9,8 @@ from sqlalchemy import select
 from exporter.readings import Kind
 from history.admin.prune import prune
 from history.db import schema
+from history.questions import Scope
+from history.questions.search import Filters, search
 from tests.htcondor_says import SCHEDD, Pool, Site, at, completed, job
 
 WORKERS, ACCOUNTING = Kind.WORKERS, Kind.ACCOUNTING
@@ -83,6 +85,24 @@ def test_jobs_that_are_not_made_yet_are_counted_by_all_alike(site: Site, pool: P
     assert counted(site, "--at", at(t + 30)) | {"by owner": 1003} == dict.fromkeys(counted(site), 1003)
     assert counted(site, "--at", at(t + 100))["clusters"] == 998
     assert counted(site, "--at", at(t - 1))["clusters"] == 3
+
+
+def test_a_search_says_how_many_wait_that_have_no_rows(site: Site, pool: Pool, t: int) -> None:
+    pool.queue[SCHEDD] = [job(1, t - 60, Owner="bob"), *late(7, t, 1000, 5)]
+    site.poll(t + 60)
+    told = "more wait that their scheduler has not made yet: they are counted, and have no rows"
+    for filters, note in (
+        (Filters(state=("pending",)), [f"995 {told}"]),
+        (Filters(state=("running", "pending"), owner=("alice",), queue=(SCHEDD,)), [f"995 {told}"]),
+        (Filters(state=("pending",), owner=("bob",)), []),
+        (Filters(state=("running",), owner=("alice",)), []),
+        (Filters(state=("pending",), name="x*"), []),
+        (Filters(), []),
+    ):
+        with site.history._engine.connect() as connection:
+            scope = Scope(statements=[], notes=[])
+            search(connection, scope, filters)
+        assert scope.notes == note, filters
 
 
 def test_a_submission_that_is_removed_waits_no_longer(site: Site, pool: Pool, t: int) -> None:
