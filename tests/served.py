@@ -72,3 +72,33 @@ class _Tables(HTMLParser):
 def links(text: str) -> list[str]:
     """Return the links of a page."""
     return [unescape(each) for each in re.findall(r'href="(/[^"]*)"', text)]
+
+
+_VOID = {"br", "hr", "img", "input", "link", "meta"}
+"""Elements that have no end."""
+
+
+class _Nesting(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        assert len(attrs) == len(dict(attrs)), (tag, attrs)
+        if tag not in _VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: Any) -> None:
+        assert "svg" in self.open, tag
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open and self.open.pop() == tag, (tag, self.open, self.getpos())
+
+
+def well_formed(text: str) -> None:
+    """Check that each element of a page ends where it should, and that none has a style of its own."""
+    reader = _Nesting()
+    reader.feed(text)
+    reader.close()
+    assert reader.open == []
+    assert not re.search(r"<[^>]*\sstyle\s*=", text)

@@ -25,7 +25,7 @@ def complete(kind: str) -> Callable[..., list[Any]]:
 
             url = database or os.environ.get("BBQ_DATABASE") or default_or_demo()[0]
             with reading(url) as connection:
-                return [CompletionItem(name) for name in known(connection, chosen, incomplete)[:MAXIMUM]]
+                return [CompletionItem(name) for name in known(connection, chosen, incomplete, MAXIMUM)]
         except Exception:
             return []  # a shell that completes is no place for errors
 

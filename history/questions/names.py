@@ -14,9 +14,13 @@ def meant(name: str, names: Iterable[str]) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
-def known(connection: "Connection", kind: str, beginning: str = "") -> list[str]:
-    """Return the names of a kind (cluster, owner, account, vo, queue, worker) that begin so, in order."""
-    return [name for name in connection.scalars(_query(kind, beginning)) if name]
+def known(connection: "Connection", kind: str, beginning: str = "", most: int | None = None) -> list[str]:
+    """Return the names of a kind (cluster, owner, account, vo, queue, worker) that begin so, in order.
+
+    Args:
+        most: how many; all when None.
+    """
+    return [name for name in connection.scalars(_query(kind, beginning).limit(most)) if name]
 
 
 def _query(kind: str, beginning: str) -> "Select[Any]":

@@ -20,7 +20,7 @@ from history.questions import Reader
 from history.settings import PagesSettings
 from history.threads import Watch
 from history.vocabulary import KINDS
-from history.web import api, pages
+from history.web import api, complete, pages
 from history.web.answering import Asker, Failed
 from history.web.limits import Limits, TooMuch
 from history.web.toolkit_config import WebConfig
@@ -36,7 +36,7 @@ AT_ONCE = 8
 _STATIC = {"bbq.css": "text/css", "bbq.js": "text/javascript", "bbq.svg": "image/svg+xml"}
 _HEADERS = (
     (b"content-security-policy", b"default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
-                                 b"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"),
+                                 b"connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"same-origin"),
     (b"cross-origin-opener-policy", b"same-origin"),
@@ -80,6 +80,7 @@ class Application:
             routes=[
                 Route("/", self._overview),
                 Route("/find", self._find),
+                Route("/complete/{kind}", self._complete),
                 Route("/static/{name}", self._file),
                 Route("/-/healthy", lambda _: PlainTextResponse("BBQ is healthy.\n")),
                 Route("/api/v1/openapi.json", self._openapi),
@@ -167,6 +168,17 @@ class Application:
         except Failed as failed:
             return _page(failed.status, pages.error_page(failed))
         return RedirectResponse(where, 303)
+
+    async def _complete(self, request: Request) -> Response:
+        kind = request.path_params["kind"]
+        if kind not in complete.kinds():
+            return _no_page(request, None)
+        beginning = request.query_params.get("prefix", "")
+        try:
+            names = await self._work(lambda: complete.complete(_asker(request), kind, beginning))
+        except Failed as failed:
+            return api.problem(failed)
+        return JSONResponse({"names": names}, headers={"cache-control": "no-store"})
 
     async def _api(self, request: Request) -> Response:
         try:

@@ -56,13 +56,17 @@ class Links:
         query = urlencode([*pairs, *kept], errors="replace")
         return f"{path}?{query}" if query else path
 
-    def question(self, asked: Question) -> str:
-        """Return the URL of a question's page; one about a time is asked about the day before the moment."""
-        pairs: list[tuple[str, str]] = []
+    def question(self, asked: Question, said: Sequence[tuple[str, str]] = ()) -> str:
+        """Return the URL of a question's page; one about a time is asked about the day before the moment.
+
+        Args:
+            said: what is asked with it.
+        """
+        pairs = [*said]
         if self._at and not asked.moment and any(parameter.name == "until" for parameter in asked.parameters):
             with contextlib.suppress(WhenError):
                 until = parse_when(self._at)
-                pairs = [("since", _said(until - timedelta(days=1))), ("until", _said(until))]
+                pairs += [("since", _said(until - timedelta(days=1))), ("until", _said(until))]
         return self.page(f"/{asked.name}", pairs, moment=asked.moment)
 
     def name(self, kind: str, name: str, cluster: str | None = None) -> str:

@@ -1,6 +1,6 @@
 """The questions for people: a page each, made of the catalogue, and the overview, which asks several."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -16,11 +16,17 @@ from history.vocabulary import KINDS
 from history.web.answering import Answered, Asker, Failed, Reading, answer, failing, opened
 from history.web.asked import Asked, Pairs, read
 from history.web.links import Links
+from history.web.pictures import most_rows, pictures
+from history.web.pictures.subject import Subject
 from history.web.shown import Part, part
 
 ROWS = 500
 """That a page shows where a question has no limit of its own, or a larger one is asked for."""
+_FEW = 8
+"""Fields of a form that are shown at once; the others unfold."""
 _MENU = {name: "GPUs" if name == "gpus" else name.capitalize() for name in QUESTIONS if name != "info"}
+_FROM_MENU: Mapping[str, Pairs] = {"usage": (("interval", "day"),)}
+"""What is asked with a question of the menu."""
 _STEPS = (("a week earlier", -7 * 86400), ("a day earlier", -86400), ("an hour earlier", -3600))
 _LATER = (("an hour later", 3600), ("a day later", 86400))
 _TIMES = (("last hour", "1h"), ("last day", "24h"), ("last week", "7d"), ("last 30 days", "30d"))
@@ -46,6 +52,9 @@ class Field(msgspec.Struct):
     required: bool = False
     help: str = ""
     placeholder: str = ""
+    completes: str | None = None
+    folded: bool = False
+    """Whether it is shown only to who looks for more of them."""
     unsaid: str = "any"
 
 
@@ -69,7 +78,8 @@ def question_page(
     try:
         with failing():
             asked = read(asked_of, pairs)
-        asked.limit = min(asked.limit or ROWS, ROWS)
+        most = most_rows(asked, ROWS)
+        asked.limit = min(asked.limit or most, most)
         with opened(asker) as reading:
             found = answer(reading, asked)
             about = page.told(asked, found)
@@ -90,9 +100,16 @@ class _Page:
     def told(self, asked: Asked, found: Answered) -> dict[str, Any]:
         """Return what an answer adds to the page."""
         short = () if asked.columns else found.told.short
-        parts = [part(each, self._links, short=short) for each in found.answers]
+        parts = [part(each, self._links, short=short, listed=ROWS) for each in found.answers]
+        subject = Subject(asked, found.answers, self._links, datetime.now(UTC))
+        for index, picture in pictures(subject).items():
+            parts[index].picture = picture
         notes = list(found.notes)
-        if asked.limit is not None and any(len(each.rows) >= asked.limit for each in found.answers):
+        longest = max((len(each.rows) for each in found.answers), default=0)
+        if longest > ROWS:
+            more = " or more" if longest == asked.limit else ""
+            notes.append(f"the first {ROWS} of {longest:,}{more} rows are listed; CSV and JSON have all")
+        elif asked.limit is not None and longest >= asked.limit:
             notes.append(f"the first {asked.limit}; there may be more")
         if found.told.complaint:
             notes.append(found.told.complaint)
@@ -130,8 +147,10 @@ class _Page:
         )
 
     def _fields(self) -> Iterator[Field]:
-        for parameter in self._question.parameters:
-            yield _field(parameter, _said(self._pairs, parameter.called))
+        for index, parameter in enumerate(self._question.parameters):
+            field = _field(parameter, _said(self._pairs, parameter.called))
+            field.folded = index >= _FEW
+            yield field
         for name, help_text, shown in (
             ("cluster", "Only this cluster.", True),
             ("at", "A moment: 2026-01-03T14:00, yesterday, 2h", self._question.moment),
@@ -140,7 +159,8 @@ class _Page:
             if shown:
                 said = _said(self._pairs, name)
                 yield Field(name, name, "number" if name == "limit" else "text", said[:1] or [""], said, help=help_text,
-                            placeholder="now" if name == "at" else "")  # fmt: skip
+                            placeholder="now" if name == "at" else "",
+                            completes="cluster" if name == "cluster" else None)  # fmt: skip
 
     def _moment(self) -> str:
         names = dict(self._pairs)
@@ -193,6 +213,7 @@ def _field(parameter: Parameter, said: list[str]) -> Field:
         required=parameter.required,
         help=parameter.help or "",
         placeholder=parameter.default or ("now" if parameter.name == "until" else ""),
+        completes=parameter.completes,
         unsaid=parameter.default or "any",
     )
 
@@ -265,5 +286,5 @@ def found_by_name(asker: Asker, name: str) -> str:
 
 
 def _render(template: str, links: Links, **values: Any) -> str:
-    menu = [(name, text, links.question(question(name))) for name, text in _MENU.items()]
+    menu = [(name, text, links.question(question(name), _FROM_MENU.get(name, ()))) for name, text in _MENU.items()]
     return _templates.get_template(template).render(links=links, menu=menu, version=__version__, **values)

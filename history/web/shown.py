@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
+from markupsafe import Markup
 
 from history.answer import Answer, heading
 from history.render.human import human, is_number, tone
@@ -42,13 +43,18 @@ class Part(msgspec.Struct):
     rows: Sequence[Any]
     """Rows of cells; where it is named, pairs of a name and a cell."""
     named: bool = False
+    picture: Markup = Markup("")
+    """What stands above it, of the same rows."""
 
 
-def part(answer: Answer, links: Links, *, title: str | None = None, short: Sequence[str] = ()) -> Part:
+def part(
+    answer: Answer, links: Links, *, title: str | None = None, short: Sequence[str] = (), listed: int | None = None
+) -> Part:
     """Return an answer as a page shows it.
 
     Args:
         short: the columns that are shown; all when empty.
+        listed: how many rows are listed; all when None.
     """
     title = title or answer.title
     if answer.named:
@@ -58,7 +64,7 @@ def part(answer: Answer, links: Links, *, title: str | None = None, short: Seque
     numbers = {index: bool(answer.rows) and all(is_number(row[index]) for row in answer.rows) for index in indexes}
     most = _most(answer)
     rows = []
-    for row in answer.rows:
+    for row in answer.rows[:listed]:
         named = dict(zip(answer.columns, row, strict=True))
         cells = []
         for index in indexes:
