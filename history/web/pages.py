@@ -96,6 +96,7 @@ class _Page:
         self._pairs = pairs
         self._links = links
         self._path = path or f"/{asked_of.name}"
+        self._is_of_one = asked_of.name == "info"
 
     def told(self, asked: Asked, found: Answered) -> dict[str, Any]:
         """Return what an answer adds to the page."""
@@ -129,18 +130,21 @@ class _Page:
     def text(self, **more: Any) -> str:
         """Return its HTML."""
         about, _, _ = self._question.help.partition("\n\n")
-        of_one = self._question.name == "info"
         names = dict(self._pairs)
-        heading = f"{names.get('kind', '')} {names.get('name', '')}" if of_one else self._question.name.capitalize()
+        fields = list(self._fields())
+        heading = (
+            f"{names.get('kind', '')} {names.get('name', '')}" if self._is_of_one else self._question.name.capitalize()
+        )
         return _render(
             "question.html",
             self._links,
             here=self._question.name,
             title=heading,
             heading=heading,
-            about=" ".join(about.split()),
+            about="" if self._is_of_one else " ".join(about.split()),
             action=self._path,
-            fields=list(self._fields()),
+            fields=fields,
+            unfolded=not self._is_of_one and any(field.folded and field.said for field in fields),
             moment=self._moment(),
             steps=list(self._steps()),
             **{"error": None, **more},
@@ -149,7 +153,7 @@ class _Page:
     def _fields(self) -> Iterator[Field]:
         for index, parameter in enumerate(self._question.parameters):
             field = _field(parameter, _said(self._pairs, parameter.called))
-            field.folded = index >= _FEW
+            field.folded = index >= _FEW or self._is_of_one
             yield field
         for name, help_text, shown in (
             ("cluster", "Only this cluster.", True),
@@ -160,7 +164,8 @@ class _Page:
                 said = _said(self._pairs, name)
                 yield Field(name, name, "number" if name == "limit" else "text", said[:1] or [""], said, help=help_text,
                             placeholder="now" if name == "at" else "",
-                            completes="cluster" if name == "cluster" else None)  # fmt: skip
+                            completes="cluster" if name == "cluster" else None,
+                            folded=self._is_of_one and name != "at")  # fmt: skip
 
     def _moment(self) -> str:
         names = dict(self._pairs)

@@ -81,18 +81,18 @@ def _having(answers: Sequence[Answer], columns: Sequence[str]) -> list[Row]:
 
 
 def _drawn(life: _Life, subject: Subject) -> Markup:
-    its_runs = list(_runs(life, subject))
-    lanes = 1 + max((lane for lane, _ in its_runs), default=-1) + 1
-    height = lanes * _LANE
-    marks = [*_waits(life), *(mark for _, mark in its_runs), *_suspended(life, its_runs)]
+    waits = list(_waits(life))
+    lane = _LANE if waits else 0
+    its_runs = list(_runs(life, subject, lane))
+    marks = [*waits, *its_runs, *_suspended(life, its_runs)]
+    height = max((mark.top for mark in marks if mark.height == _BAR), default=0) + _LANE
     parts = [across(life.times, height), *(mark.drawn() for mark in marks)]
     if subject.asked.at is not None and life.times.begin <= subject.asked.at <= life.times.end:
         parts.append(_moment(subject.asked.at, life.times, height))
-    notes = [f"The newest {len(life.pauses)} pauses are drawn."] if life.are_pauses_cut else []
-    told = _told(life)
-    return figure(
-        [picture(f"Its life. {told}", height + AXIS, parts, look="life")], list(_entries(marks)), [told, *notes]
-    )
+    told = [_told(life)]
+    if life.are_pauses_cut:
+        told.append(f"The newest {len(life.pauses)} pauses are drawn.")
+    return figure([picture(f"Its life. {told[0]}", height + AXIS, parts, look="life")], list(_entries(marks)), told)
 
 
 def _told(life: _Life) -> str:
@@ -140,9 +140,9 @@ def _waits(life: _Life) -> Iterator[Mark]:
             yield _mark(life, (each["started_at"], each["ended_at"]), 0, word, _pause(each), kind)
 
 
-def _suspended(life: _Life, its_runs: Sequence[tuple[int, Mark]]) -> Iterator[Mark]:
+def _suspended(life: _Life, its_runs: Sequence[Mark]) -> Iterator[Mark]:
     """Yield the times in which it was suspended, over its runs."""
-    top = max((mark.top for _, mark in its_runs), default=float(_LANE))
+    top = max((mark.top for mark in its_runs), default=0)
     for each in life.pauses:
         if each["pause"] == State.SUSPENDED.value:
             span = each["started_at"], each["ended_at"]
@@ -156,8 +156,8 @@ def _pause(each: Row) -> str:
     return f"{told}, {each['reason']}" if each["reason"] else told
 
 
-def _runs(life: _Life, subject: Subject) -> Iterator[tuple[int, Mark]]:
-    """Yield its runs, each with its lane: one unless two lie over each other."""
+def _runs(life: _Life, subject: Subject, top: float) -> Iterator[Mark]:
+    """Yield its runs, beside each other only where two lie over each other."""
     nexts = [each["started_at"] for each in life.runs[1:]] + [None] * bool(life.runs)
     spans = []
     for each, following in zip(life.runs, nexts, strict=True):
@@ -174,13 +174,13 @@ def _runs(life: _Life, subject: Subject) -> Iterator[tuple[int, Mark]]:
         title = f"{which}: {_span(span[0], each['ended_at'])}, {word}"
         if each.get("exit_code"):
             title += f", exit code {each['exit_code']}"
-        mark = _mark(life, span, (lane + 1) * _LANE, word, title, f"{which}, {word}")
+        mark = _mark(life, span, top + lane * _LANE, word, title, f"{which}, {word}")
         mark.link = workers[0][1] if len(workers) == 1 else None
-        yield lane, mark
+        yield mark
 
 
 _LOOKS = {
-    "waited": "waits", "held": "waits strong", "suspended": "waits strong", "not listed": "cut", "running": "well open",
+    "waited": "waits open", "held": "waits strong", "suspended": "waits strong", "not listed": "cut", "running": "well open",
     "end not known": "past open", "outcome not known": "past open",
 }  # fmt: skip
 """Classes of words that are told from others of their tone."""

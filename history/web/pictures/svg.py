@@ -93,7 +93,7 @@ def across(times: Times, height: float) -> Markup:
     parts = []
     for index, tick in enumerate(ticks(times)):
         at = times.place(tick.at)
-        anchor = "start" if at < 4 else "end" if at > 96 else None
+        anchor = "start" if at < 2.5 else "end" if at > 97.5 else None
         lines = element("line", x1=percent(at), x2=percent(at), y1=0, y2=height)
         name = element("text", tick.text, x=percent(at), y=height + 13, text_anchor=anchor)
         parts.append(element("g", lines, name, class_="tick every" if index % 2 else "tick"))

@@ -61,17 +61,20 @@ class _Stacked:
         """Return the picture."""
         scale = numbers(self.largest / 3600)
         parts = [*self._lines(scale), *self._columns(scale[-1] * 3600)]
-        label = f"CPU hours a {self._interval} by {self._by}, {self.intervals[0]} to {self.intervals[-1]}"
+        label = f"CPU hours by {self._interval} and {self._by}, {self.intervals[0]} to {self.intervals[-1]}"
         entries = [Entry(self._colours[name], self._said(name), self._link({self._by: name})) for name in self._colours]
         rest = len(self._names) - len(self._colours)
         if rest:
             over = sum(self._sums[name] for name in self._names[LARGEST:])
             entries.append(Entry("kind-rest", f"(rest): {rest:,} others, {human(_MEASURE, round(over))}"))
         many = f"{self._interval.capitalize()}s"
-        notes = [f"CPU hours a {self._interval}. {many} are those of UTC; the first and the last may be parts."]
+        notes = [f"{many} are those of UTC; the first and the last may be parts."]
         if any(self._subject.is_cut(rows) for rows in self._rows.values()):
             notes.append(f"Of each {self._interval} the first {self._subject.asked.limit}; there may be more.")
-        return figure([picture(label, _HEIGHT + _TOP + AXIS, parts, look="stacked")], entries, notes)
+        drawn = picture(label, _HEIGHT + _TOP + AXIS, parts, look="stacked")
+        return figure(
+            [element("p", f"CPU hours by {self._interval} and {self._by}", class_="of"), drawn], entries, notes
+        )
 
     def _lines(self, scale: Sequence[float]) -> Iterator[Markup]:
         for value in scale:
@@ -83,11 +86,11 @@ class _Stacked:
     def _columns(self, most: float) -> Iterator[Markup]:
         count = len(self.intervals)
         width = 100 / count
-        named = -(-count // _NAMES)
+        names = _shown(self.intervals)
         for place, interval in enumerate(self.intervals):
             left = width * place
-            if place % named == 0:
-                look = "tick every" if place // named % 2 else "tick"
+            if interval in names:
+                look = "tick every" if names.index(interval) % 2 else "tick"
                 name = element("text", _short(interval), x=percent(left + width / 2), y=_TOP + _HEIGHT + 13)
                 yield element("g", name, class_=look)
             below = 0.0
@@ -161,6 +164,17 @@ def _name(interval: str, moment: datetime) -> str:
     return f"{moment:%Y-%m}" if interval == "month" else f"{moment:%Y-%m-%d}"
 
 
+def _shown(intervals: Sequence[str]) -> list[str]:
+    """Return the intervals that an axis names: each so many, of hours those that divide a day."""
+    step = -(-len(intervals) // _NAMES)
+    if "T" not in intervals[0]:
+        return list(intervals[::step])
+    step = next((each for each in (1, 2, 3, 6, 12) if each >= step), 24)
+    return [each for each in intervals if int(each[11:13]) % step == 0]
+
+
 def _short(name: str) -> str:
-    """Return an interval's name as an axis has it."""
-    return name[11:16] if "T" in name else name
+    """Return an interval's name as an axis has it; the first hour of a day is called as the day."""
+    if "T" not in name:
+        return name
+    return name[5:10] if name[11:13] == "00" else name[11:16]

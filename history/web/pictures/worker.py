@@ -13,7 +13,7 @@ from history.timespec import local
 from history.vocabulary import OUTCOMES, State
 from history.web.pictures.scale import Times, packed
 from history.web.pictures.subject import Subject
-from history.web.pictures.svg import AXIS, Entry, Mark, across, figure, picture
+from history.web.pictures.svg import AXIS, Entry, Mark, across, element, figure, picture
 
 LATELY = timedelta(days=1)
 """What the answer tells of the past."""
@@ -57,7 +57,8 @@ def _drawn(subject: Subject, runs: Sequence[_Run], times: Times, cut: datetime |
     height = count * lane
     marks = [_mark(subject, each, times, number * lane, lane) for each, number in zip(runs, lanes, strict=True)]
     parts = [across(times, height), *(mark.drawn() for mark in marks)]
-    notes = [f"{local(times.begin)} to {local(times.end)}; a bar is a run, and leads to its job."]
+    title = f"Run by run, {local(times.begin)} to {local(times.end)}"
+    notes = ["A bar is a run, and leads to its job."]
     if cut is not None:
         newest = sum(each.end is not None for each in runs)
         notes.append(f"Of those that ended, the newest {newest:,}: what ended before {local(cut)} is not drawn.")
@@ -69,8 +70,8 @@ def _drawn(subject: Subject, runs: Sequence[_Run], times: Times, cut: datetime |
         for word in (State.RUNNING.value, *OUTCOMES, *sorted(words.keys() - {State.RUNNING.value, *OUTCOMES}))
         if words[word]
     ]
-    label = f"Who was on it, run by run: {len(runs):,} runs, {local(times.begin)} to {local(times.end)}"
-    return figure([picture(label, height + AXIS, parts, look="runs")], entries, notes)
+    drawn = picture(f"{title}: {len(runs):,} runs", height + AXIS, parts, look="runs")
+    return figure([element("p", title, class_="of"), drawn], entries, notes)
 
 
 def _mark(subject: Subject, run: _Run, times: Times, top: float, lane: float) -> Mark:

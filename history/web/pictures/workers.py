@@ -14,7 +14,10 @@ from history.web.pictures.svg import Entry, element, figure, picture
 
 ROWS = 5_000
 """Workers that are drawn, where there are so many."""
-_SIDE = 13
+_SIDE = 16
+"""Pixels from square to square."""
+_NAME = 14
+"""Pixels for the names below some."""
 _COLUMNS, _LINES = 10, 5
 _NEEDED = {"cluster", "worker", "state"}
 _LOOKS = {"idle": "well idle", "partial": "well partial", "full": "well full", "unknown": "wrong open"}
@@ -33,7 +36,7 @@ def _drawn(subject: Subject, rows: Sequence[Row]) -> Markup:
     pictures = []
     for cluster, each in groupby(rows, key=lambda row: row["cluster"]):
         its = list(each)
-        pictures.append(element("p", f"{cluster}: {len(its):,} workers", class_="of"))
+        pictures.append(element("p", f"{cluster}: {len(its):,} worker{'s' * (len(its) > 1)}", class_="of"))
         racks = [_rack(subject, its[first : first + _COLUMNS * _LINES]) for first in range(0, len(its), 50)]
         pictures.append(element("div", *racks, class_="racks"))
     is_cut = subject.is_cut(rows)
@@ -47,10 +50,12 @@ def _rack(subject: Subject, rows: Sequence[Row]) -> Markup:
     for line in range(0, len(rows), _COLUMNS):
         of_line = [_square(subject, row, place * _SIDE) for place, row in enumerate(rows[line : line + _COLUMNS])]
         top = line // _COLUMNS * _SIDE
-        squares.append(element("g", *of_line, transform=f"translate(1 {top + 1})"))
-    first, last = rows[0]["worker"], rows[-1]["worker"]
-    name = first if first == last else f"{first} to {last}"
-    return picture(name, -(-len(rows) // _COLUMNS) * _SIDE, squares, look="rack")
+        squares.append(element("g", *of_line, transform=f"translate(2 {top + 2})"))
+    first, last = (str(row["worker"]) for row in (rows[0], rows[-1]))
+    height = -(-len(rows) // _COLUMNS) * _SIDE
+    short = first.partition(".")[0], last.partition(".")[0]
+    squares.append(element("text", " – ".join(dict.fromkeys(short)), x=2, y=height + _NAME - 3))
+    return picture(" to ".join(dict.fromkeys((first, last))), height + _NAME, squares, look="rack")
 
 
 def _square(subject: Subject, row: Row, left: int) -> Markup:

@@ -42,7 +42,7 @@ def test_places_are_those_of_the_times() -> None:
         Answer(PAUSES, [("held", at(5), at(10), "by hand"), ("waited again", at(40), at(60), None), ("suspended", at(70), at(80), None)]),
     )  # fmt: skip
     assert [(bar.x, bar.width, bar.y, bar.look) for bar in drawn.bars] == [
-        (0, 20, 0, "waits"), (5, 5, 0, "waits strong"), (40, 20, 0, "waits"),
+        (0, 20, 0, "waits open"), (5, 5, 0, "waits strong"), (40, 20, 0, "waits open"),
         (20, 20, 24, "wrong"), (60, 40, 24, "well"), (70, 10, 37, "waits strong"),
     ]  # fmt: skip
     failed, fine = drawn.bars[3:5]
@@ -57,7 +57,7 @@ def test_places_are_those_of_the_times() -> None:
 
 def test_one_that_waits_has_no_run() -> None:
     (bar,) = life(facts(state="pending"), Answer(RUNS, []), now=50).bars
-    assert (bar.x, bar.width, bar.look, bar.link) == (0, 100, "waits", None)
+    assert (bar.x, bar.width, bar.look, bar.link) == (0, 100, "waits open", None)
     assert bar.title == f"waited: since {human('', T)}"
 
 
@@ -68,7 +68,7 @@ def test_one_that_was_cancelled_before_it_ran() -> None:
 
 def test_one_that_runs_is_drawn_until_now() -> None:
     drawn = life(facts(state="running", first_started_at=at(50)), Answer(RUNS, [run(1, 50, None, None)]), now=100)
-    assert [(bar.x, bar.width, bar.look) for bar in drawn.bars] == [(0, 50, "waits"), (50, 50, "well open")]
+    assert [(bar.x, bar.width, bar.look) for bar in drawn.bars] == [(0, 50, "waits open"), (50, 50, "well open")]
     assert drawn.bars[1].title == f"run 1 on n1: since {human('', at(50))}, running"
     assert "running, drawn until" in drawn.notes[0]
 
@@ -113,7 +113,7 @@ def test_pauses_that_are_cut_are_said() -> None:
 def test_runs_that_lie_over_each_other_are_beside_each_other() -> None:
     drawn = life(facts(ended_at=at(100)), Answer(RUNS, [run(1, 0, 60), run(2, 50, 100, workers="n1,n2")]))
     one, two = drawn.bars
-    assert (one.y, two.y) == (24, 48) and two.link is None and "on n1, n2" in two.title
+    assert (one.y, two.y) == (0, 24) and two.link is None and "on n1, n2" in two.title
 
 
 def test_the_moment_that_is_asked_about_is_marked() -> None:

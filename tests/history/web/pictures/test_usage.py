@@ -39,7 +39,7 @@ def test_heights_are_hours() -> None:
     assert [text for _, text in found.ticks] == ["0", "20", "40", "60", "80", "100"] + [
         f"2026-03-0{day}" for day in (1, 2, 3, 4)
     ]
-    assert found.notes == ["CPU hours a day. Days are those of UTC; the first and the last may be parts."]
+    assert found.notes == ["CPU hours by day and owner", "Days are those of UTC; the first and the last may be parts."]
 
 
 def test_the_rest_is_one() -> None:
@@ -93,10 +93,17 @@ def test_intervals_without_rows_are_there(interval: str, names: list[str], told:
     assert len(found) == told and found[0] == names[0] and found[-1] == names[-1] and found == sorted(found)
 
 
+def test_hours_are_named_where_a_day_is_divided() -> None:
+    hours = [(f"2026-03-0{1 + each // 24}T{each % 24:02}:00Z", "alice", 1) for each in range(20, 45)]
+    found = seen(of("usage", [("interval", "hour")], [used(*hours, interval="hour")], NOW)[0])
+    names = [text for _, text in found.ticks if not text.replace(".", "").isdigit()]
+    assert names == ["21:00", "03-02", "03:00", "06:00", "09:00", "12:00", "15:00", "18:00"]
+
+
 def test_what_is_cut_is_said() -> None:
     answer = used(("2026-03-01", "alice", 60), ("2026-03-01", "bob", 30), ("2026-03-03", "bob", 45))
     assert "Of each day the first 2; there may be more." in drawn(answer, limit=2).notes
-    assert len(drawn(answer, limit=3).notes) == 1
+    assert len(drawn(answer, limit=3).notes) == 2
 
 
 def test_nothing_is_drawn_without_intervals_or_use() -> None:

@@ -49,7 +49,7 @@ def test_places_are_those_of_the_times() -> None:
     assert found.bars[0].title == f"1 of alice, {human('', ago(10))} to {human('', ago(7))}, completed"
     assert found.bars[3].title == f"3 of carol, since {human('', ago(5))}, running"
     assert found.legend == ["running 1", "completed 1", "failed 1", "timeout 1"]
-    assert found.notes == [f"{local(ago(10))} to {local(NOW)}; a bar is a run, and leads to its job."]
+    assert found.notes == [f"Run by run, {local(ago(10))} to {local(NOW)}", "A bar is a run, and leads to its job."]
 
 
 def test_what_began_earlier_begins_at_the_edge_and_says_when() -> None:
@@ -63,8 +63,8 @@ def test_what_is_cut_is_said_and_not_drawn_as_nothing() -> None:
     rows = [("1", "alice", 10, 4, "completed"), ("2", "bob", 4, 2, "completed")]
     found = drawn(on_it(("3", "carol", 20)), newest(*rows), limit=2)
     assert (found.bars[0].look, found.bars[0].x, found.bars[0].width) == ("cut", 0, 80)
-    assert f"the newest 2: what ended before {local(ago(4))} is not drawn" in found.notes[1]
-    assert len(drawn(on_it(("3", "carol", 20)), newest(*rows), limit=3).notes) == 1
+    assert f"the newest 2: what ended before {local(ago(4))} is not drawn" in found.notes[2]
+    assert len(drawn(on_it(("3", "carol", 20)), newest(*rows), limit=3).notes) == 2
 
 
 def test_a_moment_of_the_past_is_the_end() -> None:

@@ -34,11 +34,11 @@ def test_each_worker_is_a_square_that_leads_to_it() -> None:
     assert [(bar.title, bar.x, bar.look, bar.link) for bar in found.bars] == [
         ("m1: down, draining; 3 of 64 CPUs; disk", 0, "wrong flag-waits", "/worker/m1?cluster=grid"),
         ("n1: idle; 0 of 64 CPUs", 0, "well idle", "/worker/n1?cluster=local"),
-        ("n2: full; 64 of 64 CPUs", 13, "well full", "/worker/n2?cluster=local"),
-        ("n3: partial, maintenance, reserved; - of 64 CPUs", 26, "well partial flag-waits", "/worker/n3?cluster=local"),
+        ("n2: full; 64 of 64 CPUs", 16, "well full", "/worker/n2?cluster=local"),
+        ("n3: partial, maintenance, reserved; - of 64 CPUs", 32, "well partial flag-waits", "/worker/n3?cluster=local"),
     ]
     assert found.legend == ["idle 1", "partial 1", "full 1", "down 1", "draining 1", "maintenance 1", "reserved 1"]
-    assert found.notes == ["grid: 1 workers", "local: 3 workers"]
+    assert found.notes == ["grid: 1 worker", "local: 3 workers"]
     links = [each.get("href") for each in found.root.findall(".//li/a")]
     assert links[:2] == ["/workers?state=idle", "/workers?state=partial"] and links[4] == "/workers?flag=draining"
 
@@ -64,7 +64,9 @@ def test_a_large_site_is_small() -> None:
     rows = [worker(f"wn{each:04}", "full", cluster="grid") for each in range(1188)]
     text = of("workers", [], [Answer(COLUMNS, rows)], NOW)[0]
     found = seen(text)
-    assert len(found.bars) == 1188 and len(found.root.findall(".//svg")) == 24
+    racks = found.root.findall(".//svg")
+    assert len(found.bars) == 1188 and len(racks) == 24
+    assert racks[0].findtext("text") == "wn0000 – wn0049" and racks[0].get("aria-label") == "wn0000 to wn0049"
     assert len(text) < 160_000
 
 
