@@ -99,8 +99,12 @@ def notice(query: Json, words: Mapping[str, str], *, empty: str, leads: tuple[st
 
 
 def remark(query: Json) -> Json:
-    """Make a line of a text that cannot be seen as long as it is blank."""
-    panel = number("", "", query, empty="The history does not answer", unit="none")
+    """Make a line of a text that cannot be seen as long as it is blank.
+
+    Without an answer it says nothing: the notice beside it does.
+    """
+    panel = number("", "", query, empty="", unit="none")
+    panel["fieldConfig"]["defaults"]["noValue"] = BLANK
     panel["fieldConfig"]["defaults"]["color"] = fixed(RED)
     panel["options"] |= {"justifyMode": "center", "text": {"valueSize": 16}}
     panel["options"]["reduceOptions"]["fields"] = "/.*/"

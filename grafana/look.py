@@ -28,9 +28,10 @@ def not_said(shown: str) -> Json:
     return {"matcher": {"id": "byRegexp", "options": "/.*/"}, "properties": [{"id": "noValue", "value": shown}]}
 
 
-_NOT_ASKED = ("not scraped", "not answer", "not told", "has told", "not said", "not verified", "not loaded")
+_NOT_ASKED = ("not answer", "not told")
 _NOT_FACTS = ("not read", "been read", "was read", *_NOT_ASKED)
-"""Of what is of the history, that something was not read is a fact."""
+"""What is right where nothing was read. Of what is of the history, that something was not read is a fact. That BBQ is
+not scraped, that no scheduler tells of it, or that nothing is verified is one everywhere: an answer tells it."""
 
 
 def unread(empty: str, queries: Sequence[Json]) -> str:

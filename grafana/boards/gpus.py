@@ -53,7 +53,7 @@ def board() -> Json:
             ),
         ],
         [
-            (MOMENT, 4, ((_all(), 3), (_used(), 3), (_is_free(), 3), (_unusable(), 4), (_is_untold(), 3), (_wanted(), 4), (_idle(), 4))),
+            (MOMENT, 4, ((_all(), 3), (_used(), 3), (_is_free(), 3), (_unusable(), 3), (_is_untold(), 3), (_wanted(), 4), (_idle(), 5))),
             (MOMENT, 7, ((_models(), 24),)),
             (MOMENT, 8, ((_workers(), 14), (_parts(), 10))),
             (MOMENT, 10, ((_has(), 12), (_waits(), 12))),

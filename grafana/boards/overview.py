@@ -35,7 +35,7 @@ def board() -> Json:
         "Capacity, use and queue of each cluster; who has it, who waits, what fails, what is broken.",
         [variables.datasource(), variables.clusters()],
         [
-            (None, 6, ((_wrong(), 12), (_unread(), 3), (_late(), 3), (_behind(), 3), (_workers_out(), 3))),
+            (None, 6, ((_wrong(), 10), (_unread(), 3), (_late(), 3), (_behind(), 4), (_workers_out(), 4))),
             (None, 6, ((_clusters(), 24),)),
             (None, 8, ((_cpus(), 12), (_jobs(), 12))),
             (None, 8, ((_memory(), 12), (_workers(), 12))),
@@ -79,7 +79,7 @@ def _unread() -> Json:
         "Not read",
         "Schedds, queues and accounting whose newest poll failed.",
         now(f"count(bbq_source_up{_C} == 0) or 0 * count(bbq_source_up{_C})"),
-        empty="BBQ is not scraped",
+        empty="Not read",
         levels=((None, "green"), (1, RED)),
         leads=("BBQ itself", to("self")),
     )
@@ -93,7 +93,7 @@ def _late() -> Json:
             f"count(time() - bbq_source_last_success_timestamp_seconds{_C} > 3 * bbq_source_interval_seconds{_C})"
             f" or 0 * count(bbq_source_up{_C})"
         ),
-        empty="BBQ is not scraped",
+        empty="Not read",
         levels=((None, "green"), (1, RED)),
         leads=("BBQ itself", to("self")),
     )

@@ -23,7 +23,7 @@ def board() -> Json:
         [
             ("Sources", 12, ((_sources(), 24),)),
             ("Sources", 8, ((_durations(), 12), (_calls(), 6), (_errors(), 6))),
-            ("History", 4, ((_up(), 4), (_missing(), 4), (_lost(), 4), (_verified(), 3), (_spooled(), 3), (_not_understood(), 6))),
+            ("History", 4, ((_up(), 3), (_missing(), 4), (_lost(), 4), (_verified(), 4), (_spooled(), 3), (_not_understood(), 6))),
             ("History", 8, ((_lag(), 12), (_rows(), 12))),
             ("Schedulers", 8, ((_cycles(), 6), (_busy(), 6), (_queues(), 6), (_backfilled(), 6))),
             ("Schedulers", 8, ((_rpcs(), 12), (_callers(), 12))),
@@ -57,7 +57,7 @@ def _sources() -> Json:
         "A line a source: whether its newest poll was well, how old what is shown is, how often it is read and how long "
         "that took; polls that failed and calls to the scheduler since this exporter started.",
         *(now_table(expression) for expression in asked.values()),
-        empty="BBQ is not scraped",
+        empty="Not read",
         columns=("cluster", "source", *asked),
         steps=(step("merge"), renamed({"cluster": "cluster", "source": "source", **names})),
         more={"read": {"mappings": words, "custom.displayMode": "color-text", "custom.align": "left"}},
@@ -71,7 +71,7 @@ def _durations() -> Json:
         "The newest poll of each source. Above half of its interval, BBQ asks less often.",
         over_time(f"bbq_source_poll_duration_seconds{_C}", "{{cluster}} {{source}}"),
         narrow=True,
-        empty="BBQ was not scraped in this time",
+        empty="Not read in this time",
         unit="s",
     )
 
@@ -82,7 +82,7 @@ def _calls() -> Json:
         "All that BBQ asks of them.",
         over_time(f"60 * sum by (cluster) (rate(bbq_source_calls_total{_C}{_RATE}))", "{{cluster}}"),
         narrow=True,
-        empty="BBQ was not scraped in this time",
+        empty="Not read in this time",
     )
 
 
@@ -101,7 +101,7 @@ def _up() -> Json:
         "Database",
         "Whether the newest write succeeded; while it does not, what is read waits in the spool.",
         now("min(bbq_history_up)"),
-        empty="BBQ is not scraped",
+        empty="Not read",
         unit="none",
         words={"0": ("away", RED), "1": ("well", "green")},
     )
@@ -112,7 +112,7 @@ def _missing() -> Json:
         "Jobs missing",
         "That accounting has and the history has not, as the newest verification found; bbq-exporter recollect mends it.",
         now(f"sum(bbq_history_missing_jobs{_C})"),
-        empty="Not verified yet",
+        empty="Not verified",
         levels=((None, "green"), (1, RED)),
     )
 
@@ -122,7 +122,7 @@ def _lost() -> Json:
         "Time with losses",
         "Of which something was lost before it was read, of all sources together; bbq status and collections.gaps tell more.",
         now(f"sum(bbq_history_gap_seconds{_C})"),
-        empty="Not told yet",
+        empty="Not told",
         unit="s",
         levels=((None, "green"), (1, ORANGE)),
     )
@@ -133,7 +133,7 @@ def _verified() -> Json:
         "Last verified",
         "Each night the day before is compared with accounting: the cluster for which that was longest ago.",
         now(f"1000 * min(bbq_history_last_verified_timestamp_seconds{_C})"),
-        empty="Not verified yet",
+        empty="Not verified",
         unit="dateTimeFromNow",
     )
 
@@ -159,7 +159,7 @@ def _not_understood() -> Json:
             now(f"sum(increase({counter}{_C}[$__range])) or 0 * count(bbq_source_up{_C})", name)
             for name, counter in counters.items()
         ),
-        empty="BBQ is not scraped",
+        empty="Not read",
         levels=((None, "green"), (1, ORANGE)),
     )
 
@@ -236,7 +236,7 @@ def _series() -> Json:
         over_time("sum(bbq_series_limit)", "allowed"),
         over_time(f"sum(bbq_owners_collapsed{_C})", "owners in (other)"),
         narrow=True,
-        empty="BBQ was not scraped in this time",
+        empty="Not read in this time",
         lines=("allowed",),
     )
 

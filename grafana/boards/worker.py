@@ -37,8 +37,9 @@ def board() -> Json:
             (
                 MOMENT,
                 4,
-                ((_is(), 3), (_since(), 4), (_cpus(), 3), (_memory(), 3), (_gpus(), 3), (_jobs(), 2), (_reason(), 6)),
+                ((_is(), 4), (_since(), 4), (_cpus(), 4), (_memory(), 4), (_gpus(), 4), (_jobs(), 4)),
             ),
+            (MOMENT, 4, ((_reason(), 24),)),
             ("Over time", 8, ((_cpus_over_time(), 12), (_memory_over_time(), 12))),
             (_PAST, 9, ((_who(), 24),)),
             (_PAST, 16, ((_run_by_run(), 24),)),
@@ -65,7 +66,7 @@ def _since() -> Json:
         "State since",
         "Since when, where the scheduler says so.",
         now(f"1000 * max(bbq_worker_state_since_timestamp_seconds{_C})"),
-        empty="Not said",
+        empty="Not told",
         unit="dateTimeFromNow",
     )
 
@@ -75,7 +76,7 @@ def _cpus() -> Json:
         "CPUs in use",
         "Part of its CPUs that jobs hold.",
         now(f"sum(bbq_worker_cpus_allocated{_C}) / sum(bbq_worker_cpus{_C})"),
-        empty="Not said",
+        empty="Not told",
         unit="percentunit",
     )
 
@@ -85,7 +86,7 @@ def _memory() -> Json:
         "Memory in use",
         "Part of its memory that jobs hold.",
         now(f"sum(bbq_worker_memory_allocated_bytes{_C}) / sum(bbq_worker_memory_bytes{_C})"),
-        empty="Not said",
+        empty="Not told",
         unit="percentunit",
     )
 
