@@ -34,7 +34,7 @@ def graph(
         words: names of series that have a colour of their own.
         lines: names of series that are lines above what is stacked, such as a capacity.
         leads: title and address of the link behind each series.
-        narrow: the names of the series stand below it.
+        narrow: the names of the series stand below it, beside one another, where a column of them has no room.
         named: series are owners or other names, each of which has one colour everywhere.
         calcs: what is told of each series beside its name, unless narrow.
     """

@@ -242,7 +242,7 @@ def where_to(url: str) -> tuple[str, list[tuple[str, str]]]:
 
 
 MAY_BE_EMPTY = {
-    "What is wrong?", "Which workers are out of service?", "Polls that failed, an hour", "Jobs missing", "Time with losses", "Last verified", "Metrics left out",
+    "What is wrong?", "Which workers are out of service?", "Polls that failed, an hour", "Jobs missing", "Losses", "Last verified", "Metrics left out",
     "What slurmctld spends its time on", "Who makes slurmctld work?", "Calls to slurmctld, a minute", "Messages not sent yet",
     "Backfilled jobs, an hour", "Reason", "State since", "Its runs", "Pauses",
     "Related jobs", "What else its scheduler said", "How did jobs end that failed?", "Why do they wait?", "Why do they wait now?", "Failures per hour",

@@ -35,10 +35,10 @@ def board() -> Json:
         "Capacity, use and queue of each cluster; who has it, who waits, what fails, what is broken.",
         [variables.datasource(), variables.clusters()],
         [
-            (None, 6, ((_wrong(), 10), (_unread(), 3), (_late(), 3), (_behind(), 4), (_workers_out(), 4))),
+            (None, 6, ((_wrong(), 9), (_unread(), 4), (_late(), 3), (_behind(), 4), (_workers_out(), 4))),
             (None, 6, ((_clusters(), 24),)),
             (None, 8, ((_cpus(), 12), (_jobs(), 12))),
-            (None, 8, ((_memory(), 12), (_workers(), 12))),
+            (None, 9, ((_memory(), 12), (_workers(), 12))),
             (None, 10, ((_who_has(), 8), (_who_waits(), 8), (_why(), 8))),
             (None, 9, ((_failures(), 9), (_broken(), 15))),
             (None, 3, ((_colours(), 24),)),
@@ -101,7 +101,7 @@ def _late() -> Json:
 
 def _behind() -> Json:
     return number(
-        "History behind",
+        "History lag",
         "Age of the moment up to which everything that ended is stored.",
         now(f"max(bbq_history_lag_seconds{_C})"),
         empty="Not told",
@@ -113,7 +113,7 @@ def _behind() -> Json:
 
 def _workers_out() -> Json:
     return number(
-        "Out of service",
+        "Workers out",
         "Workers that are down, drained or do not respond; those in maintenance or powered down are not counted.",
         now(f"count({OUT}) or 0 * count(bbq_worker_cpus{_C})"),
         empty="Not read",

@@ -80,7 +80,7 @@ def _gpus() -> Json:
 
 def _share() -> Json:
     return number(
-        "Part of all in use",
+        "Of all in use",
         f"The part that they have of all CPUs that jobs of the chosen clusters hold.{_UNTOLD}",
         now(
             f"(sum(bbq_jobs_cpus{{{CLUSTER},{_OWNER},{HOLDING}}}) or ({_NONE_HELD}))"

@@ -22,10 +22,11 @@ def board() -> Json:
         [variables.datasource(), variables.clusters()],
         [
             ("Sources", 12, ((_sources(), 24),)),
-            ("Sources", 8, ((_durations(), 12), (_calls(), 6), (_errors(), 6))),
-            ("History", 4, ((_up(), 3), (_missing(), 4), (_lost(), 4), (_verified(), 4), (_spooled(), 3), (_not_understood(), 6))),
-            ("History", 8, ((_lag(), 12), (_rows(), 12))),
-            ("Schedulers", 8, ((_cycles(), 6), (_busy(), 6), (_queues(), 6), (_backfilled(), 6))),
+            ("Sources", 9, ((_durations(), 12), (_calls(), 6), (_errors(), 6))),
+            ("History", 4, ((_up(), 4), (_missing(), 4), (_lost(), 4), (_verified(), 4), (_spooled(), 3), (_not_understood(), 5))),
+            ("History", 9, ((_lag(), 12), (_rows(), 12))),
+            ("Schedulers", 8, ((_cycles(), 12), (_busy(), 12))),
+            ("Schedulers", 8, ((_queues(), 12), (_backfilled(), 12))),
             ("Schedulers", 8, ((_rpcs(), 12), (_callers(), 12))),
             ("This exporter", 8, ((_series(), 15), (_dropped(), 9))),
         ],
@@ -78,8 +79,8 @@ def _durations() -> Json:
 
 def _calls() -> Json:
     return graph(
-        "Calls to schedulers, a minute",
-        "All that BBQ asks of them.",
+        "Calls made, a minute",
+        "All that BBQ asks of the schedulers.",
         over_time(f"60 * sum by (cluster) (rate(bbq_source_calls_total{_C}{_RATE}))", "{{cluster}}"),
         narrow=True,
         empty="Not read in this time",
@@ -119,8 +120,8 @@ def _missing() -> Json:
 
 def _lost() -> Json:
     return number(
-        "Time with losses",
-        "Of which something was lost before it was read, of all sources together; bbq status and collections.gaps tell more.",
+        "Losses",
+        "Time of which something was lost before it was read, of all sources together; bbq status and collections.gaps tell more.",
         now(f"sum(bbq_history_gap_seconds{_C})"),
         empty="Not told",
         unit="s",
@@ -143,7 +144,7 @@ def _spooled() -> Json:
         "Spool",
         "Part of the spool that is full.",
         now("max(bbq_history_spool_bytes / bbq_history_spool_limit_bytes)"),
-        empty="No spool",
+        empty="Not told",
         unit="percentunit",
         levels=((None, "green"), (0.2, ORANGE), (0.5, RED)),
     )
@@ -179,6 +180,7 @@ def _rows() -> Json:
         "Rows written, a second",
         "Inserted, replaced or deleted, by table.",
         over_time(f"sum by (table) (rate(bbq_history_rows_written_total{_RATE}))", "{{table}}"),
+        narrow=True,
         empty="Nothing was written in this time",
         unit="short",
         stacked=True,

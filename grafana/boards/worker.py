@@ -37,7 +37,7 @@ def board() -> Json:
             (
                 MOMENT,
                 4,
-                ((_is(), 4), (_since(), 4), (_cpus(), 4), (_memory(), 4), (_gpus(), 4), (_jobs(), 4)),
+                ((_is(), 4), (_since(), 4), (_cpus(), 4), (_memory(), 5), (_gpus(), 4), (_jobs(), 3)),
             ),
             (MOMENT, 4, ((_reason(), 24),)),
             ("Over time", 8, ((_cpus_over_time(), 12), (_memory_over_time(), 12))),
@@ -198,6 +198,7 @@ ORDER BY place, owner"""
         ),
         empty="Nobody was on it in this time",
         stacked=True,
+        narrow=True,  # many owners may be on one worker
         named=True,
         leads=("This owner", to("owner", owner=label("owner"))),
     )

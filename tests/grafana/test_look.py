@@ -216,8 +216,8 @@ def test_titles_fit() -> None:
     for uid, board in BOARDS.items():
         for panel in panels(board):
             if panel["title"]:
-                # the gap, the frame, the sign of its description, and the one of a query that fails
-                room = UNIT * panel["gridPos"]["w"] - 8 - 2 * 8 - 28 - 32
+                # beside it are what is left free around it, the signs of its description and of a query that fails, its menu
+                room = UNIT * panel["gridPos"]["w"] - 8 - 2 - 2 * 8 - 32 - 32 - 24
                 assert pixels(panel["title"]) <= room, (uid, panel["title"], pixels(panel["title"]), room)
             for variable in board["templating"]["list"]:
                 assert pixels(variable["label"]) <= 120, (uid, variable["label"])
@@ -229,7 +229,7 @@ def test_what_a_number_says_that_is_none_can_be_read() -> None:
         for panel in panels(board):
             if panel["type"] == "stat" and panel["title"] and not panel["options"]["reduceOptions"]["values"]:
                 text = panel["fieldConfig"]["defaults"]["noValue"]
-                room = UNIT * panel["gridPos"]["w"] - 8 - 2 * 8 - 2
+                room = UNIT * panel["gridPos"]["w"] - 8 - 2 - 2 * 8 - 2 * 8
                 assert pixels(text) * 12 / 14 <= room, (uid, panel["title"], text)
 
 
