@@ -180,8 +180,8 @@ def _runs(life: _Life, subject: Subject, top: float) -> Iterator[Mark]:
 
 
 _LOOKS = {
-    "waited": "waits open", "held": "waits strong", "suspended": "waits strong", "not listed": "cut", "running": "well open",
-    "end not known": "past open", "outcome not known": "past open",
+    "waited": "waits open", "held": "waits strong", "suspended": "waits strong", "not listed": "cut",
+    "running": "well open", "end not known": "past open", "outcome not known": "past open",
 }  # fmt: skip
 """Classes of words that are told from others of their tone."""
 

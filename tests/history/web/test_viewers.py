@@ -82,6 +82,9 @@ def paths(known: Others) -> Iterator[str]:
     """Yield every page and every parameter of every question, with values of each kind."""
     yield from ("/", "/?at=1h", f"/find?name={known.owner}", f"/find?name={known.job.replace('#', '%23')}", "/nix")
     yield from (f"/find?{urlencode({'name': each}, errors='replace')}" for each in HOSTILE)
+    for kind in (*KINDS, "cluster", "any", "nix"):
+        for prefix in ("", known.owner[:3], known.job[:3], "u", *HOSTILE[:5]):
+            yield f"/complete/{kind}?{urlencode({'prefix': prefix}, errors='replace')}"
     for name in QUESTIONS:
         for pairs in queries(question(name), known):
             query = urlencode(pairs, errors="replace")
