@@ -32,13 +32,18 @@ class Served(NamedTuple):
         """Return the tables of a page."""
         answer = self.get(path)
         assert answer.status_code == 200, (path, answer.text)
-        reader = _Tables()
-        reader.feed(answer.text)
-        return reader.tables
+        return parts_of(answer.text)[0]
+
+
+def parts_of(text: str) -> "tuple[list[Table], list[Table]]":
+    """Return the tables of a page, and its lists of facts."""
+    reader = _Tables()
+    reader.feed(text)
+    return reader.tables, reader.facts
 
 
 class Table(NamedTuple):
-    """The texts of a table."""
+    """The texts of a table; of a list of facts, which has no heads, each row is a name and a value."""
 
     heads: list[str]
     rows: list[list[str]]
@@ -48,6 +53,7 @@ class _Tables(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.tables: list[Table] = []
+        self.facts: list[Table] = []
         self._cell: str | None = None
 
     def handle_starttag(self, tag: str, attrs: Any) -> None:
@@ -55,7 +61,9 @@ class _Tables(HTMLParser):
             self.tables.append(Table([], []))
         elif tag == "tr" and self.tables[-1].heads:
             self.tables[-1].rows.append([])
-        elif tag in ("th", "td"):
+        elif tag == "dl":
+            self.facts.append(Table([], []))
+        elif tag in ("th", "td", "dt", "dd"):
             self._cell = ""
 
     def handle_data(self, data: str) -> None:
@@ -63,6 +71,10 @@ class _Tables(HTMLParser):
             self._cell += data
 
     def handle_endtag(self, tag: str) -> None:
+        if self._cell is not None and tag in ("dt", "dd"):
+            rows = self.facts[-1].rows
+            rows.append([self._cell]) if tag == "dt" else rows[-1].append(self._cell)
+            self._cell = None
         if self._cell is not None and tag in ("th", "td"):
             table = self.tables[-1]
             (table.heads if tag == "th" else table.rows[-1]).append(self._cell)

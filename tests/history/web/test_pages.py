@@ -1,9 +1,9 @@
 """The pages: the numbers of `bbq`, links that lead somewhere, and names that are nothing but names."""
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import pytest
 from msgspec.structs import replace
@@ -16,7 +16,7 @@ from history.render.human import human
 from history.web.app import Application
 from history.web.server import Server
 from tests.builders import pending
-from tests.served import Served, Table, links
+from tests.served import Served, Table, links, parts_of
 
 
 def told(columns: list[str], rows: list[dict[str, Any]]) -> list[list[str]]:
@@ -39,20 +39,87 @@ def _close(rows: list[list[str]]) -> list[list[str]]:
     return [[cell.replace(", ", ",") for cell in row] for row in rows]
 
 
-@pytest.mark.parametrize(
-    ("path", "words"),
-    [
-        ("/top?thing=owners&by=cpus", ["top", "owners", "--by", "cpus"]),
-        ("/top?thing=vos&state=pending&cluster=grid", ["top", "vos", "--state", "pending", "--cluster", "grid"]),
-        ("/queues", ["queues"]), ("/clusters", ["clusters"]), ("/workers?limit=20", ["workers", "--limit", "20"]),
-        ("/search?state=running&limit=30", ["search", "--state", "running", "--limit", "30"]),
-        ("/search?failed=1&columns=job_id,owner,exit_code", ["search", "--failed", "--columns", "job_id,owner,exit_code"]),
-    ],
-)  # fmt: skip
-def test_a_page_has_the_numbers_of_bbq(served: Served, path: str, words: list[str]) -> None:
-    (table,) = served.tables(path)
-    rows = served.bbq(*words)
-    assert _close(table.rows) == _close(told(columns_of(table, rows), rows))
+HOURS_AGO = (0.2, 2, 20)
+MOVING = ("age_seconds", "longest_seconds", "mean_seconds", *(f"p{each}_seconds" for each in (50, 90, 95, 99)))
+"""Columns that grow while one looks."""
+
+
+def asked_of(served: Served) -> list[tuple[str, list[str], bool]]:
+    """Return pages, what they are as commands, and whether they are about a moment."""
+    now = datetime.now(UTC)
+    time = {name: f"{now - timedelta(hours=hours):%Y-%m-%dT%H:%M:%SZ}" for name, hours in (("since", 30), ("until", 1))}
+    period = (urlencode(time), [word for name, value in time.items() for word in (f"--{name}", value)])
+    first = f"{now - timedelta(hours=max(HOURS_AGO)):%Y-%m-%dT%H:%M:%SZ}"
+    job = served.bbq("search", "--limit", "1", "--state", "running", "--at", first)[0]["job_id"]
+    things = [
+        ("owner", served.bbq("top", "owners")[0]["owner"]), ("account", served.bbq("top", "accounts")[0]["account"]),
+        ("vo", served.bbq("top", "vos", "--cluster", "grid")[0]["vo"]), ("queue", served.bbq("queues")[0]["queue"]),
+        ("worker", served.bbq("top", "workers")[0]["worker"]), ("job", job),
+    ]  # fmt: skip
+    return [
+        ("/top?thing=owners&by=cpus", ["top", "owners", "--by", "cpus"], True),
+        ("/top?thing=vos&state=pending&cluster=grid", ["top", "vos", "--state", "pending", "--cluster", "grid"], True),
+        ("/top?thing=workers", ["top", "workers"], True),
+        (f"/top?thing=accounts&by=cpu-time&{period[0]}", ["top", "accounts", "--by", "cpu-time", *period[1]], False),
+        ("/queues", ["queues"], True), ("/clusters", ["clusters"], True), ("/gpus", ["gpus"], True),
+        ("/workers?limit=20", ["workers", "--limit", "20"], True),
+        ("/workers?unavailable=1", ["workers", "--unavailable"], True),
+        ("/search?state=running&limit=30", ["search", "--state", "running", "--limit", "30"], True),
+        ("/search?failed=1&columns=job_id,owner,exit_code", ["search", "--failed", "--columns", "job_id,owner,exit_code"], False),
+        (f"/usage?by=account&interval=day&{period[0]}", ["usage", "--by", "account", "--interval", "day", *period[1]], False),
+        (f"/usage?gpus=1&{period[0]}", ["usage", "--gpus", *period[1]], False),
+        (f"/waits?by=owner&{period[0]}", ["waits", "--by", "owner", *period[1]], False),
+        (f"/failures?{period[0]}", ["failures", *period[1]], False),
+        (f"/efficiency?{period[0]}", ["efficiency", *period[1]], False),
+        ("/status", ["status"], False),
+        *((f"/{kind}/{quote(name, safe='')}", ["info", kind, name, "--limit", "500"], True) for kind, name in things),
+    ]  # fmt: skip
+
+
+def differences(served: Served, path: str, words: list[str]) -> list[str]:
+    """Return where a page says something else than bbq."""
+    answer = served.get(path)
+    assert answer.status_code == 200, (path, answer.text)
+    tables, facts = parts_of(answer.text)
+    told_ = served.bbq(*words)
+    parts = [part for part in (told_.values() if isinstance(told_, dict) else [told_]) if part]
+    found = []
+    for rows in parts:
+        if set(rows[0]) == {"what", "value"}:
+            shown = facts.pop(0).rows
+            if [row[0] for row in shown] != [heading(row["what"]).lower() for row in rows]:
+                found.append(f"{path}: {shown[:3]} for {rows[:3]}")
+            else:
+                for row, (_, value) in zip(rows, shown, strict=True):
+                    if _close([[value]]) != _close([[_human(row["what"], row["value"])]]):
+                        found.append(f"{path}: {value} for {row}")
+            continue
+        table = tables.pop(0)
+        fixed = [name for name in columns_of(table, rows) if name not in MOVING]
+        indexes = [columns_of(table, rows).index(name) for name in fixed]
+        shown = _close([[row[index] for index in indexes] for row in table.rows])
+        wanted = _close(told(fixed, rows))
+        if shown != wanted:
+            found.append(f"{path}: {[pair for pair in zip(shown, wanted, strict=False) if pair[0] != pair[1]][:2]}")
+    return found + [f"{path}: {each.heads} is not told by bbq" for each in tables + facts]
+
+
+def test_every_page_has_the_numbers_of_bbq_now_and_at_three_moments(served: Served) -> None:
+    now = datetime.now(UTC)
+    moments = [f"{now - timedelta(hours=each):%Y-%m-%dT%H:%M:%SZ}" for each in HOURS_AGO]
+    wrong, count = [], 0
+    for path, words, of_moment in asked_of(served):
+        for at in (None, *moments) if of_moment else (None,):
+            more = "" if at is None else ("&" if "?" in path else "?") + urlencode({"at": at})
+            asked = [*words, *([] if at is None else ["--at", at])]
+            for _ in range(3):  # what is told of a time that ends now may end a second later
+                if not (found := differences(served, path + more, asked)):
+                    break
+            wrong += found
+            count += 1
+    print(f"{count} pages")
+    assert wrong == []
+    assert count > 50
 
 
 def test_links_lead_to_pages_that_there_are(served: Served) -> None:
