@@ -11,6 +11,7 @@ import requests
 from history.catalogue import QUESTIONS, question
 from history.timespec import parse_when
 from history.web import api
+from tests.places import ROOT
 from tests.served import Served
 
 ASKED: dict[str, list[list[tuple[str, str]]]] = {
@@ -159,3 +160,21 @@ def test_a_long_answer_is_the_same(served: Served, monkeypatch: pytest.MonkeyPat
         again = served.get(f"{asked}&format={form}", headers={"If-None-Match": answer.headers["etag"]})
         assert again.status_code == 304 and not again.content
         assert requests.head(f"{served.url}{asked}&format={form}", timeout=30).content == b""
+
+
+def test_the_example_of_the_documentation_works(served: Served, capsys: pytest.CaptureFixture[str]) -> None:
+    code = (ROOT / "docs/api.md").read_text().partition("```python\n")[2].partition("```")[0]
+    assert code.count("\n") <= 12
+    exec(compile(code.replace("http://127.0.0.1:10228", served.url), "docs/api.md", "exec"), {})
+    rows = served.bbq("top", "owners", "--by", "cpus", "--limit", "5")
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[:5]] == [row["owner"] for row in rows]
+    broken = code.replace("http://127.0.0.1:10228", served.url).replace('"cpus"', '"nix"')
+    with pytest.raises(SystemExit, match="'nix' is not one of"):
+        exec(compile(broken, "docs/api.md", "exec"), {})
+
+
+def test_what_a_dashboard_writes_for_a_time_is_read(served: Served) -> None:
+    """Grafana writes ${__to:date:iso} with milliseconds."""
+    until = f"{datetime.now(UTC) - timedelta(hours=1):%Y-%m-%dT%H:%M:%S.123Z}"
+    assert served.get(f"/api/v1/top?thing=owners&at={until}").status_code == 200
+    assert served.get(f"/api/v1/failures?until={until}").status_code == 200
