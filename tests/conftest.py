@@ -160,9 +160,22 @@ def history(database: URL) -> Iterator[History]:
 @pytest.fixture(autouse=True)
 def logs_as_they_were() -> Iterator[None]:
     """Undo what a command that ran inside a test has done to the log, which other tests look at."""
+    with keeping_logs():
+        yield
+
+
+@contextmanager
+def keeping_logs() -> Iterator[None]:
+    """Undo what is done to the log meanwhile: fixtures of a whole session come before those of a test."""
     loggers = [logging.getLogger(name) for name in ("exporter", "history", "uvicorn", "asyncio", "sqlalchemy")]
     before = [(each.handlers[:], each.level, each.propagate, each.filters[:]) for each in loggers]
-    yield
+    try:
+        yield
+    finally:
+        _restore(loggers, before)
+
+
+def _restore(loggers: list[logging.Logger], before: list[tuple[Any, ...]]) -> None:
     for each, (handlers, level, propagate, filters) in zip(loggers, before, strict=True):
         each.handlers[:], each.propagate, each.filters[:] = handlers, propagate, filters
         each.setLevel(level)

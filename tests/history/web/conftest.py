@@ -11,13 +11,15 @@ from exporter.cli import command
 from history.web.app import Application
 from history.web.limits import Limits
 from history.web.server import Server
+from tests.conftest import keeping_logs
 from tests.served import Served
 
 
 def _filled(url: str) -> str:
     """Return the URL of a history after one reading of a small demo."""
     arguments = ["--demo", "--demo-scale", "0.01", "--once", "--database", url, "--log.level", "error"]
-    done = CliRunner().invoke(command, arguments, catch_exceptions=False)
+    with keeping_logs():
+        done = CliRunner().invoke(command, arguments, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     return url
 
