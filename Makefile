@@ -11,7 +11,7 @@ site: packages .venv/installed
 	.venv/bin/python -m grafana.site
 
 test: packages .venv/tested
-	.venv/bin/python -m pytest --numprocesses 2
+	.venv/bin/python -m pytest --numprocesses 3
 
 .venv/installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from history import __version__
 from history.answer import Stream
@@ -90,7 +91,7 @@ class Written:
         """Return what sends it, once."""
         if self._file.tell() > _IN_MEMORY_BYTES:
             headers = {**headers, "content-length": str(self._file.tell())}
-            return StreamingResponse(self._pieces(), 200, headers, media_type)
+            return _Long(self, headers, media_type)
         with self._file:
             self._file.seek(0)
             return Response(self._file.read(), 200, headers, media_type)
@@ -99,11 +100,25 @@ class Written:
         """Forget it, unsent."""
         self._file.close()
 
-    def _pieces(self) -> Iterator[bytes]:
-        with self._file:
-            self._file.seek(0)
-            while piece := self._file.read(_PIECE_BYTES):
-                yield piece
+    def pieces(self) -> Iterator[bytes]:
+        """Yield it piece by piece."""
+        self._file.seek(0)
+        while piece := self._file.read(_PIECE_BYTES):
+            yield piece
+
+
+class _Long(StreamingResponse):
+    """Sends what was written, and forgets it, also where whoever asked has gone."""
+
+    def __init__(self, written: Written, headers: dict[str, str], media_type: str) -> None:
+        super().__init__(written.pieces(), 200, headers, media_type)
+        self._written = written
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._written.close()
 
 
 def _notes(found: Answered) -> dict[str, str]:
