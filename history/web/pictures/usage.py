@@ -18,6 +18,8 @@ LARGEST = 8
 """Names that have a colour; the others are one."""
 _HEIGHT = 220
 _TOP = 8
+_WIDEST = 10.0
+"""Of 100: how wide a bar is at most."""
 _MEASURE = "cpu_time_seconds"
 _NAMES = 12
 """Intervals that are named below."""
@@ -85,19 +87,20 @@ class _Stacked:
 
     def _columns(self, most: float) -> Iterator[Markup]:
         count = len(self.intervals)
-        width = 100 / count
+        band = 100 / count
+        width = min(band * 0.84, _WIDEST)
         names = _shown(self.intervals)
         for place, interval in enumerate(self.intervals):
-            left = width * place
+            middle = band * (place + 0.5)
             if interval in names:
                 look = "tick every" if names.index(interval) % 2 else "tick"
-                name = element("text", _short(interval), x=percent(left + width / 2), y=_TOP + _HEIGHT + 13)
+                name = element("text", _short(interval), x=percent(middle), y=_TOP + _HEIGHT + 13)
                 yield element("g", name, class_=look)
             below = 0.0
             for row in self._in_order(self._rows.get(interval, [])):
                 height = _HEIGHT * row[_MEASURE] / most
                 below += height
-                yield self._segment(row, left + width * 0.08, width * 0.84, _TOP + _HEIGHT - below, height)
+                yield self._segment(row, middle - width / 2, width, _TOP + _HEIGHT - below, height)
 
     def _in_order(self, rows: Sequence[Row]) -> list[Row]:
         """Return the rows of an interval from the bottom up: those that have a colour, and the rest as one."""

@@ -29,9 +29,9 @@ def test_heights_are_hours() -> None:
     found = drawn(
         used(("2026-03-01", "alice", 60), ("2026-03-01", "bob", 30), ("2026-03-03", "bob", 45), ("2026-03-03", None, 10), ("2026-03-04", "carol", 0))
     )  # fmt: skip
-    # the axis goes to 100 hours, which are 220 pixels, from 228 upwards; four days, of which each has 84 of its 100
+    # the axis goes to 100 hours, which are 220 pixels, from 228 upwards; four days, each in the middle of its quarter
     assert [(bar.look, bar.x, bar.width, bar.y, bar.height) for bar in found.bars] == [
-        ("kind-1", 2, 21, 162, 66), ("kind-2", 2, 21, 30, 132), ("kind-1", 52, 21, 129, 99), ("kind-3", 52, 21, 107, 22),
+        ("kind-1", 7.5, 10, 162, 66), ("kind-2", 7.5, 10, 30, 132), ("kind-1", 57.5, 10, 129, 99), ("kind-3", 57.5, 10, 107, 22),
     ]  # fmt: skip
     assert [bar.title for bar in found.bars][:2] == ["bob, 2026-03-01: 30.0 h", "alice, 2026-03-01: 60.0 h"]
     assert [bar.link for bar in found.bars] == ["/owner/bob", "/owner/alice", "/owner/bob", None]
