@@ -87,9 +87,10 @@ def _drawn(life: _Life, subject: Subject) -> Markup:
     marks = [*waits, *its_runs, *_suspended(life, its_runs)]
     height = max((mark.top for mark in marks if mark.height == _BAR), default=0) + _LANE
     parts = [across(life.times, height), *(mark.drawn() for mark in marks)]
+    told = [_told(life)]
     if subject.asked.at is not None and life.times.begin <= subject.asked.at <= life.times.end:
         parts.append(_moment(subject.asked.at, life.times, height))
-    told = [_told(life)]
+        told.append(f"The line is {local(subject.asked.at)}.")
     if life.are_pauses_cut:
         told.append(f"The newest {len(life.pauses)} pauses are drawn.")
     return figure([picture(f"Its life. {told[0]}", height + AXIS, parts, look="life")], list(_entries(marks)), told)
@@ -206,7 +207,7 @@ def _entries(marks: Sequence[Mark]) -> Iterator[Entry]:
 
 def _moment(at: datetime, times: Times, height: float) -> Markup:
     place = percent(times.place(at))
-    line = element("line", element("title", f"the moment asked for: {local(at)}"), x1=place, x2=place, y1=0, y2=height)
+    line = element("line", element("title", local(at)), x1=place, x2=place, y1=0, y2=height)
     return element("g", line, class_="moment")
 
 

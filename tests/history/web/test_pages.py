@@ -16,7 +16,7 @@ from history.render.human import human
 from history.web.app import Application
 from history.web.server import Server
 from tests.builders import pending
-from tests.served import Served, Table, links, parts_of
+from tests.served import Served, Table, links, parts_of, well_formed
 
 
 def told(columns: list[str], rows: list[dict[str, Any]]) -> list[list[str]]:
@@ -213,5 +213,6 @@ def test_a_name_is_nothing_but_a_name(hostile: Served) -> None:
             if link.startswith(("/owner/", "/account/", "/queue/", "/job/")):
                 followed = hostile.get(link)
                 assert followed.status_code == 200 and "<script>alert" not in followed.text
+                well_formed(followed.text)
                 found += 1
     assert found > 5

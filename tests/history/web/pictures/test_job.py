@@ -7,6 +7,7 @@ import pytest
 
 from history.answer import Answer
 from history.render.human import human
+from history.timespec import local
 from tests.pictured import Pictured, of, seen
 
 T = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -119,7 +120,7 @@ def test_runs_that_lie_over_each_other_are_beside_each_other() -> None:
 def test_the_moment_that_is_asked_about_is_marked() -> None:
     drawn = life(facts(ended_at=at(100)), Answer(RUNS, []), pairs=[("at", "2026-03-01T12:25:00Z")])
     (line,) = drawn.root.findall(".//*[@class='moment']/line")
-    assert line.get("x1") == "25%"
+    assert line.get("x1") == "25%" and drawn.notes[1] == f"The line is {local(at(25))}."
 
 
 def test_jobs_of_one_id_have_a_life_each() -> None:
