@@ -3,7 +3,6 @@
 import logging
 import time
 from collections.abc import Callable
-from importlib.resources import files
 from typing import TypeVar
 
 import anyio
@@ -20,7 +19,7 @@ from history.questions import Reader
 from history.settings import PagesSettings
 from history.threads import Watch
 from history.vocabulary import KINDS
-from history.web import api, complete, pages
+from history.web import api, complete, pages, static_files
 from history.web.answering import Asker, Failed
 from history.web.limits import Limits, TooMuch
 from history.web.toolkit_config import WebConfig
@@ -33,7 +32,6 @@ _LOGGED = 500
 """Characters of a request that are logged."""
 AT_ONCE = 8
 """Questions that are worked on at one time; others wait their turn."""
-_STATIC = {"bbq.css": "text/css", "bbq.js": "text/javascript", "bbq.svg": "image/svg+xml"}
 _HEADERS = (
     (b"content-security-policy", b"default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
                                  b"connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"),
@@ -74,8 +72,6 @@ class Application:
         self._limits = limits or Limits()
         self._logs = logs
         self._turns = anyio.CapacityLimiter(AT_ONCE)
-        static = files("history.web").joinpath("static")
-        self._static = {name: static.joinpath(name).read_bytes() for name in _STATIC}
         self._inner: ASGIApp = Starlette(
             routes=[
                 Route("/", self._overview),
@@ -191,9 +187,11 @@ class Application:
 
     async def _file(self, request: Request) -> Response:
         name = request.path_params["name"]
-        if name not in self._static:
+        if name not in static_files.CONTENTS:
             return _no_page(request, None)
-        return Response(self._static[name], media_type=_STATIC[name], headers={"cache-control": "max-age=300"})
+        kept = static_files.FOR_LONG if static_files.is_current(name, request.url.query) else "max-age=300"
+        headers = {"cache-control": kept}
+        return Response(static_files.CONTENTS[name], media_type=static_files.TYPES[name], headers=headers)
 
     async def _broken(self, request: Request, error: Exception) -> Response:
         """Tell of an error of BBQ's own: it is logged whole, and not shown."""

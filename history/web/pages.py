@@ -13,6 +13,7 @@ from history import __version__
 from history.catalogue import QUESTIONS, Kind, Parameter, Question, question
 from history.timespec import WhenError, local, parse_when
 from history.vocabulary import KINDS
+from history.web import static_files
 from history.web.answering import Answered, Asker, Failed, Reading, answer, failing, opened
 from history.web.asked import Asked, Pairs, read
 from history.web.links import Links
@@ -37,6 +38,7 @@ _templates = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+_templates.globals["static"] = static_files.link
 
 
 class Field(msgspec.Struct):

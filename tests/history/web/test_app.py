@@ -88,6 +88,13 @@ def test_a_history_that_is_taken_away_and_replaced_is_read_anew(site: str, tmp_p
     server.stop()
 
 
+def test_a_file_is_kept_for_as_long_as_it_is_the_same(served: Served) -> None:
+    for link in re.findall(r'"(/static/[^"]*)"', served.get("/").text):
+        kept, other = served.get(link), served.get(link.partition("?")[0] + "?other")
+        assert kept.content == other.content
+        assert "immutable" in kept.headers["cache-control"] and other.headers["cache-control"] == "max-age=300"
+
+
 def test_a_page_is_small_on_its_way(served: Served) -> None:
     for path in ("/", "/search", "/api/v1/search"):
         answer = served.get(path, headers={"Accept-Encoding": "gzip"}, stream=True)
