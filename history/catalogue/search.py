@@ -69,6 +69,11 @@ QUESTION = Question(
         Parameter("running_between", Kind.BETWEEN, "It was running at some time between two moments."),
         Parameter("submitted_between", Kind.BETWEEN, "It was submitted at the first or later, before the second."),
         Parameter("ended_between", Kind.BETWEEN, "It ended at the first or later, before the second."),
+        Parameter(
+            "counted",
+            Kind.FLAG,
+            "It is counted in sums: not one that only stands for a copy elsewhere, of a job router or a federation.",
+        ),
         Parameter("routed_from", Kind.TEXT, "It was routed from that job; `any`: from whichever.", metavar="JOB"),
     ),
     limit=50,

@@ -77,6 +77,8 @@ class Filters(msgspec.Struct, kw_only=True):
     ended_between: tuple[datetime, datetime] | None = None
     routed_from: str | None = None
     """A job that it was routed from; `any`: whichever."""
+    counted: bool = False
+    """Whether what only stands for a copy elsewhere is left out."""
 
 
 def search(connection: Connection, scope: Scope, filters: Filters) -> Stream:
@@ -93,7 +95,7 @@ def search(connection: Connection, scope: Scope, filters: Filters) -> Stream:
 
 def _tell_of_unmade(connection: Connection, scope: Scope, filters: Filters) -> None:
     """Note the pending jobs that have no rows, where pending ones are asked for by nothing but whose they are."""
-    others = {name for name in Filters.__struct_fields__ if name not in (*_WHOSE, "state")}
+    others = {name for name in Filters.__struct_fields__ if name not in (*_WHOSE, "state", "counted")}
     if State.PENDING not in filters.state or any(getattr(filters, name) not in (None, ()) for name in others):
         return
     table = late_submissions
@@ -201,6 +203,8 @@ def _conditions(
             yield jobs.c.ended_at.is_(None)
     for resource in filters.resources:
         yield resource.condition(connection)
+    if filters.counted:
+        yield jobs.c.routed_to.is_(None)
     if filters.routed_from == "any":
         yield jobs.c.routed_from.is_not(None)
     elif filters.routed_from is not None:

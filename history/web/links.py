@@ -2,13 +2,13 @@
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote, urlencode
 
 from history.catalogue import Question
 from history.timespec import WhenError, parse_when
-from history.vocabulary import HOLDING, NOT_FAILED, OUTCOMES, State
+from history.web.counted import NOBODY, Counted
 
 PAGES = {
     "owner": "owner", "account": "account", "vo": "vo", "queue": "queue", "worker": "worker", "native_id": "job",
@@ -18,14 +18,6 @@ PAGES = {
 """Columns of names, and the kind of page that each leads to."""
 LISTS = {"workers": "worker", "queues": "queue"}
 """Columns of several names."""
-NOBODY = ("(other)", "(none)", "(not said)")
-_OF_JOBS = ("owner", "account", "vo", "queue")
-"""Columns that a search may be narrowed by."""
-_STATES: Mapping[str, Sequence[str]] = {
-    "running": HOLDING, "pending": (State.PENDING.value,), "held": (State.HELD.value,),
-    "jobs": (*HOLDING, State.PENDING.value, State.HELD.value),
-}  # fmt: skip
-_FAILED = tuple(each for each in OUTCOMES if each not in NOT_FAILED)
 
 
 def _said(moment: datetime) -> str:
@@ -42,6 +34,8 @@ class Links:
     def __init__(self, at: str | None, clusters: Sequence[str]) -> None:
         self._at = at
         self._clusters = clusters
+        self.counted: Counted | None = None
+        """What the numbers of the page count."""
 
     def page(
         self, path: str, pairs: Sequence[tuple[str, str]] = (), *, cluster: str | None = None, moment: bool = True
@@ -82,9 +76,13 @@ class Links:
         if column in PAGES and isinstance(value, str) and value and value not in NOBODY:
             of_many = column in ("owner", "account", "vo")
             return self.name(PAGES[column], value, None if of_many else cluster)
-        if isinstance(value, int) and value and column in _STATES:
-            return self._search(row, [("state", each) for each in _STATES[column]])
-        return None
+        if self.counted is None or not isinstance(value, int) or not value:
+            return None
+        asked = self.counted.search(column, row, datetime.now(UTC))
+        if asked is None:
+            return None
+        of_moment = all(name != "ended-between" for name, _ in asked)
+        return self.page("/search", asked, cluster=cluster, moment=of_moment)
 
     def several(self, column: str, row: Mapping[str, Any]) -> list[tuple[str, str]]:
         """Return each name of a column of several with where it leads; nothing of other columns."""
@@ -93,10 +91,3 @@ class Links:
             return []
         names = value.split(",") if isinstance(value, str) else [str(each) for each in value]
         return [(name, self.name(LISTS[column], name, row.get("cluster"))) for name in names if name]
-
-    def _search(self, row: Mapping[str, Any], pairs: list[tuple[str, str]]) -> str | None:
-        """Return the search whose rows a number of a row counts, where the row tells of whom it is."""
-        whose = [(name, row[name]) for name in _OF_JOBS if isinstance(row.get(name), str)]
-        if not whose or any(name in NOBODY for _, name in whose):
-            return None
-        return self.page("/search", [*whose, *pairs], cluster=row.get("cluster"))

@@ -16,6 +16,7 @@ from history.vocabulary import KINDS
 from history.web import static_files
 from history.web.answering import Answered, Asker, Failed, Reading, answer, failing, opened
 from history.web.asked import Asked, Pairs, read
+from history.web.counted import Counted
 from history.web.links import Links
 from history.web.pictures import most_rows, pictures
 from history.web.pictures.subject import Subject
@@ -82,6 +83,7 @@ def question_page(
             asked = read(asked_of, pairs)
         most = most_rows(asked, ROWS)
         asked.limit = min(asked.limit or most, most)
+        links.counted = Counted.of(asked, datetime.now(UTC))
         with opened(asker) as reading:
             found = answer(reading, asked)
             about = page.told(asked, found)
@@ -271,6 +273,7 @@ def _shown(reading: Reading, links: Links, title: str, name: str, pairs: Pairs) 
     with failing():
         asked = read(question(name), pairs)
     found = answer(reading, asked)
+    links.counted = Counted.of(asked, datetime.now(UTC))
     answers = found.answers[:1]
     columns = _IN_OVERVIEW.get(name, ())
     return found, [part(each, links, title=title, short=columns) for each in answers]
