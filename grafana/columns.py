@@ -81,12 +81,12 @@ WIDTHS: Mapping[str, int] = {
     **dict.fromkeys(_UNITS["dateTimeFromNow"], 150),
     **dict.fromkeys(_MOMENTS, 175),
     **dict.fromkeys(("CPU hours", "GPU hours", "wall hours"), 125),
-    **dict.fromkeys(("free", "unusable", "used", "of", "not told", "workers"), 90),
-    "cluster": 100, "CPUs": 80, "GPUs": 80, "owners": 75, "times": 80, "workers out": 110, "failed polls": 110,
+    **dict.fromkeys(("free", "unusable", "used", "of", "not told", "workers"), 82),
+    "cluster": 92, "CPUs": 80, "GPUs": 80, "owners": 70, "times": 80, "workers out": 110, "failed polls": 110,
     "calls since start": 150, "runs": 80,
-    "memory efficiency": 160, "CPU efficiency": 130, "failed share": 110, "CPUs in use": 110, "GPUs in use": 110,
+    "memory efficiency": 150, "CPU efficiency": 125, "failed share": 105, "CPUs in use": 104, "GPUs in use": 104,
     "memory in use": 130,
-    "exit code": 110, "signal": 75, "run": 75, "and more": 90, "state": 115, "outcome": 140, "severity": 80, "is": 135,
+    "exit code": 110, "signal": 75, "run": 75, "and more": 90, "state": 108, "outcome": 128, "severity": 80, "is": 124,
     "read": 75,
 }  # fmt: skip
 """Columns that are as wide as the longest value they can have: numbers, moments, and words of which all are known; and
@@ -94,12 +94,17 @@ clusters, whose names are short."""
 WITH_BUTTONS: Mapping[str, int] = {"CPU efficiency": 145, "peak memory": 135, "signal": 85, "and more": 110}
 """The same where the heading is the longest, and has the button of a filter beside it."""
 LEAST: Mapping[str, int] = {
-    "job": 260, "id": 240, "owner": 110, "account": 130, "vo": 80, "queue": 150, "worker": 150,
-    "name": 150, "reason": 200, "setting": 190, "before": 200,
-    "model": 130, "part": 80, "what": 190, "value": 200, "alert": 175, "source": 200,
-    "family": 250, "kin": 180, "pause": 110, "flags": 150, "scheduler's word": 140,
+    "job": 260, "id": 260, "owner": 110, "account": 145, "vo": 125, "queue": 180, "worker": 190,
+    "name": 150, "reason": 279, "setting": 190, "before": 200,
+    "model": 205, "part": 80, "what": 195, "value": 200, "alert": 175, "source": 260,
+    "family": 250, "kin": 210, "pause": 110, "flags": 150, "scheduler's word": 140,
 }  # fmt: skip
-"""Columns of texts, which share what is left: how wide they are at least. What is longer ends in dots."""
+"""Columns of texts: as wide as the longest that is usual, such as the name of a schedd or a worker with its domain, or
+what somebody wrote of a worker. What is longer ends in dots."""
+A_JOBS_REASON: Json = {"custom.minWidth": 660}
+"""Schedulers write more of why a job is held."""
+_SENTENCES = ("reason", "value", "before")
+"""Columns that have all that is left of a table: beside one, names are no wider than they need be."""
 
 
 HIDDEN: Json = {"custom.hidden": True, "custom.hideFrom": {"viz": True, "legend": False, "tooltip": False}}
@@ -141,7 +146,8 @@ def column(name: str, beside: Sequence[str] = ()) -> Json:
     if name in WIDTHS:
         shown["custom.width"] = WIDTHS[name]
     elif name in LEAST:
-        shown["custom.minWidth"] = LEAST[name]
+        grows = name in _SENTENCES or not any(each in _SENTENCES for each in beside)
+        shown["custom.minWidth" if grows else "custom.width"] = LEAST[name]
     if name in COLUMNS:
         title, url = COLUMNS[name]
         url = of_row(url) if "cluster" in beside and name != "cluster" else url

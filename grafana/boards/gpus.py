@@ -55,7 +55,7 @@ def board() -> Json:
         [
             (MOMENT, 4, ((_all(), 4), (_used(), 4), (_is_free(), 4), (_unusable(), 4), (_is_untold(), 4), (_wanted(), 4))),
             (MOMENT, 7, ((_models(), 19), (_idle(), 5))),
-            (MOMENT, 8, ((_workers(), 14), (_parts(), 10))),
+            (MOMENT, 8, ((_workers(), 15), (_parts(), 9))),
             (MOMENT, 10, ((_has(), 12), (_waits(), 12))),
             ("Over time", 8, ((_over_time(), 8), (_shares(), 8), (_owners(), 8))),
             (_PAST, 2, ((of_history(), 24),)),

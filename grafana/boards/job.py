@@ -72,17 +72,18 @@ def _words() -> Json:
         "What it is and how it is now, whatever the time range.",
         rows(
             f"""{_JOB}
-SELECT cluster, native_id AS id, state, outcome, reason, owner, queue, account, name, vo FROM job"""
+SELECT cluster, native_id AS id, state, outcome, owner, queue, account, name, vo FROM job"""
         ),
         empty="There is no such job in this cluster's history",
-        columns=("cluster", "id", "state", "outcome", "reason", "owner", "queue", "account", "name", "vo"),
+        columns=("cluster", "id", "state", "outcome", "owner", "queue", "account", "name", "vo"),
     )
 
 
 def _figures() -> Json:
     return table(
         "How did it do?",
-        "Waited until its first start; ran in all its runs together; of what it asked for, what it used (its newest run).",
+        "Waited until its first start; ran in all its runs together; of what it asked for, what it used (its newest run); why it "
+        "is held or ended so, as its scheduler says.",
         rows(
             f"""{_JOB}, its_runs AS (
   SELECT runs.number, runs.memory_bytes, runs.used_memory_bytes, {CPU_EFFICIENCY} AS cpu_efficiency,
@@ -95,11 +96,11 @@ SELECT
   (SELECT cpu_efficiency FROM its_runs WHERE ended_at IS NOT NULL
    ORDER BY number DESC LIMIT 1) AS "CPU efficiency",
   (SELECT used_memory_bytes / nullif(memory_bytes::float8, 0) FROM its_runs ORDER BY number DESC LIMIT 1) AS "memory efficiency",
-  (SELECT count(*) FROM its_runs) AS runs
+  (SELECT count(*) FROM its_runs) AS runs, reason
 FROM job"""
         ),
         empty=_NONE,
-        columns=("waited", "ran", "CPU efficiency", "memory efficiency", "runs"),
+        columns=("waited", "ran", "CPU efficiency", "memory efficiency", "runs", "reason"),
     )
 
 

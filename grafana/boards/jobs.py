@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from grafana import variables
+from grafana.columns import A_JOBS_REASON
 from grafana.figures import remark
 from grafana.layout import board_of
 from grafana.links import LIFE, life
@@ -83,6 +84,7 @@ def _found() -> Json:
         rows(f"{_ASKED}, found AS MATERIALIZED (\n{_KEYS}\n), {_SHOWN}\nSELECT {_COLUMNS}\n"
              f"FROM shown LEFT JOIN places USING ({_KEY})\nORDER BY submitted_at DESC, native_id DESC"),
         filters=True,
+        more={"reason": A_JOBS_REASON},
         empty="No job fits all of this",
         columns=(
             "job", "owner", "state", "outcome", "submitted", "waited", "CPUs", "memory", "peak memory", "exit code", "queue",

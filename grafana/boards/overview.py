@@ -40,7 +40,7 @@ def board() -> Json:
             (None, 8, ((_cpus(), 12), (_jobs(), 12))),
             (None, 9, ((_memory(), 12), (_workers(), 12))),
             (None, 10, ((_who_has(), 8), (_who_waits(), 8), (_why(), 8))),
-            (None, 9, ((_failures(), 9), (_broken(), 15))),
+            (None, 9, ((_failures(), 8), (_broken(), 16))),
             (None, 3, ((_colours(), 24),)),
             (None, 10, ((_map(), 24),)),
         ],

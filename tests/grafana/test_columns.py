@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from grafana.prometheus import MAP
-from history.vocabulary import Outcome, State, WorkerState
+from history.vocabulary import Outcome, State, WorkerFlag, WorkerState
 from tests.grafana_asks import dashboards, panels
 from tests.grafana_text import BUTTON, CELL, pixels, written
 
@@ -30,6 +30,20 @@ LONGEST: dict[str, tuple[object, ...]] = {
     "exit code": ("3221225477",), "signal": ("255",), "run": ("999999",), "and more": ("9,999",),
 }  # fmt: skip
 """The longest values of columns that are as wide as they: numbers, moments, and words."""
+_OF_A_WORKER = ("memory module B4 failed, RMA 4711", "firmware, until Monday", "no contact to storage")
+_OF_A_JOB = (
+    "Transfer input files failure at execution point while receiving files: No such file or directory",
+    "Job has gone over cgroup memory limit of 16384 megabytes", "via condor_hold (by user bellepilot)", "JobHeldUser",
+)  # fmt: skip
+USUAL: dict[str, tuple[str, ...]] = {
+    "job": ("schedd1.example.org#1501315.0",), "id": ("schedd1.example.org#1501315.0",), "owner": ("bellepilot",),
+    "account": ("group_belle.pilot", "group_backfill"), "vo": ("vo.cta.in2p3.fr",), "worker": ("grid0034.example.org",),
+    "queue": ("schedd01.example.org",), "model": ("NVIDIA A100-SXM4-80GB", "a100_1g.5gb"), "part": ("shard", "mps"),
+    "source": ("accounting:sched1.example.org",), "kin": ("component of the same job",), "pause": ("waited again",),
+    "flags": tuple(WorkerFlag), "what": ("requested memory bytes",), "setting": ("DefMemPerCPU",),
+    "scheduler's word": ("IDLE+DRAIN", "Unclaimed/Idle"), "alert": ("BBQSpoolPiecesAside", "SlurmdbdQueueGrowing"), "family": ("bbq_worker_gpu_parts",),
+}  # fmt: skip
+"""The longest texts that are usual: names with a domain, and what the demo says as schedulers do."""
 
 
 def test_no_column_is_narrower_than_its_longest_value() -> None:
@@ -48,8 +62,9 @@ def test_no_column_is_narrower_than_its_longest_value() -> None:
                 if shown.get("custom.hidden"):
                     continue
                 if name not in LONGEST:
-                    # a text ends in dots, and shares what is left: it is no number
-                    assert shown.get("custom.minWidth", 0) >= 80 and "unit" not in shown, where
+                    # a text ends in dots: it is no number
+                    assert shown.get("custom.minWidth", shown.get("custom.width", 0)) >= 80, where
+                    assert "unit" not in shown, where
                     continue
                 seen.add(name)
                 button = BUTTON if config["defaults"]["custom"]["filterable"] or name in sorted_by else 0
@@ -72,7 +87,15 @@ def _columns_shown(panel: Mapping[str, Any]) -> set[str]:
 
 UNIT = (1600 - 300 - 2 * 16) / 24
 """A unit of width at 1600 pixels, with the menu of Grafana 12 open."""
-LISTS = {"Which job?", "Its runs", "Which jobs?", "The newest jobs", "What ran on it?", "Who has used the most?"}
+LISTS = {
+    "Which job?",
+    "Its runs",
+    "Which jobs?",
+    "The newest jobs",
+    "What ran on it?",
+    "Who has used the most?",
+    "How it was",
+}
 """Tables whose last columns are seen when one scrolls: what is needed first stands first."""
 
 
@@ -91,6 +114,43 @@ def _widths(panel: Mapping[str, Any]) -> dict[str, int]:
         for each in panel["fieldConfig"]["overrides"]
         if not (shown := {one["id"]: one["value"] for one in each["properties"]}).get("custom.hidden")
     }
+
+
+def _drawn(panel: Mapping[str, Any]) -> dict[str, float]:
+    """Return how wide the columns of a table are drawn: those without a width share what is left, from their least on."""
+    shown = {
+        each["matcher"]["options"]: {one["id"]: one["value"] for one in each["properties"]}
+        for each in panel["fieldConfig"]["overrides"]
+        if each["matcher"]["id"] == "byName"
+    }
+    seen = {name: own for name, own in shown.items() if not own.get("custom.hidden")}
+    drawn: dict[str, float] = {name: own["custom.width"] for name, own in seen.items() if "custom.width" in own}
+    left = UNIT * panel["gridPos"]["w"] - 8 - 2 - sum(drawn.values())
+    others = sorted((own["custom.minWidth"], name) for name, own in seen.items() if name not in drawn)
+    while others:
+        least, name = others.pop()
+        drawn[name] = max(least, left / (len(others) + 1))
+        left -= drawn[name]
+    return drawn
+
+
+def test_usual_texts_are_whole() -> None:
+    """Of a name that ends in dots nobody knows which it is."""
+    seen = set()
+    for uid, board in BOARDS.items():
+        for panel in panels(board):
+            if panel["type"] != "table" or panel["title"] == "Who has used the most?":  # which shows one name of four
+                continue
+            button = BUTTON if panel["fieldConfig"]["defaults"]["custom"]["filterable"] else 0
+            for name, width in _drawn(panel).items():
+                if name == "reason":
+                    texts = _OF_A_WORKER if uid in ("bbq-worker", "bbq-overview") else _OF_A_JOB
+                else:
+                    texts = USUAL.get(name, ())
+                seen |= {name} if texts else set()
+                needed = CELL + max([pixels(name) + button, *(pixels(text) for text in texts)])
+                assert width >= needed, (uid, panel["title"], name, width, needed)
+    assert seen >= {*USUAL, "reason"}
 
 
 def test_a_moment_is_told_to_the_second() -> None:
