@@ -5,24 +5,23 @@ all there is to do.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from colorsys import hls_to_rgb
 
 from grafana.links import COLUMNS, LIFE, of_row
 from grafana.queries import Json
 
-GREEN, YELLOW, ORANGE, RED, PURPLE, BLUE, DARK_BLUE, GREY = (
-    "green", "yellow", "orange", "red", "purple", "light-blue", "blue", "#808080",
+GREEN, YELLOW, ORANGE, RED, PURPLE, BLUE, DARK_BLUE, GREY, TEAL = (
+    "green", "yellow", "orange", "red", "purple", "light-blue", "blue", "#808080", "#20b2aa",
 )  # fmt: skip
 COLOURS: Mapping[str, str] = {
     # jobs
-    "running": GREEN, "pending": YELLOW, "held": ORANGE, "suspended": PURPLE, "finishing": "light-green",
+    "running": GREEN, "pending": YELLOW, "held": ORANGE, "suspended": PURPLE, "finishing": TEAL,
     # outcomes
-    "completed": GREEN, "failed": RED, "cancelled": GREY, "timeout": ORANGE, "out_of_memory": "dark-orange",
-    "node_fail": PURPLE, "preempted": BLUE, "unknown": "#b0b0b0", "ended": GREY, "not told yet": "#606060",
+    "completed": GREEN, "failed": RED, "cancelled": GREY, "timeout": ORANGE, "out_of_memory": "#a0522d",
+    "node_fail": PURPLE, "preempted": BLUE, "unknown": "#b0b0b0", "ended": GREY, "not told yet": "#484848",
     # workers
     "idle": GREEN, "partial": "super-light-blue", "full": "dark-blue", "up": GREEN, "down": RED, "draining": ORANGE,
     "maintenance": GREY, "not_responding": "dark-red", "reserved": YELLOW, "powered_down": "#404040",
-    "powering_up": "light-yellow",
+    "powering_up": TEAL,
     # amounts
     "in use": DARK_BLUE, "memory": PURPLE, "(other)": GREY,
 }  # fmt: skip
@@ -45,19 +44,27 @@ def _sums(count: int, rest: int, *, first: str, last: str) -> str:
     return "|".join(f"(?=^{first.format(one)})(?=.*{last.format(other)}$)" for one, other in pairs)
 
 
+_FAR_APART = (
+    "#30a808 #a83868 #60a8b8 #c08078 #d8d0a0 #b82030 #286878 #886008 #00e0a8 #98a010 #f09850",
+    "#208880 #906060 #5878f8 #506080 #e0b8a8 #b080a0 #48b0f8 #b868f0 #00e0e8 #e05078 #b08808",
+    "#f04040 #f850c0 #786080 #486850 #f8a8b8 #98c8b8 #9098b8 #d8d008 #985028 #98a078 #6848c8",
+    "#107008 #a818a8 #b8d0f0 #80e850 #d86018 #787830 #509060 #0080b8 #f0b0f8 #a88868 #f8c058",
+)
+"""Colours of which any two are told apart, and each from the grey of what is put together; most of all those of a line,
+for names that are numbered on have them one after the other."""
+
+
 def _names() -> Iterator[tuple[str, str]]:
-    for hue in range(10):
-        for light in range(3):
-            red, green, blue = hls_to_rgb(hue / 10, (0.38, 0.53, 0.7)[light], 0.6)
-            colour = f"#{round(255 * red):02x}{round(255 * green):02x}{round(255 * blue):02x}"
+    for line, colours in enumerate(_FAR_APART):
+        for place, colour in enumerate(colours.split()):
             # accounts of one kind end alike (atlasprd, cmsprd), numbered ones begin alike (user001): so of both ends
-            hues = _sums(10, hue, first=".{}", last="{}")
-            lights = _sums(3, light, first="{}", last="{}.")
-            yield f"/(?:{hues})(?:{lights})/i", colour
+            places = _sums(len(colours.split()), place, first=".{}", last="{}")
+            lines = _sums(len(_FAR_APART), line, first="{}", last="{}.")
+            yield f"/(?:{places})(?:{lines})/i", colour
 
 
 NAMES = tuple(_names())
-"""Patterns of names and their colours, thirty: an owner has the same one in each picture. One of one sign has none."""
+"""Patterns of names and their colours: an owner has the same one in each picture. One of one sign has none."""
 
 _UNITS: Mapping[str, Sequence[str]] = {
     "bytes": ("memory", "peak memory"),

@@ -91,7 +91,7 @@ _LOWEST = -1_000_000_000
 
 
 def colours_of_names() -> list[Json]:
-    """Return overrides by which a name has one colour on every board: what its last two characters say."""
+    """Return overrides by which a name has one colour on every board: what its two ends say."""
     return [
         {"matcher": {"id": "byRegexp", "options": pattern}, "properties": [{"id": "color", "value": fixed(colour)}]}
         for pattern, colour in NAMES

@@ -3,11 +3,16 @@
 import re
 from collections.abc import Mapping
 from datetime import datetime
+from itertools import combinations
 from typing import Any
 
+import pytest
+
+from grafana.columns import COLOURS, NAMES
 from grafana.prometheus import MAP
-from history.vocabulary import Outcome, State, WorkerFlag, WorkerState
+from history.vocabulary import Outcome, State, Unusable, WorkerFlag, WorkerState
 from tests.grafana_asks import dashboards, panels
+from tests.grafana_colours import apart
 from tests.grafana_text import BUTTON, CELL, pixels, written
 
 BOARDS = dashboards()
@@ -164,6 +169,34 @@ def test_a_moment_is_told_to_the_second() -> None:
                     units = [each["value"] for each in override["properties"] if each["id"] == "unit"]
                     assert units == ["time:YYYY-MM-DD HH:mm:ss"], (uid, panel["title"], override)
     assert found > 15
+
+
+def test_how_far_colours_are_apart() -> None:
+    """As the authors of CIEDE2000 give it for these, within what sRGB rounds."""
+    assert apart("#000000", "#ffffff") == pytest.approx(100, abs=0.1) and apart("#123456", "#123456") == 0
+    assert apart("#ff0000", "#0000ff") == pytest.approx(52.88, abs=0.1)
+
+
+_TOLD_APART = 14
+
+
+def test_colours_that_stand_beside_each_other_are_told_apart() -> None:
+    """Those of owners, who are drawn beside (other) and a grey line, and those of words of one kind."""
+    owners = [*(colour for _, colour in NAMES), COLOURS["(other)"]]
+    kinds = {
+        "owners": owners, "workers": [colour for _, colour in MAP.values()],
+        **{
+            kind: [COLOURS[word] for word in words]
+            for kind, words in {
+                "jobs": State, "outcomes": (*Outcome, "not told yet"), "unusable": ("in use", *Unusable),
+                "states and flags": (*WorkerState, *WorkerFlag),
+            }.items()
+        },
+    }  # fmt: skip
+    for kind, colours in kinds.items():
+        near = [(one, other) for one, other in combinations(colours, 2) if apart(one, other) < _TOLD_APART]
+        assert near == [], (kind, near)
+    assert len(owners) == 45
 
 
 def test_settings_are_a_table() -> None:
