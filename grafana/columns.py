@@ -45,10 +45,9 @@ def _sums(count: int, rest: int, *, first: str, last: str) -> str:
 
 
 _FAR_APART = (
-    "#30a808 #a83868 #60a8b8 #c08078 #d8d0a0 #b82030 #286878 #886008 #00e0a8 #98a010 #f09850",
-    "#208880 #906060 #5878f8 #506080 #e0b8a8 #b080a0 #48b0f8 #b868f0 #00e0e8 #e05078 #b08808",
-    "#f04040 #f850c0 #786080 #486850 #f8a8b8 #98c8b8 #9098b8 #d8d008 #985028 #98a078 #6848c8",
-    "#107008 #a818a8 #b8d0f0 #80e850 #d86018 #787830 #509060 #0080b8 #f0b0f8 #a88868 #f8c058",
+    "#808800 #f82050 #c088b0 #007000 #886000 #60e8b8 #f86000 #a868f8 #087060 #3848e8",
+    "#6890f0 #c8b8f8 #b0c088 #b000c0 #a04058 #08a810 #0890a0 #c08800 #c01800 #f8a8a0",
+    "#40a080 #b07060 #18e0e8 #f0c808 #88e830 #f01098 #f8b880 #806090 #00b8f8 #0070a8",
 )
 """Colours of which any two are told apart, and each from the grey of what is put together; most of all those of a line,
 for names that are numbered on have them one after the other."""

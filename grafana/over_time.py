@@ -38,7 +38,7 @@ def graph(
         named: series are owners or other names, each of which has one colour everywhere.
         calcs: what is told of each series beside its name, unless narrow.
     """
-    defaults: Json = {"unit": unit, "min": 0, "color": {"mode": "palette-classic"}, "custom": _drawn(stacked)}
+    defaults: Json = {"unit": unit, "min": 0, "color": {"mode": "palette-classic"}, "custom": _drawn(stacked, named)}
     if unit == "locale":
         defaults["decimals"] = 0
     # no text that may be a number: Grafana makes one of it, and a gap is drawn as 0. Without any, the panel's own would
@@ -73,11 +73,13 @@ _LINE: Json = {
 """A line above what is stacked."""
 
 
-def _drawn(stacked: bool) -> Json:
+def _drawn(stacked: bool, named: bool) -> Json:
+    # many colours are told apart as they are: thinned, they look alike
+    filled = (80 if named else 45) if stacked else 8
     return {
         "drawStyle": "line",
         "lineWidth": 1,
-        "fillOpacity": 45 if stacked else 8,
+        "fillOpacity": filled,
         "showPoints": "auto",
         "pointSize": 4,
         "spanNulls": False,

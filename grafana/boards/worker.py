@@ -14,8 +14,8 @@ from history.vocabulary import OUTCOMES
 _WORKER = 'worker="$worker"'
 _C = f"{{{CLUSTER},{_WORKER}}}"
 _PAST = "History: in the time range"
-_RUNS = 60
-"""How many runs are drawn one by one."""
+_RUNS = 40
+"""How many runs are drawn one by one: each has a line that can be read."""
 _NO_RUN, _NOT_KNOWN = "Nothing ran on it in this time", "The history does not know this worker"
 
 
@@ -42,7 +42,7 @@ def board() -> Json:
             (MOMENT, 4, ((_reason(), 24),)),
             ("Over time", 8, ((_cpus_over_time(), 12), (_memory_over_time(), 12))),
             (_PAST, 9, ((_who(), 24),)),
-            (_PAST, 16, ((_run_by_run(), 24),)),
+            (_PAST, 18, ((_run_by_run(), 24),)),
             (_PAST, 11, ((_runs(), 24),)),
             (_PAST, 8, ((_outcomes(), 24),)),
             (_PAST, 8, ((_states(), 24),)),

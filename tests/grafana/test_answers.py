@@ -403,7 +403,7 @@ def _run_by_run(still: Running, worker: str, end: datetime, since: timedelta, ra
         row["job"] + (f" run {row['run']}" if row["run"] > 1 else ""): [
             row["owner"], max(row["started"], end - since), *([] if row["ended"] is None else [min(row["ended"], end)])
         ]
-        for row in ran[:60]
+        for row in ran[:40]
     }  # fmt: skip
     assert bars == {run: bar for run, bar in wanted.items() if len(bar) == 2 or bar[1] < bar[2]} and bars
     asked = still.ask("bbq-worker", end=end, since=since, worker="no-such-worker")

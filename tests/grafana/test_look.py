@@ -147,7 +147,7 @@ def test_an_owner_has_one_colour() -> None:
                 for name in names:
                     colours[name].add(_colour(panel, name))
     assert all(len(found) == 1 and None not in found for found in colours.values())
-    assert len({colour for found in colours.values() for colour in found}) > 40
+    assert len({colour for found in colours.values() for colour in found}) == 30
     alike = ("aliceprd", "atlasprd", "augerprd", "belleprd", "cmsprd", "lhcbprd")
     assert len(set[str | None]().union(*(colours[name] for name in alike))) == len(alike)
 

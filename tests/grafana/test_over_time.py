@@ -113,3 +113,11 @@ def test_no_legend_loses_a_line(uid: str, panel: Mapping[str, Any]) -> None:
     else:
         needed, room = 23.5 * len(names), float(height)
     assert needed <= room, (uid, panel["title"], len(names), needed, room)
+
+
+def test_each_bar_of_a_timeline_has_a_line_that_can_be_read() -> None:
+    """Its text and its name are 12 pixels high."""
+    (panel,) = [panel for panel in panels(BOARDS["bbq-worker"]) if panel["title"] == "Run by run"]
+    (runs,) = re.findall(r"native_id DESC LIMIT (\d+)", panel["targets"][0]["rawSql"])
+    height = 38 * panel["gridPos"]["h"] - 8 - 2 - 32 - 16 - 30  # and the axis of time
+    assert height / int(runs) >= 14
