@@ -124,6 +124,7 @@ def days(title: str, about: str, query: Json, *, empty: str, words: Sequence[str
             "tooltip": {"mode": "multi", "sort": "desc"},
         },
         overrides=[
+            not_said(BLANK),  # as of a graph: at marks of the axis between whole numbers
             *(colours_of_names() if named else ()),
             *(by_name(word, {"color": fixed(COLOURS[word])}) for word in words),
             # Grafana calls the column Time
