@@ -144,7 +144,9 @@ def openapi() -> dict[str, Any]:
     problems = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     failures = {
         "400": "a parameter cannot be read, or contradicts another",
+        "403": "it is not for whoever asks",
         "404": "the history knows nothing of what is asked about",
+        "429": "too many requests; Retry-After says when to come again",
         "503": "the history cannot be read",
     }
     paths: dict[str, Any] = {}
@@ -153,7 +155,10 @@ def openapi() -> dict[str, Any]:
         summary, _, more = each.help.partition("\n\n")
         parameters = [_parameter(parameter) for parameter in each.parameters]
         parameters += [_SHARED[shared_name] for shared_name in shared(each)] + [_SHARED["format"]]
-        answers = {"200": {"description": "the answer", "content": {"application/json": {}, "text/csv": {}}}}
+        answers: dict[str, Any] = {
+            "200": {"description": "the answer", "content": {"application/json": {}, "text/csv": {}}},
+            "304": {"description": "the answer is still the one of If-None-Match"},
+        }
         refused = {code: {"description": text, "content": problems} for code, text in failures.items()}
         paths[f"/api/v1/{name}"] = {
             "get": {

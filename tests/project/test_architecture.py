@@ -195,7 +195,9 @@ def test_every_question_is_in_the_catalogue_under_its_name() -> None:
 
 SUBJECTS = {
     "agreement",
+    "browser",
     "corpus",
+    "description",
     "late_rows",
     "late_submissions",
     "sites",
