@@ -31,8 +31,8 @@ def of_prometheus() -> Json:
             "2": "BBQ cannot write its history: what ended lately is not in it yet.",
             "3": "Some sources are not read, and BBQ cannot write its history. BBQ itself says more.",
         },
-        # instant queries ask at the end of the time range
-        empty="Nothing is known: BBQ is not scraped, Prometheus does not answer, or the time range ends in the future.",
+        # instant queries ask at the end of the time range, which may be in the future
+        empty="Prometheus does not answer, has no BBQ, or has no such time yet.",
         leads=("BBQ itself", to("self")),
     )
 

@@ -12,6 +12,7 @@ from grafana.layout import MOMENT
 from history.rollups.definitions import BOUNDS
 from tests.documented import labels_of
 from tests.grafana_asks import DASHBOARDS, dashboards, panels
+from tests.grafana_text import pixels
 from tests.places import ROOT
 
 BOARDS = dashboards()
@@ -52,6 +53,9 @@ def test_a_boards_first_line_is_seen_when_something_is_not_read() -> None:
             result = unknown["options"]["result"]
             assert result["text"] == panel["fieldConfig"]["defaults"]["noValue"] and result["color"] == "red"
             assert "does not answer" in result["text"] and panel["description"] == ""
+            # one line of 16 pixels, clear of the sign of the query that fails, at both sides of what is centred
+            room = (1600 - 300 - 2 * 16) / 24 * panel["gridPos"]["w"] - 8 - 2 * 36
+            assert pixels(result["text"]) * 16 / 14 <= room, (uid, result["text"])
 
 
 def test_what_is_of_a_moment_is_called_so() -> None:
