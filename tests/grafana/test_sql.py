@@ -45,7 +45,7 @@ def test_a_searched_job_is_known_by_what_is_seen_first() -> None:
         ("bbq-jobs", "Which jobs?", {"job", "owner", "state", "outcome", "submitted", "waited", "CPUs", "memory"}),
         ("bbq-owner", "The newest jobs", {"job", "state", "outcome", "submitted", "started", "ended", "CPUs"}),
         ("bbq-worker", "What ran on it?", {"job", "run", "owner", "outcome", "started", "ended", "CPUs"}),
-        ("bbq-job", "Which job?", {"cluster", "id", "state", "outcome", "reason", "owner", "queue"}),
+        ("bbq-job", "Which job?", {"cluster", "id", "state", "outcome", "owner", "queue", "account"}),
         ("bbq-job", "Its runs", {"run", "started", "ended", "ran", "outcome", "worker", "exit code", "signal", "CPUs"}),
     ):
         (panel,) = [panel for panel in panels(BOARDS[uid]) if panel["title"] == title]
@@ -63,6 +63,7 @@ def _selected(sql: str) -> list[str]:
     """Return the names of a query's columns, until the hidden ones."""
     listed = re.split(r"\nSELECT |^SELECT ", sql)[-1].split("translate(")[0]
     flat = re.sub(r"\([^()]*\)", "", re.sub(r"\([^()]*\)", "", re.sub(r"\([^()]*\)", "", listed)))
+    flat = flat.split(" FROM ")[0]
     return [each.split(" AS ")[-1].split(".")[-1].strip().strip('"') for each in flat.split(",") if each.strip()]
 
 
