@@ -68,9 +68,9 @@ def graph(
 
 _LINE: Json = {
     "custom.stacking": {"mode": "none", "group": "B"}, "custom.fillOpacity": 0, "custom.lineWidth": 2,
-    "custom.lineStyle": {"fill": "dash", "dash": [8, 6]}, "color": fixed(GREY),
+    "custom.lineStyle": {"fill": "dash", "dash": [8, 6]}, "color": fixed("text"),
 }  # fmt: skip
-"""A line above what is stacked."""
+"""A line above what is stacked, in the colour of texts: grey ones are what is planned, and what is put together."""
 
 
 def _drawn(stacked: bool, named: bool) -> Json:

@@ -181,7 +181,7 @@ _TOLD_APART, _OWNERS_TOLD_APART = 14, 17
 
 
 def test_colours_that_stand_beside_each_other_are_told_apart() -> None:
-    """Those of owners, who are drawn beside (other) and a grey line, and those of words of one kind."""
+    """Those of owners, who are drawn beside (other), and those of words of one kind."""
     owners = [*(colour for _, colour in NAMES), COLOURS["(other)"]]
     kinds = {
         "owners": owners, "workers": [colour for _, colour in MAP.values()],
