@@ -186,10 +186,14 @@ def _page(rows: Sequence[Row]) -> str:
 
 def _sqlite_rows(columns: tuple[Column[Any], ...], rows: Iterable[Row]) -> list[tuple[Any, ...]]:
     """Return what sqlite3 takes of each row, in the order of the columns."""
-    values_of, fixes = _parameter_fixes(columns)
+    values_of, moments, fixes = _parameter_fixes(columns)
     found = []
     for row in rows:
         values = list(values_of(row))
+        for index in moments:
+            moment = values[index]
+            if moment is not None:
+                values[index] = int(moment.timestamp())
         for index, fix in fixes:
             if values[index] is not None:
                 values[index] = fix(values[index])
@@ -200,21 +204,18 @@ def _sqlite_rows(columns: tuple[Column[Any], ...], rows: Iterable[Row]) -> list[
 @lru_cache
 def _parameter_fixes(
     columns: tuple[Column[Any], ...],
-) -> tuple[Callable[[Row], tuple[Any, ...]], list[tuple[int, Any]]]:
+) -> tuple[Callable[[Row], tuple[Any, ...]], list[int], list[tuple[int, Any]]]:
+    moments: list[int] = []
     fixes: list[tuple[int, Any]] = []
     for index, column in enumerate(columns):
         if isinstance(column.type, UtcDateTime):
-            fixes.append((index, _seconds))
+            moments.append(index)
         elif _is_json(column):
             fixes.append((index, lambda value: _encode(value).decode()))
         elif str(column.type) == "DATE":
             fixes.append((index, date.isoformat))
     names = [column.name for column in columns]
-    return itemgetter(*names), fixes
-
-
-def _seconds(moment: datetime) -> int:
-    return int(moment.timestamp())
+    return itemgetter(*names), moments, fixes
 
 
 def _on_conflict(table: Table, settings: _Settings) -> str:

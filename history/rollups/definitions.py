@@ -21,7 +21,7 @@ class Measures(msgspec.Struct):
 
     def says_something(self) -> bool:
         """Return whether any figure is not zero."""
-        return any(getattr(self, name) for name in self.__struct_fields__)
+        return any(msgspec.structs.astuple(self))
 
 
 class Usage(Measures):

@@ -149,11 +149,13 @@ def add_run(usage: dict[UsageKey, Usage], who: Who, run: Run, sign: int = 1) -> 
     if run.ended_at is None:
         return
     outcome = told(run.outcome, run.accounted)
-    usage[UsageKey(run.ended_at.date(), *who, outcome)].runs += sign * (not run.resized)
+    last = run.ended_at.date()
+    on_last = usage[UsageKey(last, *who, outcome)]
+    on_last.runs += sign * (not run.resized)
     for day, seconds, exact, used in _days(run, run.ended_at):
         # of a run that was suspended, a second that is rounded would be as many CPU seconds as it has CPUs
         held = _bounded((run.cpus or 0.0) * exact)
-        measures = usage[UsageKey(day, *who, outcome)]
+        measures = on_last if day == last else usage[UsageKey(day, *who, outcome)]
         measures.wall_seconds += sign * seconds
         measures.cpu_seconds += sign * held
         measures.gpu_seconds += sign * _bounded((run.gpus or 0.0) * exact)

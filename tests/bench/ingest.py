@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Engine
 
+from history.ingest.garbage import look_seldom
 from history.ingest.store import History
 from history.records import Job, Run, RunWorker
 from history.vocabulary import Outcome, State
@@ -49,6 +50,7 @@ def ended_jobs(count: int, until: datetime, cluster: str) -> Iterator[Job]:
 
 def ingest(engine: Engine, count: int, cluster: str) -> float:
     """Store so many ended jobs; give jobs a second."""
+    look_seldom()  # as the daemon does
     history = History(engine)
     now = datetime.now(UTC).replace(microsecond=0)
     history.begin(cluster, "slurm")
