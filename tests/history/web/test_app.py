@@ -71,9 +71,8 @@ def test_a_history_that_is_away_is_said_without_its_password() -> None:
     server.stop()
 
 
+@pytest.mark.parametrize("site", ["sqlite"], indirect=True)
 def test_a_history_that_is_taken_away_and_replaced_is_read_anew(site: str, tmp_path: Path) -> None:
-    if not site.startswith("sqlite"):
-        pytest.skip("a server has no file that is replaced")
     file = tmp_path / "history.db"
     shutil.copy(site.removeprefix("sqlite:///"), file)
     server = Server(("127.0.0.1", 0), Application(f"sqlite:///{file}"))

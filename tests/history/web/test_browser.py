@@ -2,11 +2,12 @@
 
 import shutil
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, Request, sync_playwright
 
 from history.catalogue import QUESTIONS
 from history.settings import Identity, PagesSettings, Roles
@@ -16,7 +17,7 @@ from history.web.server import Server
 from tests.conftest import missing
 from tests.served import Served, parts_of
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.parametrize("site", ["sqlite"], indirect=True)]
 
 WIDTHS = (400, 1920)
 SCHEMES = ("light", "dark")
@@ -46,7 +47,7 @@ def opened(browser: Browser) -> Iterator[Open]:
         refused = f"the server responded with a status of {status}"
         page.on("console", lambda line: said.append(line.text) if refused not in line.text else None)
         page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("requestfailed", lambda request: said.append(f"{request.url}: {request.failure}"))
+        page.on("requestfailed", lambda request: said.extend(_failed(request)))
         answer = page.goto(url)
         assert answer is not None and answer.status == status, url
         return page
@@ -55,6 +56,11 @@ def opened(browser: Browser) -> Iterator[Open]:
     for context in contexts:
         context.close()
     assert said == []
+
+
+def _failed(request: Request) -> list[str]:
+    """Return what is amiss with a request; one that its page has left behind is none of it."""
+    return [] if request.failure == "net::ERR_ABORTED" else [f"{request.url}: {request.failure}"]
 
 
 def kinds(served: Served) -> dict[str, int]:
@@ -84,7 +90,7 @@ def test_every_kind_of_page(served: Served, opened: Open, width: int, scheme: st
         wide, there = page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
         if wide > there:
             wrong.append(f"{path}: {wide} px in a window of {there}")
-        found = axe.run(page).response["violations"]
+        found = axe.run(page).response["violations"] if width == WIDTHS[0] else []
         wrong += [f"{path}: {each['id']}: {each['nodes'][0]['html'][:200]}" for each in found]
         page.close()
     assert wrong == []
@@ -108,10 +114,10 @@ def test_a_form_is_filled_in(served: Served, opened: Open) -> None:
 def test_a_name_is_completed_and_found(served: Served, opened: Open) -> None:
     owner = served.bbq("top", "owners")[0]["owner"]
     page = opened(served.url)
-    box = page.get_by_role("searchbox")
+    box = page.get_by_label("Owner, worker, queue or job")
     with page.expect_response("**/complete/any?prefix=*"):
         box.press_sequentially(owner[:3])
-    page.wait_for_function("document.querySelector('.find datalist').options.length > 0")
+    page.locator(".find datalist option").first.wait_for(state="attached")
     box.fill(owner)
     box.press("Enter")
     page.wait_for_url(f"**/owner/{owner}")
@@ -144,7 +150,8 @@ def test_all_of_it_by_keyboard(served: Served, opened: Open) -> None:
 
 
 def test_without_javascript(served: Served, opened: Open) -> None:
-    for path in ("/", "/queues", "/search?state=running", "/usage?interval=day&until=1h"):
+    until = f"{datetime.now(UTC) - timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}"
+    for path in ("/", "/queues", "/search?state=running", f"/usage?interval=day&since=2026-01-01&until={until}"):
         with_, without = (
             parts_of(opened(served.url + path, java_script_enabled=enabled).content())[0] for enabled in (True, False)
         )
