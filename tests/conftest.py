@@ -19,6 +19,7 @@ from sqlalchemy import URL, create_engine, text
 from history.db.database import open_database, parse_url
 from history.ingest.store import History
 from tests.clusters import workloads
+from tests.clusters.chroot import wait_for
 from tests.clusters.htcondor import HTCondor
 from tests.clusters.slurm import Slurm
 
@@ -121,7 +122,8 @@ def running_postgres(name: str, disk_mib: int | None = None) -> Iterator[URL]:
                 run("pg_ctl", "-D", f"{home}/data", "-m", "immediate", "-w", "stop")
     finally:
         if disk_mib is not None:
-            subprocess.run(["umount", str(home)], check=True)
+            # what was told to end at once may hold it for a moment longer
+            assert wait_for(lambda: subprocess.run(["umount", str(home)], check=False).returncode == 0, 20, 0.2)
         shutil.rmtree(home, ignore_errors=True)
 
 

@@ -11,6 +11,7 @@ from unittest.mock import patch
 
 from exporter import config
 from history.db import HistoryError
+from history.settings import ConfigError
 from history.spool import Spool
 from history.spool.frames import Damaged
 from history.web.toolkit_config import WebConfig, WebConfigError
@@ -78,7 +79,7 @@ def read_config(said: bytes) -> None:
     path.write_bytes(said)
     try:
         found = config.load(path)
-    except config.ConfigError as error:
+    except ConfigError as error:
         one_line(error)
         return
     for cluster in found.clusters:
