@@ -23,7 +23,6 @@ from exporter.settings import Config
 from history import __version__, logs
 from history.db import HistoryError
 from history.db.database import default_url, parse_url, shown
-from history.ingest.garbage import look_seldom
 from history.output import run
 from history.settings import ConfigError
 from history.spool import default_folder
@@ -107,7 +106,6 @@ def command(
         signal.signal(signal.SIGINT, signal.default_int_handler)  # they say how they are gone on with
     if context.invoked_subcommand is not None:
         return
-    look_seldom()
     try:
         config = _with_path(_configuration(config_file, demo, demo_scale, demo_seed), telemetry_path)
         url = database_url(config, database, default_url().replace("history.db", "demo.db") if demo else None)

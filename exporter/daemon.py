@@ -23,6 +23,7 @@ from exporter.sources import open_source
 from exporter.web.app import Application
 from history.db.database import explain, open_database
 from history.db.identity import Identity
+from history.ingest.garbage import look_seldom
 from history.ingest.store import History
 from history.spool import Spool
 from history.threads import Watch
@@ -87,6 +88,7 @@ class Exporter:
         Raises:
             HistoryError: the database is of a newer BBQ, or what waits in the spool is for another one.
         """
+        look_seldom()
         try:
             self.history.prepare()
         except SQLAlchemyError as error:

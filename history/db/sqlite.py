@@ -104,6 +104,7 @@ class _File:
 
 
 def _open_to_read(path: Path) -> Engine:
+    _refuse_unreadable(path)
     # a connection that is kept would go on reading a file that another has taken the place of
     engine = create_engine("sqlite://", creator=lambda: _connect_to_read(path), poolclass=NullPool)
 

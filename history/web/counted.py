@@ -13,7 +13,7 @@ WHOSE = ("owner", "account", "vo", "queue")
 """Columns that a search may be narrowed by."""
 NOBODY = ("(other)", "(none)", "(not said)")
 _STATES: Mapping[str, Sequence[str]] = {
-    "running": HOLDING, "pending": (State.PENDING.value,), "held": (State.HELD.value,),
+    "pending": (State.PENDING.value,), "held": (State.HELD.value,),
     "jobs": (*HOLDING, State.PENDING.value, State.HELD.value),
 }  # fmt: skip
 _INTERVALS = ("hour", "day", "week", "month")
@@ -34,6 +34,8 @@ class Counted(msgspec.Struct, frozen=True):
     """When the jobs ended that are counted; those in the queues are when None."""
     moment: datetime | None = None
     """Of which the page tells; now when None."""
+    running: Sequence[str] = HOLDING
+    """The states that count as running."""
 
     @classmethod
     def of(cls, asked: Asked, now: datetime) -> "Counted | None":
@@ -43,7 +45,9 @@ class Counted(msgspec.Struct, frozen=True):
             return None
         about = () if kind is None else ((str(kind), str(name)),)
         if asked.of_moment:
-            return cls(about, moment=asked.at)
+            # rankings tell suspended and finishing jobs from running ones; the others add up who has a worker
+            running = (State.RUNNING.value,) if asked.question.name == "top" else HOLDING
+            return cls(about, moment=asked.at, running=running)
         since = asked.given.get("since") or (now - timedelta(days=7) if asked.question.name == "usage" else _FIRST)
         return cls(about, ended=(since, asked.given.get("until") or now))
 
@@ -58,12 +62,12 @@ class Counted(msgspec.Struct, frozen=True):
             return None
         return [*whose, *more, ("counted", "1")]
 
-    @staticmethod
-    def _queued(column: str, row: Mapping[str, Any]) -> Pairs | None:
+    def _queued(self, column: str, row: Mapping[str, Any]) -> Pairs | None:
         """Return the states of the jobs that a number counts of those in the queues."""
         if column == "jobs" and "state" in row and "running" not in row:
             return [("state", str(row["state"]))]
-        return [("state", each) for each in _STATES[column]] if column in _STATES else None
+        states = self.running if column == "running" else _STATES.get(column)
+        return None if states is None else [("state", each) for each in states]
 
     @staticmethod
     def _of_those(column: str, row: Mapping[str, Any], ended: tuple[datetime, datetime]) -> Pairs | None:

@@ -72,7 +72,7 @@ def asked_of(served: Served) -> list[tuple[str, list[str], bool]]:
         (f"/usage?by=account&interval=day&{period[0]}", ["usage", "--by", "account", "--interval", "day", *period[1]], False),
         (f"/usage?gpus=1&{period[0]}", ["usage", "--gpus", *period[1]], False),
         (f"/waits?by=owner&{period[0]}", ["waits", "--by", "owner", *period[1]], False),
-        (f"/failures?{period[0]}", ["failures", *period[1]], False),
+        (f"/failures?{period[0]}", ["failures", "--limit", "500", *period[1]], False),
         (f"/efficiency?{period[0]}", ["efficiency", *period[1]], False),
         ("/status", ["status"], False),
         *((f"/{kind}/{quote(name, safe='')}", ["info", kind, name, "--limit", "500"], True) for kind, name in things),
