@@ -33,12 +33,15 @@ def ask(asker: Asker, name: str, request: Request) -> Response:
     if name not in QUESTIONS:
         raise Failed(404, "There is no such question", f"there are {', '.join(QUESTIONS)}")
     pairs = list(request.query_params.multi_items())
-    formats = [value for each, value in pairs if each == "format"]
-    if formats and formats[-1] not in ("json", "csv"):
-        raise Failed(400, "A parameter cannot be read", f"format: {formats[-1]!r} is neither json nor csv", "format")
+    formats = [value.strip() for each, value in pairs if each == "format" and value.strip()]
+    if len(formats) > 1:
+        said = f"format is said {len(formats)} times, and has one value"
+        raise Failed(400, "A parameter cannot be read", said, "format")
+    if formats and formats[0] not in ("json", "csv"):
+        raise Failed(400, "A parameter cannot be read", f"format: {formats[0]!r} is neither json nor csv", "format")
     with failing():
         asked = read(question(name), [pair for pair in pairs if pair[0] != "format"])
-    csv = bool(formats) and formats[-1] == "csv"
+    csv = formats == ["csv"]
     written = Written(csv=csv)
     try:
         with opened(asker) as reading:
@@ -142,6 +145,10 @@ def problem(failed: Failed) -> Response:
 def openapi() -> dict[str, Any]:
     """Return what OpenAPI 3.1 says of the questions, made of the catalogue."""
     problems = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    answered = {
+        "application/json": {"schema": {"$ref": "#/components/schemas/Answer"}},
+        "text/csv": {"schema": {"type": "string"}},
+    }
     failures = {
         "400": "a parameter cannot be read, or contradicts another",
         "403": "it is not for whoever asks",
@@ -156,7 +163,7 @@ def openapi() -> dict[str, Any]:
         parameters = [_parameter(parameter) for parameter in each.parameters]
         parameters += [_SHARED[shared_name] for shared_name in shared(each)] + [_SHARED["format"]]
         answers: dict[str, Any] = {
-            "200": {"description": "the answer", "content": {"application/json": {}, "text/csv": {}}},
+            "200": {"description": "the answer", "content": answered, "headers": _HEADERS},
             "304": {"description": "the answer is still the one of If-None-Match"},
         }
         refused = {code: {"description": text, "content": problems} for code, text in failures.items()}
@@ -169,12 +176,11 @@ def openapi() -> dict[str, Any]:
                 "responses": {**answers, **refused},
             }
         }
-    problem_of = {"title": {"type": "string"}, "status": {"type": "integer"}, "detail": {"type": "string"}}
     return {
         "openapi": "3.1.0",
         "info": {"title": "BBQ", "version": __version__, "description": "The questions of `bbq`, for programs."},
         "paths": paths,
-        "components": {"schemas": {"Problem": {"type": "object", "properties": problem_of}}},
+        "components": {"schemas": _SCHEMAS},
     }
 
 
@@ -195,14 +201,46 @@ def _schema(parameter: Parameter) -> dict[str, Any]:
 
 
 def _parameter(parameter: Parameter) -> dict[str, Any]:
-    said = {"name": parameter.called, "in": "query", "required": parameter.required, "schema": _schema(parameter)}
-    return {**said, "description": parameter.help} if parameter.help else said
+    said = _of_all(parameter.called, _schema(parameter), parameter.help)
+    if not parameter.required:
+        return said
+    said.pop("allowEmptyValue", None)
+    return {**said, "required": True}
 
 
-def _of_all(name: str, schema: dict[str, Any], description: str) -> dict[str, Any]:
-    return {"name": name, "in": "query", "required": False, "schema": schema, "description": description}
+def _of_all(name: str, schema: dict[str, Any], description: str | None) -> dict[str, Any]:
+    said: dict[str, Any] = {"name": name, "in": "query", "required": False, "schema": schema}
+    if not _is_text(schema.get("items", schema)) or "minItems" in schema:
+        said["allowEmptyValue"] = True  # as forms send it; it says nothing
+    return {**said, "description": description} if description else said
 
 
+def _is_text(schema: dict[str, Any]) -> bool:
+    """Return whether any text is a value, and so the empty one."""
+    return schema["type"] == "string" and "enum" not in schema
+
+
+_ROWS = {"type": "array", "items": {"type": "object"}}
+_SCHEMAS: dict[str, Any] = {
+    "Answer": {
+        "description": "Rows; by the names of its parts where an answer has several.",
+        "oneOf": [_ROWS, {"type": "object", "additionalProperties": _ROWS}],
+    },
+    "Problem": {
+        "type": "object",
+        "required": ["title", "status", "detail"],
+        "properties": {
+            "title": {"type": "string"},
+            "status": {"type": "integer"},
+            "detail": {"type": "string", "description": "What to do."},
+            "parameter": {"type": "string", "description": "Which one is to blame, where one is."},
+        },
+    },
+}
+_HEADERS: dict[str, Any] = {
+    "ETag": {"required": True, "schema": {"type": "string"}},
+    "BBQ-Notes": {"description": "What to know of the answer, where there is something.", "schema": {"type": "string"}},
+}
 _SHARED = {
     "cluster": _of_all("cluster", {"type": "array", "items": {"type": "string"}}, "Only these clusters."),
     "at": _of_all("at", _KINDS[Kind.MOMENT], "The answer as it was at that moment; now if not said."),

@@ -245,4 +245,6 @@ def _no_page(request: Request, _: Exception | None) -> Response:
 
 
 def _no_method(request: Request, _: Exception | None) -> Response:
-    return _refused(request, Failed(405, "Only GET and HEAD", "these pages are only read"))
+    refused = _refused(request, Failed(405, "Only GET and HEAD", "these pages are only read"))
+    refused.headers["allow"] = "GET, HEAD"
+    return refused

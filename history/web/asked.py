@@ -91,13 +91,14 @@ def read(question: Question, pairs: Iterable[tuple[str, str]], *, now: datetime 
         values.setdefault(name, []).append(value)
     given = {parameter.name: _value(parameter, values.get(name, []), now) for name, parameter in named.items()}
     check(question, given)
+    at, limit = _single("at", values.get("at", [])), _single("limit", values.get("limit", []))
     asked = Asked(
         question,
         given,
         kept,
         clusters=tuple(values.get("cluster", ())),
-        at=_moment("at", values["at"][-1], now) if "at" in values else None,
-        limit=_number("limit", values["limit"][-1], 1, MAX_ROWS) if "limit" in values else question.limit,
+        at=None if at is None else _moment("at", at, now),
+        limit=question.limit if limit is None else _number("limit", limit, 1, MAX_ROWS),
         columns=tuple(each.strip() for each in ",".join(values.get("columns", ())).split(",") if each.strip()),
     )
     if asked.at is not None and not asked.of_moment:
@@ -122,11 +123,15 @@ def _value(parameter: Parameter, values: list[str], now: datetime) -> Any:
     read_values = [_one(parameter, value, now) for value in values]
     if parameter.many:
         return tuple(read_values)
-    if len(read_values) > 1:
-        raise BadParameter(name, f"{name} is said {len(read_values)} times, and has one value")
-    if read_values:
-        return read_values[0]
-    return False if parameter.kind is Kind.FLAG else None
+    read_value = _single(name, read_values)
+    return False if parameter.kind is Kind.FLAG and read_value is None else read_value
+
+
+def _single(name: str, values: Sequence[Any]) -> Any:
+    """Return the value of what has one, or None."""
+    if len(values) > 1:
+        raise BadParameter(name, f"{name} is said {len(values)} times, and has one value")
+    return values[0] if values else None
 
 
 def _one(parameter: Parameter, value: str, now: datetime) -> Any:

@@ -113,7 +113,10 @@ def test_csv(served: Served) -> None:
         ("search?resource=foo%3E1", 400, None, "foo"),
         ("queues?limit=0", 400, "limit", "from 1"),
         ("queues?columns=nix", 400, "columns", "no column 'nix'"),
+        ("queues?limit=1&limit=2", 400, "limit", "said 2 times"),
+        ("queues?at=1h&at=2h", 400, "at", "said 2 times"),
         ("queues?format=xml", 400, "format", "neither json nor csv"),
+        ("queues?format=csv&format=json", 400, "format", "said 2 times"),
         ("queues?cluster=nix", 404, None, "no cluster called 'nix'"),
         ("info?kind=job&name=nix", 404, None, "nix"),
         ("nix", 404, None, "there are top, info"),
@@ -125,6 +128,16 @@ def test_an_error_says_what_to_do(served: Served, path: str, status: int, parame
     problem = answered.json()
     assert problem["status"] == status and problem["title"] and said in problem["detail"]
     assert problem.get("parameter") == parameter
+
+
+def test_an_empty_value_says_nothing(served: Served) -> None:
+    asked = "/api/v1/search?state=&failed=&at=&ended-between=&ended-between=&columns=job_id&limit={}&format={}"
+    assert served.get(asked.format("", "")).json() == served.get("/api/v1/search?columns=job_id").json()
+    # and the description says where it may be sent; of a text it is a value like others
+    said = served.get("/api/v1/openapi.json").json()["paths"]
+    allowed = {each["name"] for each in said["/api/v1/search"]["get"]["parameters"] if "allowEmptyValue" in each}
+    assert {"state", "failed", "ended-between", "limit", "format"} <= allowed and not {"owner", "at"} & allowed
+    assert not any("allowEmptyValue" in each for each in said["/api/v1/info"]["get"]["parameters"] if each["required"])
 
 
 def test_what_has_not_changed_is_not_sent_again(served: Served) -> None:
