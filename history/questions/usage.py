@@ -37,7 +37,8 @@ def usage(
     if end <= since:
         raise WrongQuestion("--until is before --since: nothing lies between them")
     parts = [(since, end)] if interval is None else list(_intervals(interval, since, end))
-    if interval == "hour" and len(parts) > MAX_HOURS:
+    # until now is a moment later than what --since counts from
+    if interval == "hour" and end - since > timedelta(hours=MAX_HOURS + 1):
         raise WrongQuestion(f"--interval hour adds up run by run: at most {MAX_HOURS // 24} days; or --interval day")
     rows: list[tuple[Any, ...]] = []
     for begin, over in parts:

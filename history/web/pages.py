@@ -24,6 +24,8 @@ from history.web.shown import Part, part
 
 ROWS = 500
 """That a page shows where a question has no limit of its own, or a larger one is asked for."""
+_STATEMENTS = 12
+"""Queries that a page shows: a question that is asked day by day has several for each day."""
 _FEW = 8
 """Fields of a form that are shown at once; the others unfold."""
 _MENU = {name: "GPUs" if name == "gpus" else name.capitalize() for name in QUESTIONS if name != "info"}
@@ -124,7 +126,8 @@ class _Page:
             "parts": [] if found.empty else parts,
             "nothing": f"{found.told.empty}." if found.empty and found.told.empty else "",
             "notes": notes,
-            "statements": found.statements,
+            "statements": found.statements[:_STATEMENTS],
+            "asked": len(found.statements),
             "milliseconds": round(found.seconds * 1000),
             "json": api,
             "csv": f"{api}&format=csv",

@@ -288,6 +288,7 @@ def test_usage(ask: Ask) -> None:
     gpus = ask("usage", "--gpus", "--since", moment(0), "--until", moment(3), "--format", "json")
     assert rows(gpus, "model", "owner", "gpu_time_seconds", "runs_not_counted") == [("a100", "dora", 3 * 2 * 3600, 0)]
     assert "at most 7 days" in ask("usage", "--interval", "hour", "--since", "30d").stderr
+    assert ask("usage", "--interval", "hour", "--since", "7d").exit_code == 0  # though it begins within an hour
     assert "nothing lies between" in ask("usage", "--since", "1d", "--until", "2d").stderr
     assert ask("usage", "--at", "1d").exit_code == 2
 

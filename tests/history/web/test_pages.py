@@ -182,6 +182,13 @@ def test_a_page_says_how_else_it_can_be_asked(served: Served) -> None:
     assert any("at=10min" in link and link.startswith("/owner/") for link in links(text))
 
 
+def test_a_page_of_many_queries_is_not_full_of_them(served: Served) -> None:
+    text = served.get("/usage?interval=day&since=60d").text
+    count = int(re.search(r"Show the queries \(([0-9]+), ", text)[1])  # type: ignore[index]
+    assert count > 60 and text.count("<pre>") == 12 and "The first 12; the command shows all with" in text
+    assert served.get("/queues").text.count("<pre>") < 12 and "The first" not in served.get("/queues").text
+
+
 def test_a_name_is_found(served: Served) -> None:
     owner = served.bbq("top", "owners")[0]["owner"]
     assert served.get(f"/find?name={owner}").headers["location"] == f"/owner/{owner}"
