@@ -125,6 +125,7 @@ def counters(url: str) -> Series:
     }
 
 
+@pytest.mark.long
 def test_no_restart_and_no_kill_sets_a_counter_back_or_counts_twice(
     database: URL, tmp_path: Path, started: list[Process]
 ) -> None:

@@ -28,6 +28,7 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         yield on_history.made_up(request.param, tmp_path_factory.mktemp(request.param), stack)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("site", "fault"), FAULTS, indirect=["site"])
 def test_what_breaks_costs_nothing(site: MadeUp, fault: Fault[MadeUp]) -> None:
     assert suffer(site, fault).bad(fault) == []

@@ -173,6 +173,7 @@ def _until(check: Callable[[], bool], seconds: float) -> bool:
     return check()
 
 
+@pytest.mark.long
 @pytest.mark.promtool
 def test_what_breaks_fires_its_alert_and_nothing_else_does(
     running: tuple[Pager, Callable[..., None], Callable[[], None]],

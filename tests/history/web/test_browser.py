@@ -107,6 +107,7 @@ def kinds(served: Served) -> dict[str, int]:
     }  # fmt: skip
 
 
+@pytest.mark.long
 def test_every_kind_of_page(served: Served, opened: Open) -> None:
     """Nothing is wider than the window, nothing is amiss, who cannot see it can read it, and scripts change no table."""
     axe, wrong = Axe(), []
@@ -149,6 +150,7 @@ def shape(link: str) -> tuple[str, frozenset[tuple[str, str]]]:
     return (kind if kind in KINDS else where.path), said
 
 
+@pytest.mark.long
 def test_links_are_followed_until_none_is_new(served: Served, opened: Open) -> None:
     """Breadth first on a narrow screen, which shows every page as it is."""
     page = opened(width=WIDTHS[0])

@@ -124,6 +124,7 @@ def values(parameter: Parameter, known: Others) -> tuple[str, ...]:
     return (known.owner, known.job, ME, ACCOUNT, "gpu", "cpus>=1", "license=x", *HOSTILE)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("user", "accounts"), [(ME, ()), (COORDINATOR, (ACCOUNT,))], ids=["own", "accounts"])
 def test_no_answer_tells_of_others(guarded: Guarded, user: str, accounts: tuple[str, ...]) -> None:
     engine = create_engine(guarded.site)
