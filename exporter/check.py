@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from exporter.exposition import MetricsPage
 from exporter.latest import Board
-from exporter.readings import Feed, JobsReading, Kind
+from exporter.readings import POLICY, Feed, JobsReading, Kind
 from exporter.settings import Cluster, Config
 from exporter.sources import Source, SourceError, open_source
 from history.db import HistoryError
@@ -161,6 +161,10 @@ def _try(source: Source, feed: Feed, cluster: str, board: Board) -> str:
         board.publish(cluster, feed, health, 0.0)
         cycles = ", ".join(f"{kind} cycle {seconds:.3g} s" for kind, seconds in health.cycle_seconds.items())
         return cycles or "it tells nothing of its cycles"
+    if feed.kind in POLICY:
+        policy = source.read_policy(feed)
+        board.publish(cluster, feed, policy, 0.0)
+        return f"{len(getattr(policy, feed.kind.value)):,} {feed.kind.value}"
     workers = source.read_workers(feed)
     board.publish(cluster, feed, workers, 0.0)
     return f"{len(workers.workers):,} workers, {len(workers.queues):,} queues"

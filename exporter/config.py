@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import URL
 
 from exporter.detect import detect
-from exporter.settings import Cluster, Config, Limits, WebSettings
+from exporter.settings import Cluster, Config, Every, Limits, WebSettings
 from exporter.sources import kinds
 from exporter.vo import Fields, Names
 from history.configuration import Reader, decode_value, document, kind_of, read_text
@@ -72,4 +72,4 @@ def _cluster(reader: Reader, data: Any, path: str) -> Cluster:
 
 def _decode(kind: type, value: Any) -> Any:
     """Read the types that only clusters have."""
-    return kind.read(value) if issubclass(kind, Fields | Names) else decode_value(kind, value)
+    return kind.read(value) if issubclass(kind, Fields | Names | Every) else decode_value(kind, value)

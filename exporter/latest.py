@@ -6,7 +6,7 @@ Everything that depends on a reading is added up once, when the reading arrives;
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -15,7 +15,16 @@ import msgspec
 
 from exporter.history_counters import Totals
 from exporter.job_sums import Tally, tally
-from exporter.readings import Feed, JobsReading, Kind, Reading, SchedulerReading, UnknownValue, WorkersReading
+from exporter.readings import (
+    Feed,
+    JobsReading,
+    Kind,
+    PolicyReading,
+    Reading,
+    SchedulerReading,
+    UnknownValue,
+    WorkersReading,
+)
 
 _Made = TypeVar("_Made")
 
@@ -42,6 +51,10 @@ class Part(StrEnum):
     WORKERS = "workers"
     SCHEDULER = "scheduler"
     TOTALS = "totals"
+    LIMITS = "limits"
+    SHARES = "shares"
+    RESERVATIONS = "reservations"
+    LICENCES = "licences"
 
 
 class ClusterView(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,6 +67,10 @@ class ClusterView(msgspec.Struct, frozen=True, kw_only=True):
     workers: WorkersReading | None = None
     scheduler: SchedulerReading | None = None
     totals: Totals | None = None
+    limits: PolicyReading | None = None
+    shares: PolicyReading | None = None
+    reservations: PolicyReading | None = None
+    licences: PolicyReading | None = None
     owners: int = 200
     """How many owners have series of their own."""
     _made: dict[Any, Any] = msgspec.field(default_factory=dict)
@@ -76,6 +93,12 @@ class _ClusterBoard:
         self.workers: WorkersReading | None = None
         self.health: SchedulerReading | None = None
         self.totals: Totals | None = None
+        self.policy: dict[str, PolicyReading] = {}
+        """By feed: there is one of each kind."""
+
+
+def _fresh_policy(board: _ClusterBoard, fresh: Collection[str]) -> Any:
+    return {name: reading for name, reading in board.policy.items() if name in fresh}
 
 
 class Board:
@@ -135,6 +158,8 @@ class Board:
                 board.workers = reading
             elif isinstance(reading, SchedulerReading):
                 board.health = reading
+            elif isinstance(reading, PolicyReading):
+                board.policy[feed.name] = reading
         self.succeeded(cluster, feed, reading.taken_at, duration_seconds, reading.calls, reading.unknown)
         self.on_change(cluster, Part(feed.kind.value))
 
@@ -208,7 +233,10 @@ class Board:
         fresh = {
             name
             for name, status in board.statuses.items()
-            if status.last_success is not None and (now - status.last_success).total_seconds() <= board.stale_seconds
+            if status.last_success is not None
+            # what is read more seldom is shown for as many of its own intervals
+            and (now - status.last_success).total_seconds()
+            <= max(board.stale_seconds, 3 * (status.feed.interval_seconds or 0))
         }
         if board.totals is not None and (now - board.totals.read_at).total_seconds() <= board.stale_seconds:
             fresh.add(Part.TOTALS.value)
@@ -228,6 +256,7 @@ class Board:
                 workers=board.workers if Kind.WORKERS in kinds else None,
                 scheduler=board.health if Kind.SCHEDULER in kinds else None,
                 totals=board.totals if Part.TOTALS.value in fresh else None,
+                **_fresh_policy(board, fresh),
                 owners=self._owners,
             )
 

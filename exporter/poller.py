@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from exporter.latest import Board
 from exporter.lookups import ROUND_SECONDS
-from exporter.readings import AccountingPage, Feed, Kind, Reading, SchedulerReading
+from exporter.readings import POLICY, AccountingPage, Feed, Kind, Reading, SchedulerReading
 from exporter.recorder import Recorder
 from exporter.settings import Cluster
 from exporter.sources import Source, SourceError
@@ -217,6 +217,7 @@ class ClusterPoller:
                     Kind.JOBS: self._source.read_jobs,
                     Kind.WORKERS: self._source.read_workers,
                     Kind.SCHEDULER: self._source.read_scheduler,
+                    **dict.fromkeys(POLICY, self._source.read_policy),
                 }
                 reading = read[feed.kind](feed)
                 self._board.publish(name, feed, reading, time.monotonic() - began)

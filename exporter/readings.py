@@ -7,6 +7,7 @@ from enum import StrEnum
 import msgspec
 
 from history.batch import Gap
+from history.policies import Account, Licence, Limit, Reservation, Share
 from history.records import Job, Queue, Unmade, Worker
 
 
@@ -17,6 +18,14 @@ class Kind(StrEnum):
     WORKERS = "workers"
     ACCOUNTING = "accounting"
     SCHEDULER = "scheduler"
+    LIMITS = "limits"
+    SHARES = "shares"
+    RESERVATIONS = "reservations"
+    LICENCES = "licences"
+
+
+POLICY = frozenset({Kind.LIMITS, Kind.SHARES, Kind.RESERVATIONS, Kind.LICENCES})
+"""Kinds of which there is a `PolicyReading`."""
 
 
 class Feed(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,6 +136,19 @@ class AccountingPage(msgspec.Struct, frozen=True, kw_only=True):
     calls: int = 1
 
 
-StoredReading = JobsReading | WorkersReading
+class PolicyReading(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of a cluster's policy at one moment: all of a kind, or None where its feed is not about it."""
+
+    taken_at: datetime
+    accounts: list[Account] | None = None
+    limits: list[Limit] | None = None
+    shares: list[Share] | None = None
+    reservations: list[Reservation] | None = None
+    licences: list[Licence] | None = None
+    unknown: tuple[UnknownValue, ...] = ()
+    calls: int = 1
+
+
+StoredReading = JobsReading | WorkersReading | PolicyReading
 """Readings that are written into the history."""
 Reading = StoredReading | SchedulerReading

@@ -16,8 +16,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from exporter.delivery import RETRY_SECONDS, Delivery
 from exporter.lookups import due, round_of
-from exporter.readings import AccountingPage, Feed, JobsReading, StoredReading
-from history.batch import Gap, JobsBatch, WorkersBatch
+from exporter.readings import AccountingPage, Feed, JobsReading, PolicyReading, StoredReading
+from history.batch import Gap, JobsBatch, PolicyBatch, WorkersBatch
 from history.db import HistoryError
 from history.ingest.merge import left
 from history.ingest.store import History
@@ -220,6 +220,8 @@ class Recorder:
         try:
             if isinstance(reading, JobsReading):
                 self._store_jobs(cluster, feed, reading, interval)
+            elif isinstance(reading, PolicyReading):
+                self._delivery.write(_policy(cluster, feed, reading, interval))
             else:
                 self._delivery.write(
                     WorkersBatch(
@@ -272,6 +274,20 @@ class Recorder:
             )
         )
         self._open[key] = lost, now
+
+
+def _policy(cluster: str, feed: Feed, reading: PolicyReading, interval: float) -> PolicyBatch:
+    return PolicyBatch(
+        cluster=cluster,
+        source=feed.name,
+        seen_at=reading.taken_at,
+        accounts=reading.accounts,
+        limits=reading.limits,
+        shares=reading.shares,
+        reservations=reading.reservations,
+        licences=reading.licences,
+        interval_seconds=float(interval),
+    )
 
 
 _LOST = "neither the database nor the spool took readings: of this time, only what accounting tells is known"

@@ -1,9 +1,10 @@
 """The settings, as frozen objects; those of one scheduler are `Settings` of its own folder in `exporter/sources/`."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
+from history.configuration import decode_value
 from history.settings import Duration, HistorySettings, PagesSettings
 
 
@@ -31,6 +32,29 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     series: Annotated[int, msgspec.Meta(ge=1)] = 50_000
 
 
+class Every(float):
+    """How often something is read, in seconds; 0 where it is not, which is written `off`."""
+
+    @classmethod
+    def read(cls, value: Any) -> "Every":
+        """Read it. Raises ValueError."""
+        if value is False or value == "off":
+            return cls(0)
+        try:
+            return cls(decode_value(Duration, value))
+        except ValueError as error:
+            raise ValueError(f"{error}; or off") from None
+
+
+class PolicySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How often each part of a scheduler's policy is read; `off` where it is not."""
+
+    limits: Every = Every(300)
+    shares: Every = Every(300)
+    reservations: Every = Every(300)
+    licences: Every = Every(300)
+
+
 class Cluster(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What every scheduler's cluster has."""
 
@@ -44,6 +68,8 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Whether each night the day before is compared with the scheduler's accounting."""
     stale_after: Duration | None = None
     """Seconds after which a reading is no longer shown; three intervals when not said."""
+
+    policy: PolicySettings = PolicySettings()
 
     @property
     def call_seconds(self) -> float:

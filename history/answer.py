@@ -3,7 +3,7 @@
 Columns say their unit by their suffix: `_seconds`, `_bytes`, `_at` (a moment).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -24,6 +24,7 @@ class Answer:
         bar: str | None = None,
         named: bool = False,
         trend: tuple[str, str, str] | None = None,
+        units: Mapping[str, str] | None = None,
     ) -> None:
         self.columns = tuple(columns)
         # PostgreSQL sums whole numbers to Decimal
@@ -33,6 +34,8 @@ class Answer:
         """What a part of an answer is called in JSON, where its title says more than a name."""
         self.bar = bar
         self.named = named
+        self.units = units or {}
+        """Columns whose unit is told by the value of another one, as by a column's name."""
         self.trend = trend
         """Columns of a time, a name and a value: a terminal also shows each name's values over time as a sparkline."""
 
@@ -40,7 +43,14 @@ class Answer:
         """Return the answer with just these columns. Raises KeyError with the ones there are."""
         wanted = indexes_of(self.columns, columns)
         rows = [[row[index] for index in wanted] for row in self.rows]
-        return Answer([self.columns[index] for index in wanted], rows, title=self.title, key=self.key, bar=self.bar)
+        names = [self.columns[index] for index in wanted]
+        units = {name: unit for name, unit in self.units.items() if unit in names}
+        return Answer(names, rows, title=self.title, key=self.key, bar=self.bar, units=units)
+
+    def named_as(self, column: str, row: Sequence[Any]) -> str:
+        """Return the name that tells the unit of a row's value."""
+        unit = self.units.get(column)
+        return column if unit is None else str(row[self.columns.index(unit)])
 
 
 class Stream:

@@ -4,6 +4,7 @@ from datetime import datetime
 
 import msgspec
 
+from history.policies import Account, Licence, Limit, Reservation, Share
 from history.records import Job, Queue, Unmade, Worker
 
 
@@ -63,4 +64,24 @@ class WorkersBatch(msgspec.Struct, frozen=True, kw_only=True, tag="workers"):
         return len(self.workers) + len(self.queues)
 
 
-Batch = JobsBatch | WorkersBatch
+class PolicyBatch(msgspec.Struct, frozen=True, kw_only=True, tag="policy"):
+    """What a cluster's policy was at one moment: all of a kind, or None where a feed is not about it."""
+
+    cluster: str
+    source: str
+    seen_at: datetime
+    accounts: list[Account] | None = None
+    limits: list[Limit] | None = None
+    shares: list[Share] | None = None
+    reservations: list[Reservation] | None = None
+    licences: list[Licence] | None = None
+    interval_seconds: float | None = None
+
+    @property
+    def rows(self) -> int:
+        """Return how many things it tells of."""
+        told = (self.accounts, self.limits, self.shares, self.reservations, self.licences)
+        return sum(len(each) for each in told if each is not None)
+
+
+Batch = JobsBatch | WorkersBatch | PolicyBatch

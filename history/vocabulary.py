@@ -112,6 +112,23 @@ UNUSABLE: Mapping[WorkerFlag, Unusable] = {
 """Flags of workers that keep jobs out."""
 OUT = words((WorkerState.DOWN, WorkerState.UNKNOWN))
 """Base states of workers that keep jobs out."""
+
+
+class LimitKind(StrEnum):
+    """Whose a limit is."""
+
+    ACCOUNT = "account"
+    USER = "user"
+    """One user's in one account."""
+    QOS = "qos"
+    GROUP = "group"
+    """HTCondor's accounting groups."""
+    SUBMITTER = "submitter"
+    CONCURRENCY = "concurrency"
+    """What jobs say that they use of something of which there is so much (HTCondor)."""
+
+
+LIMIT_KINDS = words(LimitKind)
 STATES, OUTCOMES, WORKER_STATES, FLAGS = (words(kind) for kind in (State, Outcome, WorkerState, WorkerFlag))
 THINGS = ("owners", "accounts", "vos", "queues", "workers", "outcomes")
 MEASURES = ("jobs", "cpus", "gpus", "memory", "cpu-time", "wall-time", "wait")

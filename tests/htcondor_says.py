@@ -82,6 +82,7 @@ class Pool:
     def __init__(self, *schedds: str) -> None:
         self.schedds = schedds or (SCHEDD,)
         self.slots: list[Ad] = []
+        self.accounting: list[Ad] = []
         self.queue: dict[str, list[Ad]] = {name: [] for name in self.schedds}
         self.history: dict[str, list[Ad]] = {name: [] for name in self.schedds}
         self.epochs: dict[str, list[Ad]] = {name: [] for name in self.schedds}
@@ -107,6 +108,7 @@ class Pool:
         ads: Sequence[Ad] = {
             "jobs": self.queue.get(str(schedd), []),
             "machines": self.slots,
+            "accounting": self.accounting,
             "schedds": [{"Name": name, "Machine": name} for name in self.schedds],
             "collectors": [{"CondorVersion": "$CondorVersion: 25.14.1 2026-07-12 $"}],
         }.get(what, [])
@@ -145,7 +147,10 @@ class Site:
             if feed.kind is Kind.ACCOUNTING:
                 self._account(feed, moment)
                 continue
-            read: Callable[[Feed], Any] = self.source.read_jobs if feed.kind is Kind.JOBS else self.source.read_workers
+            read: Callable[[Feed], Any] = {
+                Kind.JOBS: self.source.read_jobs,
+                Kind.WORKERS: self.source.read_workers,
+            }.get(feed.kind, self.source.read_policy)
             reading = replace(read(feed), taken_at=moment)
             self.board.publish("grid", feed, reading, 0.1)
             self.recorder.offer("grid", feed, reading, 60)

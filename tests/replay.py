@@ -25,7 +25,7 @@ def captured(scheduler: str, version: str, name: str) -> bytes:
 def commands(folder: Path, version: str) -> Path:
     """Make a folder of Slurm commands that answer as a version did."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ("squeue", "sacct", "scontrol", "sdiag", "sacctmgr"):
+    for name in ("squeue", "sacct", "scontrol", "sdiag", "sshare", "sacctmgr"):
         script = folder / name
         script.write_text(f'#!/bin/sh\nexec {sys.executable} {Path(__file__).resolve()} {version} {name} "$@"\n')
         script.chmod(0o755)
@@ -61,9 +61,19 @@ def _answer(version: str, command: str, arguments: list[str]) -> bytes:
     if command == "sacct":
         options = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
         return _rows(version, "sacct", options["--format"].split(","), options["--delimiter"].encode())
-    if command == "sacctmgr" or arguments[-1] not in ("node", "partition", "config"):
+    if command == "sshare" and "--all" in arguments:
+        return captured("slurm", version, "sshare")
+    what = next((name for name in _SHOWN if command == "scontrol" and name in arguments), None)
+    if what is None:
         sys.exit(f"{command}: nothing was captured of that")
-    return captured("slurm", version, {"node": "nodes", "partition": "partitions", "config": "config"}[arguments[-1]])
+    return captured("slurm", version, _SHOWN[what])
+
+
+_SHOWN = {
+    "node": "nodes", "partition": "partitions", "config": "config", "assoc_mgr": "assoc_mgr",
+    "reservation": "reservations", "licenses": "licenses",
+}  # fmt: skip
+"""What scontrol shows, and the names of its captures."""
 
 
 def pool(version: str) -> Callable[[list[dict[str, Any]]], list[list[bytes]]]:
@@ -77,7 +87,7 @@ def pool(version: str) -> Callable[[list[dict[str, Any]]], list[list[bytes]]]:
 
 def _ads(version: str, question: dict[str, Any]) -> list[bytes]:
     what = question["what"]
-    if what in ("machines", "negotiators") or (what == "schedds" and "Machine" in question["attributes"]):
+    if what in ("machines", "negotiators", "accounting") or (what == "schedds" and "Machine" in question["attributes"]):
         name = what
     elif what in ("schedds", "collectors") and "CondorVersion" not in question["attributes"]:
         name = f"{what}_busy"

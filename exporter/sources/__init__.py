@@ -13,13 +13,22 @@ translates into BBQ's words; it knows neither SQL nor Prometheus.
 """
 
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from importlib import import_module
 from typing import Protocol
 
-from exporter.readings import AccountingPage, Feed, JobsReading, SchedulerReading, UnknownValue, WorkersReading
-from exporter.settings import Cluster
+from exporter.readings import (
+    AccountingPage,
+    Feed,
+    JobsReading,
+    Kind,
+    PolicyReading,
+    SchedulerReading,
+    UnknownValue,
+    WorkersReading,
+)
+from exporter.settings import Cluster, PolicySettings
 
 
 class SourceError(Exception):
@@ -131,6 +140,9 @@ class Source(Protocol):
     def read_scheduler(self, feed: Feed) -> SchedulerReading:
         """Read how the scheduler itself is. Raises SourceError."""
 
+    def read_policy(self, feed: Feed) -> PolicyReading:
+        """Read a part of the scheduler's policy: limits, shares, reservations or licences. Raises SourceError."""
+
     def read_accounting(self, feed: Feed, watermark: str | None, now: datetime) -> AccountingPage:
         """Read what ended since a watermark, oldest first; None begins at the look-back. Raises SourceError."""
 
@@ -153,6 +165,19 @@ class Source(Protocol):
 
         A source whose accounting is never late gives an empty page, without a call.
         """
+
+
+def policy_feeds(settings: PolicySettings, kinds: Collection[Kind]) -> list[Feed]:
+    """Return a feed for each of those parts of the policy that are to be read.
+
+    Args:
+        kinds: the parts of which the scheduler tells.
+    """
+    return [
+        Feed(kind=kind, interval_seconds=every)
+        for kind in sorted(kinds)
+        if (every := float(getattr(settings, kind.value)))
+    ]
 
 
 def kinds() -> list[str]:

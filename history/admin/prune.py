@@ -45,7 +45,7 @@ def prune(engine: Engine, before: datetime, go_on: Callable[[], bool] = lambda: 
         if pruned.removed:
             yield pruned
     with engine.begin() as connection:
-        for table in (schema.worker_states, schema.queue_settings, schema.late_submissions):
+        for table in (schema.worker_states, schema.queue_settings, schema.late_submissions, *schema.POLICY):
             connection.execute(delete(table).where(table.c.ended_at < before))
         connection.execute(delete(schema.set_aside).where(schema.set_aside.c.last_seen_at < before))
 

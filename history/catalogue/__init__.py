@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 QUESTIONS = (
     "top", "info", "search", "workers", "queues", "gpus", "clusters", "usage", "waits", "failures", "efficiency",
-    "status",
+    "limits", "shares", "reservations", "licences", "status",
 )  # fmt: skip
 """The questions in the order in which they are listed: each is the file of its name here."""
 
@@ -50,6 +50,8 @@ class Parameter(msgspec.Struct, frozen=True):
     """Whether it may be repeated; its function is then given a tuple."""
     required: bool = False
     """Whether a command takes it as an argument."""
+    is_argument: bool = False
+    """Whether a command takes it as an argument, though it need not be said."""
     option: str | None = None
     """What it is called outside, where its name is a word of Python's or says too little in the code."""
     completes: str | None = None
@@ -57,6 +59,11 @@ class Parameter(msgspec.Struct, frozen=True):
     metavar: str | None = None
     minimum: int | None = None
     maximum: int | None = None
+
+    @property
+    def stands_alone(self) -> bool:
+        """Return whether a command takes it as an argument."""
+        return self.required or self.is_argument
 
     @property
     def called(self) -> str:

@@ -28,8 +28,8 @@ def _option(parameter: Parameter) -> Any:
     settings: dict[str, Any] = {"type": _type(parameter), "metavar": parameter.metavar}
     if parameter.completes:
         settings["shell_complete"] = complete(parameter.completes)
-    if parameter.required:
-        return click.argument(parameter.name, **settings)
+    if parameter.stands_alone:
+        return click.argument(parameter.name, required=parameter.required, **settings)
     if parameter.kind is Kind.FLAG:
         settings = {"is_flag": True}
     if parameter.many:

@@ -20,14 +20,17 @@ from history.db.columns import (
     words,
 )
 from history.db.job_tables import FAILED, MONTHLY, job_pauses, jobs, run_workers, runs
+from history.db.policy_tables import POLICY, accounts, licences, limits, reservations, shares
 from history.rollups.definitions import ARRIVALS, DURATIONS, EFFICIENCY, MONTHLY_USAGE, USAGE, WORKERS, Daily
 
 __all__ = [
     "FAILED",
     "MONTHLY",
     "OPEN_SPAN",
+    "POLICY",
     "TOP_SPAN",
     "UtcDateTime",
+    "accounts",
     "arrivals_daily",
     "clusters",
     "collections",
@@ -39,12 +42,16 @@ __all__ = [
     "job_pauses",
     "jobs",
     "late_submissions",
+    "licences",
+    "limits",
     "metadata",
     "queue_settings",
     "queues",
+    "reservations",
     "run_workers",
     "runs",
     "set_aside",
+    "shares",
     "span_class",
     "tasks",
     "usage_daily",

@@ -13,7 +13,7 @@ import msgspec
 from msgspec.structs import replace
 from sqlalchemy import Connection, Engine, Table, select, text, update
 
-from history.batch import Batch, Gap, JobsBatch, WorkersBatch
+from history.batch import Batch, Gap, JobsBatch, PolicyBatch, WorkersBatch
 from history.db import partitions, schema
 from history.db.database import is_away, refuses_row
 from history.db.identity import Identity
@@ -25,6 +25,7 @@ from history.ingest.merge import left
 from history.ingest.quarantine import as_text, set_aside
 from history.ingest.remembered import Remembered
 from history.ingest.save_jobs import save_page
+from history.ingest.save_policy import policy_rows, save_policy
 from history.ingest.writer import Writer
 from history.records import RETIRED_AFTER, Job, Queue, Worker
 from history.vocabulary import State
@@ -151,6 +152,9 @@ class History(Remembered):
                 seen_at=batch.seen_at,
                 interval_seconds=batch.interval_seconds,
             )
+            return 0
+        if isinstance(batch, PolicyBatch):
+            self._save_policy(batch)
             return 0
         if batch.follows is not msgspec.UNSET and batch.follows != self.watermark(batch.cluster, batch.source):
             batch = replace(batch, watermark=None)
@@ -299,6 +303,14 @@ class History(Remembered):
             self._collected(writer.connection, cluster, source, seen_at, None, interval_seconds)
         for table, names in due.items():
             self._seen[cluster, table.name] = seen_at, names
+
+    def _save_policy(self, batch: PolicyBatch) -> None:
+        with self.writing(batch.cluster, batch.seen_at) as writer:
+            for table in schema.POLICY:
+                things = getattr(batch, table.name)
+                if things is not None:
+                    save_policy(writer, table, policy_rows(things))
+            self._collected(writer.connection, batch.cluster, batch.source, batch.seen_at, None, batch.interval_seconds)
 
     def _seen_is_due(self, cluster: str, table: Table, names: frozenset[str], now: datetime) -> bool:
         """Return whether to write when names were last seen: when one is new, and every ten minutes."""

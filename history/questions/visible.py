@@ -14,15 +14,20 @@ from sqlalchemy import Connection, Table, event
 
 from history.answer import Answer
 from history.db.schema import (
+    accounts,
     clusters,
     collections,
     identity,
     job_pauses,
     jobs,
+    licences,
+    limits,
     metadata,
     queue_settings,
     queues,
+    reservations,
     run_workers,
+    shares,
     verifications,
     worker_states,
     worker_use,
@@ -39,13 +44,16 @@ NAME_NOBODY = (
     collections,
     verifications,
     identity,
+    accounts,
+    reservations,
+    licences,
 )
 """Tables that whoever asks may read as they are."""
 _OF_JOBS = (run_workers, job_pauses)
 """Tables whose rows are those of a job, which tells whose they are."""
 PERSONAL = frozenset({
     "owner", "account", "vo", "job_id", "native_id", "first_job_id", "last_job_id", "name", "dag_parent",
-    "routed_from", "routed_to", "reason_by",
+    "routed_from", "routed_to", "reason_by", "for_owners", "for_accounts", "for_groups",
 })  # fmt: skip
 """Columns of an answer that name people, or what is theirs."""
 _WORD = re.compile(r"\w+")
@@ -137,8 +145,9 @@ def _headed(statement: str, text: str, values: Sequence[str], schema: str) -> st
     if first not in ("SELECT", "WITH") or (first == "WITH" and words[1].upper() == "RECURSIVE"):
         raise NotVisible(f"a statement that begins with {' '.join(words[:2])}")
     tables = ", ".join(
-        f"{table.name} AS NOT MATERIALIZED (SELECT * FROM {schema}{table.name} WHERE {_condition(table, values)})"
+        f"{name} AS NOT MATERIALIZED (SELECT * FROM {schema}{name} WHERE {_condition(table, values, schema)})"
         for table in _limited_tables(set(words))
+        for name in (table.name,)
     )
     if not tables:
         return text
@@ -160,13 +169,24 @@ def _limited_tables(words: set[str]) -> Iterator[Table]:
         yield table
 
 
-def _condition(table: Table, values: Sequence[str]) -> str:
+def _condition(table: Table, values: Sequence[str], schema: str) -> str:
     """Return the condition that a row of a table may be seen."""
     if table in _OF_JOBS:
         same = " AND ".join(f"jobs.{name} = {table.name}.{name}" for name in ("native_id", "submitted_at", "cluster"))
         return f"EXISTS (SELECT 1 FROM jobs WHERE {same})"
-    mine, *accounts = values
-    return f"owner = {mine}" + (f" OR account IN ({', '.join(accounts)})" if accounts else "")
+    mine, *theirs = values
+    condition = f"owner = {mine}" + (f" OR account IN ({', '.join(theirs)})" if theirs else "")
+    if table not in (limits, shares):
+        return condition
+    # what counts for an account as a whole concerns each of its users, and a QOS's whole names nobody
+    own = f"SELECT account FROM {schema}shares WHERE owner = {mine}"
+    own += f" UNION SELECT name FROM {schema}limits WHERE kind = 'user' AND owner = {mine}"
+    of_account = f"IN ({own})" + (f" OR {{0}} IN ({', '.join(theirs)})" if theirs else "")
+    column = "account" if table is shares else "name"
+    whole = f"({column} {of_account.format(column)})"
+    if table is limits:
+        whole = f"account = '' AND (kind IN ('qos', 'concurrency') OR {whole})"
+    return f"{condition} OR owner = '' AND {whole}"
 
 
 def without_names(answers: Sequence[Answer]) -> list[Answer]:

@@ -25,6 +25,8 @@ def human(column: str, value: Any) -> str:
         return ",".join(human("", inner) for inner in value)
     if column.endswith("efficiency") or "share" in column.split("_"):
         return f"{value:.1%}" if isinstance(value, float | int) else str(value)
+    if column == "factor":
+        return f"{value:.4f}"
     if column.endswith("_byte_seconds"):
         return f"{value / (3600 << 30):,.1f} GiB h"
     if column.endswith("_bytes"):

@@ -41,7 +41,10 @@ def _lines(answer: Answer, width: int, headers: bool, pictures: bool, colours: b
         cells = [[heading(str(name)).lower(), human(str(name), value)] for name, value in answer.rows]
     else:
         names = answer.columns
-        cells = [[human(name, value) for name, value in zip(names, row, strict=True)] for row in answer.rows]
+        cells = [
+            [human(answer.named_as(name, row), value) for name, value in zip(names, row, strict=True)]
+            for row in answer.rows
+        ]
     right = [all(is_number(row[index]) for row in answer.rows) for index in range(len(answer.columns))]
     titles = [heading(column) for column in answer.columns] if headers else [""] * len(answer.columns)
     sizes = [

@@ -48,11 +48,11 @@ class Asked(msgspec.Struct):
         """Return the `bbq` command that asks the same, as it would be typed."""
         words = ["bbq", self.question.name]
         said = {parameter.called: parameter for parameter in self.question.parameters}
-        words += [value for name, value in self.pairs if name in said and said[name].required]
+        words += [value for name, value in self.pairs if name in said and said[name].stands_alone]
         pending: dict[str, list[str]] = {}
         for name, value in self.pairs:
             parameter = said.get(name)
-            if parameter is not None and parameter.required:
+            if parameter is not None and parameter.stands_alone:
                 continue
             if parameter is not None and parameter.kind is Kind.FLAG:
                 words += [f"--{name}"] if value.lower() in _TRUE else []

@@ -69,7 +69,7 @@ def part(
         cells = []
         for index in indexes:
             name = answer.columns[index]
-            cell = _cell(name, named, links)
+            cell = _cell(name, named, links, answer.named_as(name, row))
             cell.number = numbers[index]
             if most and name == answer.bar:
                 cell.bar = f"{100 * float(named[name] or 0) / most:.1f}"
@@ -86,9 +86,9 @@ def _most(answer: Answer) -> float:
     return max((float(row[index] or 0) for row in answer.rows), default=0.0)
 
 
-def _cell(name: str, row: Mapping[str, Any], links: Links) -> Cell:
+def _cell(name: str, row: Mapping[str, Any], links: Links, named_as: str | None = None) -> Cell:
     value = row[name]
-    text = human(name, value)
+    text = human(named_as or name, value)
     sort = None
     if isinstance(value, datetime):
         sort = f"{value.timestamp():.0f}"

@@ -291,7 +291,8 @@ AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=localhost
 AccountingStoragePort={p}819
 AccountingStorageTRES=gres/gpu,gres/gpu:a100
-AccountingStorageEnforce=associations
+AccountingStorageEnforce=associations,limits,qos
+Licenses=ansys:4,matlab:10
 PriorityType=priority/multifactor
 NodeName=n[1-2] NodeHostname=localhost NodeAddr=127.0.0.1 Port=[{p}901-{p}902] CPUs=16 RealMemory=32000 Feature=intel
 NodeName=n[3-4] NodeHostname=localhost NodeAddr=127.0.0.1 Port=[{p}903-{p}904] CPUs=16 RealMemory=32000 Feature=amd

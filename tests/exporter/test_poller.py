@@ -12,7 +12,15 @@ from sqlalchemy.exc import OperationalError
 
 from exporter.latest import Board
 from exporter.poller import ClusterPoller, pause
-from exporter.readings import AccountingPage, Feed, JobsReading, Kind, SchedulerReading, WorkersReading
+from exporter.readings import (
+    AccountingPage,
+    Feed,
+    JobsReading,
+    Kind,
+    PolicyReading,
+    SchedulerReading,
+    WorkersReading,
+)
 from exporter.recorder import Recorder
 from exporter.settings import Cluster
 from exporter.sources import CommandTimeout
@@ -58,6 +66,7 @@ class Scripted:
         self.watermarks: list[str | None] = []
         self.asked_for: list[list[str]] = []
         self.late: list[Job] = []
+        self.policy: dict[Kind, list[Any]] = {}
 
     def _maybe(self, what: str) -> None:
         if what in self.errors:
@@ -85,6 +94,10 @@ class Scripted:
     def read_scheduler(self, feed: Feed) -> SchedulerReading:
         self._maybe("scheduler")
         return SchedulerReading(taken_at=_now(), threads=3)
+
+    def read_policy(self, feed: Feed) -> PolicyReading:
+        self._maybe("policy")
+        return PolicyReading(taken_at=_now(), **{feed.kind.value: self.policy[feed.kind]})
 
     def read_accounting(self, feed: Feed, watermark: str | None, now: datetime) -> AccountingPage:
         self._maybe("accounting")

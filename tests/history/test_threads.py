@@ -28,6 +28,7 @@ from history.settings import Duration
 from history.threads import Part, Watch
 from history.web.server import Server
 from history.web.toolkit_config import WebConfig
+from tests.clusters.chroot import wait_for
 
 
 class FailsOnce:
@@ -133,6 +134,8 @@ def test_a_part_that_fails_is_logged_and_counted_and_begins_again(
     broken = FailsOnce(monkeypatch, *FAILING[part], error)
     exporter, url = start()
     assert broken.failed.wait(60) and broken.again.wait(60)
+    # another thread of the part may be the one that is seen again
+    assert wait_for(lambda: exporter.watch.errors[part] == 1, 60)
     assert exporter.watch.errors == {**dict.fromkeys(get_args(Part), 0), part: 1}
     (logged,) = [record for record in caplog.records if getattr(record, "part", None) == part]
     assert logged.levelno == logging.ERROR and logged.exc_info is not None

@@ -10,10 +10,19 @@ from typing import Annotated
 
 import msgspec
 
-from exporter.readings import AccountingPage, Feed, JobsReading, Kind, SchedulerReading, WorkersReading
+from exporter.readings import (
+    POLICY,
+    AccountingPage,
+    Feed,
+    JobsReading,
+    Kind,
+    PolicyReading,
+    SchedulerReading,
+    WorkersReading,
+)
 from exporter.settings import Cluster, Config
-from exporter.sources import AnswerUnreadable, CommandFailed
-from exporter.sources.demo import scheduler
+from exporter.sources import AnswerUnreadable, CommandFailed, policy_feeds
+from exporter.sources.demo import policy, scheduler
 from exporter.sources.demo.plan import GIB, plan
 from exporter.sources.demo.site import BY_USER, NO_INPUT, OUT_OF_RESOURCES, Site, utc
 from exporter.sources.demo.things import Factory, Share, SimJob, SimRun, SimWorker
@@ -91,11 +100,13 @@ class Source:
     def feeds(self, known: Sequence[str] = ()) -> Sequence[Feed]:
         """Return the same feeds as the scheduler it stands for: one a schedd on the grid."""
         if self._settings.shape != "grid":
-            return [Feed(kind=kind) for kind in Kind]
+            own = [Feed(kind=kind) for kind in Kind if kind not in POLICY]
+            return [*own, *policy_feeds(self._settings.policy, POLICY)]
         queues = plan("grid", self._settings.scale).queues
         return [
             Feed(kind=Kind.WORKERS),
             Feed(kind=Kind.SCHEDULER),
+            *policy_feeds(self._settings.policy, (Kind.LIMITS, Kind.SHARES)),
             *(Feed(kind=kind, queue=queue) for queue in queues for kind in (Kind.JOBS, Kind.ACCOUNTING)),
         ]
 
@@ -173,6 +184,11 @@ class Source:
             ]
             workers = [_worker(worker, lends=not site.plan.grid) for worker in site.workers]
             return WorkersReading(taken_at=utc(site.now), workers=workers, queues=queues)
+
+    def read_policy(self, feed: Feed) -> PolicyReading:
+        """Return a part of the site's policy."""
+        with self._lock:
+            return policy.reading(self._site(), feed)
 
     def read_accounting(self, feed: Feed, watermark: str | None, now: datetime) -> AccountingPage:
         """Return what ended since the watermark (epoch seconds), one page."""

@@ -2,7 +2,8 @@
 
 Calls: one query of the collector for machines and one for schedds a workers poll; for each schedd, one query of
 its queue a jobs poll, and two of its history (jobs, and runs) an accounting poll, a third, little one after these took
-longer than `timeout`: it tells whether the schedd hangs or its history is long. Each schedd is asked by itself
+longer than `timeout`: it tells whether the schedd hangs or its history is long; every five minutes, one query of the
+collector each for limits and for shares. Each schedd is asked by itself
 and on its own timer, so that one that is dead or hangs neither delays nor blanks the others. The queue is read
 first and the history second: a job that leaves in between is in both, and never in neither.
 """
@@ -20,6 +21,7 @@ from exporter.readings import (
     Feed,
     JobsReading,
     Kind,
+    PolicyReading,
     SchedulerReading,
     UnknownValue,
     WorkersReading,
@@ -30,9 +32,10 @@ from exporter.sources import (
     CommandTimeout,
     NotAllowed,
     SourceError,
+    policy_feeds,
     refuse_rubbish,
 )
-from exporter.sources.htcondor import ads, daemons, machines
+from exporter.sources.htcondor import ads, daemons, machines, shares
 from exporter.sources.htcondor.asking import AnsweredInPart, Ask, Reader, little
 from exporter.sources.htcondor.history_files import job_identity, jobs_of, records, run_identity
 from exporter.sources.htcondor.owners import Vo
@@ -144,7 +147,8 @@ class Source:
         else:
             everyone = [names] if isinstance(names, str) else list(names)
         each = [Feed(kind=kind, queue=name) for name in everyone for kind in (Kind.JOBS, Kind.ACCOUNTING)]
-        return [Feed(kind=Kind.WORKERS), Feed(kind=Kind.SCHEDULER), *each]
+        policy = policy_feeds(self._settings.policy, (Kind.LIMITS, Kind.SHARES))
+        return [Feed(kind=Kind.WORKERS), Feed(kind=Kind.SCHEDULER), *policy, *each]
 
     def read_jobs(self, feed: Feed) -> JobsReading:
         """Read one schedd's queue."""
@@ -212,6 +216,15 @@ class Source:
             for what, rows in zip(daemons.KINDS, answers, strict=True)
         }
         return daemons.reading(found, taken_at)
+
+    def read_policy(self, feed: Feed) -> PolicyReading:
+        """Read limits, or shares, from what the negotiator tells the collector: one question."""
+        taken_at = _now()
+        (answer,) = self._ask([{"what": "accounting", "attributes": shares.ACCOUNTING}])
+        found = [ad_of(shares.ACCOUNTING, row) for row in answer]
+        if feed.kind is Kind.LIMITS:
+            return PolicyReading(taken_at=taken_at, accounts=shares.accounts(found), limits=shares.limits(found))
+        return PolicyReading(taken_at=taken_at, shares=shares.shares(found))
 
     def read_accounting(self, feed: Feed, watermark: str | None, now: datetime) -> AccountingPage:
         """Read one schedd's ended jobs and runs since the watermark."""

@@ -126,6 +126,7 @@ def _answer(h: Any, question: dict[str, Any]) -> Iterable[Any]:
         "schedds": h.AdTypes.Schedd,
         "collectors": h.AdTypes.Collector,
         "negotiators": h.AdTypes.Negotiator,
+        "accounting": h.AdTypes.Accounting,
     }
     if what in kinds:
         kind = kinds[what]

@@ -2,8 +2,9 @@
 
 Calls: one squeue a jobs poll (two when the first job of a federation is seen), and at most MAX_SHARES short scontrol,
 one for each new run on several workers or that was resized; two short scontrol a workers poll; one sacct an accounting
-poll, and one sdiag before the first; one sdiag a scheduler poll, and one sshare where fair shares are wanted. Once an
-hour, what of it all is hidden from BBQ: two to five short calls.
+poll, and one sdiag before the first; one sdiag a scheduler poll, and one sshare where fair shares are wanted. Every
+five minutes, one scontrol each for limits, reservations and licences, and one sshare for shares. Once an hour, what of
+it all is hidden from BBQ: two to five short calls.
 """
 
 import hashlib
@@ -18,14 +19,33 @@ from pathlib import Path
 
 import msgspec
 
-from exporter.readings import AccountingPage, Feed, JobsReading, Kind, SchedulerReading, UnknownValue, WorkersReading
+from exporter.readings import (
+    POLICY,
+    AccountingPage,
+    Feed,
+    JobsReading,
+    Kind,
+    PolicyReading,
+    SchedulerReading,
+    UnknownValue,
+    WorkersReading,
+)
 from exporter.settings import Cluster
-from exporter.sources import AnswerUnreadable, CommandFailed, CommandTimeout, NotAllowed, SourceError, TooMany
+from exporter.sources import (
+    AnswerUnreadable,
+    CommandFailed,
+    CommandTimeout,
+    NotAllowed,
+    SourceError,
+    TooMany,
+    policy_feeds,
+)
 from exporter.sources.command import find, run
 from exporter.sources.slurm import accounting as slurm_accounting
-from exporter.sources.slurm import allocations, diag, nodes
+from exporter.sources.slurm import allocations, diag, nodes, reservations
 from exporter.sources.slurm import fair_shares as slurm_fair_shares
 from exporter.sources.slurm import jobs as slurm_jobs
+from exporter.sources.slurm import limits as slurm_limits
 from exporter.sources.slurm.visibility import Sight
 from exporter.sources.slurm.vo import Vo, with_vo
 from exporter.sources.units import whole
@@ -93,8 +113,8 @@ class Source:
     """Each has three to five rows, which are in memory together."""
     lends_cpus = True
     unknown_fields = (
-        "slurm_accounting_state", "slurm_job", "slurm_job_state", "slurm_line", "slurm_node", "slurm_node_flag",
-        "slurm_node_state", "slurm_partition", "slurm_value",
+        "slurm_accounting_state", "slurm_job", "slurm_job_state", "slurm_licence", "slurm_limit", "slurm_line",
+        "slurm_node", "slurm_node_flag", "slurm_node_state", "slurm_partition", "slurm_reservation", "slurm_value",
     )  # fmt: skip
 
     def __init__(self, settings: Settings) -> None:
@@ -128,7 +148,8 @@ class Source:
     def feeds(self, known: Sequence[str] = ()) -> Sequence[Feed]:
         """Return the feeds that every Slurm cluster has."""
         accounting = Feed(kind=Kind.ACCOUNTING, interval_seconds=self._settings.accounting.interval)
-        return [Feed(kind=Kind.JOBS), Feed(kind=Kind.WORKERS), accounting, Feed(kind=Kind.SCHEDULER)]
+        policy = policy_feeds(self._settings.policy, POLICY)
+        return [Feed(kind=Kind.JOBS), Feed(kind=Kind.WORKERS), accounting, Feed(kind=Kind.SCHEDULER), *policy]
 
     def read_jobs(self, feed: Feed) -> JobsReading:
         """Read every job in the queue, arrays written out."""
@@ -207,6 +228,22 @@ class Source:
             return reading
         shares = slurm_fair_shares.fair_shares(self._run("sshare", *slurm_fair_shares.ARGUMENTS))
         return msgspec.structs.replace(reading, fair_shares=shares, calls=2)
+
+    def read_policy(self, feed: Feed) -> PolicyReading:
+        """Read limits, shares, reservations or licences, each with one call."""
+        taken_at, unknown = _now(), list[UnknownValue]()
+        if feed.kind is Kind.LIMITS:
+            accounts, limits = slurm_limits.limits(self._show(*slurm_limits.ARGUMENTS), unknown)
+            return PolicyReading(taken_at=taken_at, accounts=accounts, limits=limits, unknown=tuple(unknown))
+        if feed.kind is Kind.SHARES:
+            return PolicyReading(
+                taken_at=taken_at, shares=slurm_fair_shares.shares(self._run("sshare", *slurm_fair_shares.ALL))
+            )
+        if feed.kind is Kind.RESERVATIONS:
+            found = reservations.reservations(self._show(*reservations.RESERVATIONS), unknown)
+            return PolicyReading(taken_at=taken_at, reservations=found, unknown=tuple(unknown))
+        pools = reservations.licences(self._show(*reservations.LICENCES), unknown)
+        return PolicyReading(taken_at=taken_at, licences=pools, unknown=tuple(unknown))
 
     def _diagnose(self) -> SchedulerReading:
         """Ask slurmctld for its figures, and note whether rows wait in it for slurmdbd."""

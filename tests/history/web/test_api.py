@@ -32,6 +32,10 @@ ASKED: dict[str, list[list[tuple[str, str]]]] = {
     "waits": [[("by", "owner"), ("since", "30d")]],
     "failures": [[]],
     "efficiency": [[("by", "queue"), ("since", "7d")]],
+    "limits": [[], [("name", "astro"), ("kind", "account")], [("full", "1")]],
+    "shares": [[], [("name", "astro")]],
+    "reservations": [[]],
+    "licences": [[]],
     "status": [[]],
 }  # fmt: skip
 EVERY = [(name, pairs) for name, asked in ASKED.items() for pairs in asked]
@@ -39,8 +43,8 @@ EVERY = [(name, pairs) for name, asked in ASKED.items() for pairs in asked]
 
 def words(name: str, pairs: list[tuple[str, str]]) -> list[str]:
     """Return the same question as words of a command."""
-    required = {parameter.called for parameter in question(name).parameters if parameter.required}
-    flags = {"failed", "unavailable", "gpus"}
+    required = {each.called for each in question(name).parameters if each.stands_alone}
+    flags = {"failed", "unavailable", "gpus", "full"}
     said = [value for each, value in pairs if each in required]
     if name == "search" and pairs[0][0] == "ended-between":
         said += ["--ended-between", pairs[0][1], pairs[1][1]]

@@ -15,6 +15,7 @@ from history.answer import heading
 from history.catalogue import QUESTIONS
 from history.db.database import open_database, parse_url
 from history.ingest.store import History
+from history.questions.limits import UNITS
 from history.render.human import human
 from history.web.app import Application
 from history.web.server import Server
@@ -24,7 +25,7 @@ from tests.served import Served, Table, links, parts_of, well_formed
 
 def told(columns: list[str], rows: list[dict[str, Any]]) -> list[list[str]]:
     """Return rows of bbq's JSON as people read them."""
-    return [[_human(name, row[name]) for name in columns] for row in rows]
+    return [[_human(row.get(UNITS.get(name, ""), name), row[name]) for name in columns] for row in rows]
 
 
 def _human(name: str, value: Any) -> str:
@@ -74,7 +75,9 @@ def asked_of(served: Served) -> list[tuple[str, list[str], bool]]:
         (f"/waits?by=owner&{period[0]}", ["waits", "--by", "owner", *period[1]], False),
         (f"/failures?{period[0]}", ["failures", "--limit", "500", *period[1]], False),
         (f"/efficiency?{period[0]}", ["efficiency", *period[1]], False),
-        ("/status", ["status"], False),
+        ("/limits", ["limits", "--limit", "500"], True), ("/limits?name=astro", ["limits", "astro"], True),
+        ("/shares", ["shares", "--limit", "500"], True), ("/reservations", ["reservations"], True),
+        ("/licences", ["licences"], True), ("/status", ["status"], False),
         *((f"/{kind}/{quote(name, safe='')}", ["info", kind, name, "--limit", "500"], True) for kind, name in things),
     ]  # fmt: skip
 

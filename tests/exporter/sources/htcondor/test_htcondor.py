@@ -44,6 +44,8 @@ def test_feeds_are_one_a_schedd(played: Source, version: str) -> None:
     assert names == {
         "workers",
         "scheduler",
+        "limits",
+        "shares",
         *(feed(kind, version, letter).name for kind in (Kind.JOBS, Kind.ACCOUNTING) for letter in "AB"),
     }
 
@@ -59,7 +61,7 @@ def test_schedds_the_collector_has_not_named_for_a_day_are_not_asked(monkeypatch
         source._know(["a", f"guest{number}"])
     now += timedelta(hours=23)
     source._know(["a"])
-    assert len(source.feeds()) == 2 + 2 * 32
+    assert len(source.feeds()) == 4 + 2 * 32
     now += timedelta(hours=2)
     assert {feed.queue for feed in source.feeds()} == {None, "a"}
     source._know(["b"])

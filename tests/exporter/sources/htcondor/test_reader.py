@@ -36,7 +36,9 @@ class Bindings:
         fake.param = self.param
         fake.HTCondorException = type("HTCondorException", (Exception,), {})
         fake.Collector = self._collector
-        fake.AdTypes = type("AdTypes", (), dict.fromkeys(("Startd", "Schedd", "Collector", "Negotiator"), "any"))
+        fake.AdTypes = type(
+            "AdTypes", (), dict.fromkeys(("Startd", "Schedd", "Collector", "Negotiator", "Accounting"), "any")
+        )
         fake.ping = self._ping
 
     def _collector(self, host: str = "") -> Any:

@@ -18,7 +18,9 @@ from history.vocabulary import Outcome, State, Waiting, WorkerFlag, WorkerState
 from tests.replay import SLURM, commands
 from tests.slurm_says import NOW, queued
 
-JOBS, WORKERS, ACCOUNTING, SCHEDULER = (Feed(kind=kind) for kind in Kind)
+JOBS, WORKERS, ACCOUNTING, SCHEDULER = (
+    Feed(kind=kind) for kind in (Kind.JOBS, Kind.WORKERS, Kind.ACCOUNTING, Kind.SCHEDULER)
+)
 
 
 def source(folder: Path, **settings: object) -> Source:

@@ -1,0 +1,153 @@
+"""Limits, shares, reservations and licences as Slurm tells them: captured of a real cluster, and what may go wrong."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from exporter.readings import UnknownValue
+from exporter.sources import AnswerUnreadable
+from exporter.sources.slurm import fair_shares, limits, reservations
+from history.policies import Account, Licence, Limit
+from history.vocabulary import LimitKind
+from tests.replay import captured
+
+MIB = 1 << 20
+BEGIN = b"Current Association Manager state\n"
+
+
+def of(found: list[Limit], **wanted: str) -> dict[tuple[str, str], tuple[float, float | None]]:
+    """Return value and use of each limit of somebody, by the scheduler's word and what is counted."""
+    return {
+        (each.native_limit, each.resource): (each.value, each.used)
+        for each in found
+        if all(getattr(each, name) == value for name, value in wanted.items())
+    }
+
+
+def test_limits_of_a_real_cluster() -> None:
+    """As sacctmgr had set them: GrpTRES=cpu=20,mem=40000 of physics; MaxJobs=2, MaxTRESPerJob=cpu=6, … of carol."""
+    unknown: list[UnknownValue] = []
+    accounts, found = limits.limits(captured("slurm", "24.11", "assoc_mgr"), unknown)
+    assert unknown == []
+    assert accounts == [
+        Account(name="root"), Account(name="bio", parent="root"), Account(name="physics", parent="root")
+    ]  # fmt: skip
+    physics = of(found, kind=LimitKind.ACCOUNT, name="physics")
+    assert {key: value for key, (value, _) in physics.items()} == {
+        ("GrpTRES", "cpus"): 20, ("GrpTRES", "memory_bytes"): 40_000 * MIB,
+    }  # fmt: skip
+    assert of(found, kind=LimitKind.ACCOUNT, name="bio")["GrpTRESMins", "cpu_seconds"][0] == 1000 * 60
+    carol = of(found, kind=LimitKind.USER, owner="carol")
+    assert carol["MaxTRESPJ", "cpus"] == (6, None) and carol["MaxJobs", "jobs"][0] == 2
+    gold = of(found, kind=LimitKind.QOS, name="gold", owner="")
+    assert gold["MaxWallPJ", "wall_seconds"] == (7200, None) and gold["GrpTRES", "gpus"] == (2, 0)
+    assert of(found, name="gold", owner="alice")["MaxTRESPU", "cpus"][0] == 8
+
+
+def test_what_is_used_stands_with_the_limit() -> None:
+    record = (
+        b"ClusterName=c Account=hep UserName=ann(7) Partition=gpu Priority=0 ParentAccount= "
+        b"GrpJobs=5(3) GrpWall=600(11.50) GrpTRES=cpu=N(4),mem=2000(1500),gres/gpu:a100=8(6),license/x=2(1) "
+        b"GrpTRESRunMins=mem=100(10) MaxJobs= MaxTRESPN=cpu=16 Comment=GrpJobs=99(99) MaxJobs=1(1)\n"
+    )
+    unknown: list[UnknownValue] = []
+    accounts, found = limits.limits(BEGIN + record, unknown)
+    assert accounts == [] and unknown == []
+    assert {(each.kind, each.name, each.owner, each.queue) for each in found} == {("user", "hep", "ann", "gpu")}
+    assert of(found) == {
+        ("GrpJobs", "jobs"): (5, 3),
+        ("GrpWall", "wall_seconds"): (36_000, 690),
+        ("GrpTRES", "memory_bytes"): (2000 * MIB, 1500 * MIB),
+        ("GrpTRES", "gpus:a100"): (8, 6),
+        ("GrpTRES", "licences:x"): (2, 1),
+        ("GrpTRESRunMins", "memory_byte_seconds"): (100 * 60 * MIB, 10 * 60 * MIB),
+        ("MaxTRESPN", "cpus"): (16, None),
+    }
+
+
+def test_limits_of_each_user_and_account_of_a_qos() -> None:
+    record = (
+        b"QOS=long(3) GrpJobs=N(2) MaxWallPJ=60 Priority=0 Account Limits= hep={MaxJobsPA=4(2) MaxTRESPA=cpu=N(6)} "
+        b"bio={MaxJobsPA=N(0)} User Limits= ann(7)={MaxJobsPU=3(2) MaxTRESPU=cpu=8(6),gres/gpu=N(0)} bob(8)={MaxJobsPU=3(0)}\n"
+    )
+    _, found = limits.limits(BEGIN + record, [])
+    assert {(each.owner, each.account, each.native_limit, each.resource, each.value, each.used) for each in found} == {
+        ("", "", "MaxWallPJ", "wall_seconds", 3600, None),
+        ("", "hep", "MaxJobsPA", "jobs", 4, 2),
+        ("ann", "", "MaxJobsPU", "jobs", 3, 2),
+        ("ann", "", "MaxTRESPU", "cpus", 8, 6),
+        ("bob", "", "MaxJobsPU", "jobs", 3, 0),
+    }
+    assert {(each.kind, each.name) for each in found} == {("qos", "long")}
+
+
+def test_a_limit_that_cannot_be_read_costs_itself() -> None:
+    unknown: list[UnknownValue] = []
+    record = b"ClusterName=c Account=hep UserName= ParentAccount=root(1) GrpJobs=5(many) GrpSubmitJobs=7(1)\n"
+    accounts, found = limits.limits(BEGIN + record, unknown)
+    assert accounts == [Account(name="hep", parent="root")] and of(found) == {
+        ("GrpSubmitJobs", "submitted_jobs"): (7, 1)
+    }
+    assert unknown == [UnknownValue("slurm_limit", "hep: GrpJobs=5(many)")]
+
+
+@pytest.mark.parametrize("answer", [b"", b"slurm_load_assoc_mgr_info error: x\n", BEGIN + b"ClusterName=c Account=x\n"])
+def test_what_is_no_answer_about_limits_is_refused(answer: bytes) -> None:
+    with pytest.raises(AnswerUnreadable, match="assoc_mgr"):
+        limits.limits(answer, [])
+
+
+def test_shares_of_a_real_cluster() -> None:
+    found = {(each.account, each.owner): each for each in fair_shares.shares(captured("slurm", "24.11", "sshare"))}
+    assert found["bio", ""].shares == 3 and found["bio", ""].parent == "root" and found["bio", ""].factor is None
+    assert found["root", ""].parent is None and found["physics", "alice"].parent is None
+    assert 0 < (found["physics", "alice"].factor or 0) < 1 and found["root", "root"].used_seconds == 0
+    # of the children of root, root's own user is one: 1 of 1 + 3 + 1 shares
+    assert found["bio", ""].entitled == pytest.approx(0.6) and found["bio", "carol"].entitled == pytest.approx(0.25)
+
+
+def test_accounts_in_accounts() -> None:
+    lines = [
+        "root|||0.0|10|1.0|", " a||2|0.5|10|1.0|0.4", "  a1||parent|0.5|10|1.0|", "   a1|ann|1|1.0|10|1.0|0.25",
+        "  a2||1|0.5|0|0.0|inf", " b||1|0.5|0|0.0|0.9",
+    ]  # fmt: skip
+    found = fair_shares.shares("\n".join(lines).encode())
+    assert [(each.account, each.owner, each.parent, each.shares, each.factor) for each in found] == [
+        ("root", "", None, None, None), ("a", "", "root", 2, 0.4), ("a1", "", "a", None, None),
+        ("a1", "ann", None, 1, 0.25), ("a2", "", "a", 1, None), ("b", "", "root", 1, 0.9),
+    ]  # fmt: skip
+    with pytest.raises(AnswerUnreadable, match="sshare"):
+        fair_shares.shares(b"slurm_load_shares error\n")
+
+
+def test_reservations_of_a_real_cluster() -> None:
+    unknown: list[UnknownValue] = []
+    found = {each.name: each for each in reservations.reservations(captured("slurm", "24.11", "reservations"), unknown)}
+    assert unknown == [] and set(found) == {"maint", "course", "lic"}
+    maint = found["maint"]
+    assert (maint.workers, maint.cpus, maint.owners, maint.active) == (("n1", "n2"), 32, ("root",), False)
+    assert maint.flags == ("MAINT", "SPEC_NODES") and maint.begins_at == datetime.fromtimestamp(1795869968, UTC)
+    assert maint.ends_at is not None and (maint.ends_at - maint.begins_at).total_seconds() == 3600
+    assert (found["course"].accounts, found["course"].queue, found["course"].active) == (("bio",), "batch", True)
+    assert (found["lic"].licences, found["lic"].workers, found["lic"].cpus) == ({"matlab": 3}, (), None)
+
+
+def test_no_reservation_and_one_that_cannot_be_read() -> None:
+    assert reservations.reservations(b"No reservations in the system\n", []) == []
+    unknown: list[UnknownValue] = []
+    answer = b"ReservationName=a StartTime=soon EndTime=1\nReservationName=b StartTime=1795869968 Nodes=n[1-]\n"
+    (found,) = reservations.reservations(answer, unknown)
+    assert (found.name, found.workers, found.ends_at) == ("b", (), None)
+    assert [each.field for each in unknown] == ["slurm_reservation"] * 3
+    with pytest.raises(AnswerUnreadable):
+        reservations.reservations(b"Unable to contact slurm controller\n", [])
+
+
+def test_licences_of_a_real_cluster() -> None:
+    assert reservations.licences(captured("slurm", "24.11", "licenses"), []) == [
+        Licence(name="ansys", total=4, used=1, reserved=0), Licence(name="matlab", total=10, used=0, reserved=3)
+    ]  # fmt: skip
+    assert reservations.licences(b"No licenses configured in Slurm.\n", []) == []
+    unknown: list[UnknownValue] = []
+    answer = b"LicenseName=far@db Total=many Used=1\nLicenseName=x@db Total=4 Used=1 Free=3 Reserved=0 Remote=yes\n"
+    assert [each.name for each in reservations.licences(answer, unknown)] == ["x@db"] and len(unknown) == 2
