@@ -30,6 +30,7 @@ ON_CLUSTERS = (
     "tests/real/test_federation.py",
     "tests/real/test_live.py",
     "tests/real/test_many.py",
+    "tests/real/test_policy.py",
     "tests/real/test_pool.py",
     "tests/faults/test_on_clusters.py",
 )

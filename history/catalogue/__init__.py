@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 QUESTIONS = (
     "top", "info", "search", "workers", "queues", "gpus", "clusters", "usage", "waits", "failures", "efficiency",
-    "limits", "shares", "reservations", "licences", "status",
+    "why", "limits", "shares", "reservations", "licences", "status",
 )  # fmt: skip
 """The questions in the order in which they are listed: each is the file of its name here."""
 

@@ -15,11 +15,12 @@ COLUMNS = ("cluster", "licence", "total", "used", "free", "reserved", "used_shar
 def licences(connection: Connection, scope: Scope) -> Answer:
     """List the pools of licences at the scope's moment, the fullest first."""
     read = read_at(connection, scope, "licences")
-    rows = [_row(scope, row, measured_at(scope, row, read)) for row in in_force(connection, scope, table)]
+    rows = [row_of(scope, row, measured_at(scope, row, read)) for row in in_force(connection, scope, table)]
     return Answer(COLUMNS, sorted(rows, key=lambda row: -(row[6] or 0.0))[: scope.limit], bar="used_share")
 
 
-def _row(scope: Scope, row: Row[Any], at: Any) -> tuple[Any, ...]:
+def row_of(scope: Scope, row: Row[Any], at: Any) -> tuple[Any, ...]:
+    """Return a pool as a row of the answer."""
     used, reserved = measured(scope, row, "used"), measured(scope, row, "reserved")
     free = None if used is None else row.total - used
     part = None if used is None or not row.total else round(used / row.total, 4)

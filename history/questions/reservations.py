@@ -30,13 +30,14 @@ def reservations(connection: Connection, scope: Scope, worker: tuple[str, ...] =
         worker: only those of one of these workers.
     """
     found = in_force(connection, scope, table)
-    rows = [_row(scope, row) for row in found if not worker or set(worker) & set(row.workers or ())]
+    rows = [row_of(scope, row) for row in found if not worker or set(worker) & set(row.workers or ())]
     rows.sort(key=lambda row: (row[3], row[0], row[1]))
     answer = Answer(COLUMNS, rows[: scope.limit])
     return answer if scope.visible is None else answer.only([each for each in COLUMNS if each not in _PEOPLE])
 
 
-def _row(scope: Scope, row: Row[Any]) -> tuple[Any, ...]:
+def row_of(scope: Scope, row: Row[Any]) -> tuple[Any, ...]:
+    """Return a reservation as a row of the answer."""
     moment = scope.moment()
     lasts = None if row.ends_at is None else row.ends_at - row.begins_at
     return (

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, select
 
 from history.db.schema import worker_states
 from history.questions import Scope, run
+from history.questions.blocking import sentences
 from history.timespec import local
 from history.vocabulary import UNUSABLE, State, Waiting, WorkerFlag, words
 
@@ -72,6 +73,7 @@ def _pending(connection: Connection, scope: Scope, job: Mapping[str, Any]) -> It
     }.get(job["waiting"])
     said = ", ".join(str(each) for each in (more, reason) if each and each != "None")
     yield f"{sentence} ({said})" if said else sentence
+    yield from sentences(connection, scope, job)
     yield from _room(connection, scope, job)
 
 
