@@ -5,6 +5,7 @@ import re
 from html import unescape
 from html.parser import HTMLParser
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import requests
 from click.testing import CliRunner
@@ -27,6 +28,11 @@ class Served(NamedTuple):
         done = CliRunner().invoke(command, [*words, "--database", self.database, "--format", "json"])
         assert done.exit_code in (0, 1) and done.stdout, (words, done.output)
         return json.loads(done.stdout)
+
+    def waiting_job(self) -> str:
+        """Return the path of the page of a job that waits."""
+        job = self.bbq("search", "--limit", "1", "--state", "pending")[0]["job_id"]
+        return f"/job/{quote(job, safe='')}"
 
     def tables(self, path: str) -> "list[Table]":
         """Return the tables of a page."""

@@ -29,6 +29,22 @@ class TookTooLong(Exception):
     """A query was given up, for it took longer than it may."""
 
 
+class Statement:
+    """A query that was used, as people read it; its text is made only when it is read, for that is dear."""
+
+    def __init__(self, connection: Connection, visible: "seen.Visible | None", query: Select[Any]) -> None:
+        self._dialect = connection.dialect
+        self._visible = visible
+        self._query = query
+
+    def __str__(self) -> str:
+        """Return its text, with its values."""
+        text = str(self._query.compile(dialect=self._dialect, compile_kwargs={"literal_binds": True}))
+        if self._visible is None:
+            return text
+        return seen.shown(self._dialect.name, self._visible, str(self._query.compile(dialect=self._dialect)), text)
+
+
 class Scope(msgspec.Struct, kw_only=True):
     """What every question is limited to, and the statements that were used."""
 
@@ -36,7 +52,7 @@ class Scope(msgspec.Struct, kw_only=True):
     at: datetime | None = None
     """The moment that is asked about; now when None."""
     limit: int | None = None
-    statements: list[str] = []
+    statements: list[Statement] = []
     notes: list[str] = []
     """What whoever asked should know of the answer."""
     patience: float | None = None
@@ -116,21 +132,13 @@ def run(connection: Connection, scope: Scope, query: Select[Any], seconds: float
     Raises:
         TookTooLong: it was given up; the connection can be used further.
     """
-    scope.statements.append(_written(connection, scope, query))
+    scope.statements.append(Statement(connection, scope.visible, query))
     if seconds is None and connection.dialect.name == "sqlite":
         seconds = scope.patience
     if seconds is None:
         return connection.execute(query).all()
     with _at_most(connection, seconds):
         return connection.execute(query).all()
-
-
-def _written(connection: Connection, scope: Scope, query: Select[Any]) -> str:
-    """Return a query as people read it, with its values."""
-    text = str(query.compile(connection, compile_kwargs={"literal_binds": True}))
-    if scope.visible is None:
-        return text
-    return seen.shown(connection, scope.visible, str(query.compile(connection)), text)
 
 
 PAGE = 1_000
@@ -148,7 +156,7 @@ def run_stream(
     Raises:
         TookTooLong: it was given up.
     """
-    scope.statements.append(_written(connection, scope, query))
+    scope.statements.append(Statement(connection, scope.visible, query))
     if scope.limit is not None and scope.limit <= PAGE:
         with _at_most(connection, seconds or READ_TIMEOUT_SECONDS):
             found = connection.execute(query).all()

@@ -44,7 +44,9 @@ def wanted(reason: str) -> Wanted | None:
         return None
     kind, what, per = said["kind"], said["what"].lower(), said["per"]
     # MaxCpuPerAccount and the like are of a QOS
-    whose = (LimitKind.USER, LimitKind.ACCOUNT) if said["of"] == "Assoc" else (LimitKind.QOS,)
+    whose: tuple[LimitKind, ...] = (LimitKind.QOS,)
+    if said["of"] == "Assoc":
+        whose = (LimitKind.USER, LimitKind.ACCOUNT) if kind == "Grp" else (LimitKind.USER,)
     if what.startswith("submitjob"):
         return Wanted(whose, f"{kind}SubmitJobs{_PER[per]}", "submitted_jobs")
     if what.startswith("job"):

@@ -125,7 +125,7 @@ def limited(connection: Connection, visible: Visible, statement: str, parameters
     return text, {**(parameters or {}), **named}
 
 
-def shown(connection: Connection, visible: Visible, statement: str, written: str) -> str:
+def shown(dialect: str, visible: Visible, statement: str, written: str) -> str:
     """Return a statement as `limited` has it executed, for people to read.
 
     Args:
@@ -133,7 +133,7 @@ def shown(connection: Connection, visible: Visible, statement: str, written: str
         written: the same, with its values written out.
     """
     quoted = ["'" + each.replace("'", "''") + "'" for each in (visible.owner, *visible.accounts)]
-    return _headed(statement, written, quoted, "main." if connection.dialect.name == "sqlite" else "")
+    return _headed(statement, written, quoted, "main." if dialect == "sqlite" else "")
 
 
 def _headed(statement: str, text: str, values: Sequence[str], schema: str) -> str:

@@ -11,7 +11,7 @@ from history.answer import Answer, Stream, indexes_of
 from history.catalogue import Tells, Told, WrongParameters
 from history.db import HistoryError
 from history.db.database import explain
-from history.questions import AskError, Reader, Scope, TookTooLong, WrongQuestion
+from history.questions import AskError, Reader, Scope, Statement, TookTooLong, WrongQuestion
 from history.questions.checked import check_scope
 from history.questions.visible import Limit, NotVisible, Visible, without_names
 from history.web.asked import Asked, BadParameter
@@ -61,7 +61,7 @@ class Answered(msgspec.Struct):
     asked: Asked
     told: Told
     answers: list[Answer]
-    statements: list[str]
+    statements: list[Statement]
     notes: list[str]
     seconds: float
 

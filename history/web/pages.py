@@ -22,13 +22,17 @@ from history.web.pictures import most_rows, pictures
 from history.web.pictures.subject import Subject
 from history.web.shown import Part, part
 
-ROWS = 500
+ROWS = 100
 """That a page shows where a question has no limit of its own, or a larger one is asked for."""
 _STATEMENTS = 12
 """Queries that a page shows: a question that is asked day by day has several for each day."""
+_QUERIES = "queries"
+"""The parameter of a page that shows its queries: their texts are longer than many an answer."""
 _FEW = 8
 """Fields of a form that are shown at once; the others unfold."""
-_MENU = {name: "GPUs" if name == "gpus" else name.capitalize() for name in QUESTIONS if name != "info"}
+_OF_ONE = ("info", "why")
+"""Questions about one thing, to which its page leads."""
+_MENU = {name: "GPUs" if name == "gpus" else name.capitalize() for name in QUESTIONS if name not in _OF_ONE}
 _FROM_MENU: Mapping[str, Pairs] = {"usage": (("interval", "day"),)}
 """What is asked with a question of the menu."""
 _STEPS = (("a week earlier", -7 * 86400), ("a day earlier", -86400), ("an hour earlier", -3600))
@@ -72,14 +76,14 @@ def question_page(
         kind: of the page of one thing: owner, worker, job, …, whose name is `thing`.
     """
     asked_of = question(name)
-    pairs = [pair for pair in query.multi_items() if pair[1]]
+    pairs = [pair for pair in query.multi_items() if pair[1] and pair[0] != _QUERIES]
     path = f"/{name}" if kind is None else None
     if kind is not None:
         pairs = [("kind", kind), ("name", thing), *(pair for pair in pairs if pair[0] not in ("kind", "name"))]
     if name == "top" and not any(each == "thing" for each, _ in pairs):
         pairs = [("thing", "owners"), *pairs]
     links = Links(next((value for each, value in pairs if each == "at"), None), _said(pairs, "cluster"))
-    page = _Page(asked_of, pairs, links, path)
+    page = _Page(asked_of, pairs, links, path, shows_queries=_QUERIES in query)
     try:
         with failing():
             asked = read(asked_of, pairs)
@@ -97,8 +101,11 @@ def question_page(
 class _Page:
     """A page that is being made."""
 
-    def __init__(self, asked_of: Question, pairs: Pairs, links: Links, path: str | None) -> None:
+    def __init__(
+        self, asked_of: Question, pairs: Pairs, links: Links, path: str | None, *, shows_queries: bool
+    ) -> None:
         self._question = asked_of
+        self._shows_queries = shows_queries
         self._pairs = pairs
         self._links = links
         self._path = path or f"/{asked_of.name}"
@@ -126,13 +133,22 @@ class _Page:
             "parts": [] if found.empty else parts,
             "nothing": f"{found.told.empty}." if found.empty and found.told.empty else "",
             "notes": notes,
-            "statements": found.statements[:_STATEMENTS],
+            "statements": [str(each) for each in found.statements[:_STATEMENTS]] if self._shows_queries else [],
             "asked": len(found.statements),
+            "queries": f"{self._path}?{urlencode([*self._pairs, (_QUERIES, '1')], errors='replace')}#queries",
             "milliseconds": round(found.seconds * 1000),
             "json": api,
             "csv": f"{api}&format=csv",
             "command": asked.command(),
+            "related": list(self._related(found)),
         }
+
+    def _related(self, found: Answered) -> Iterator[tuple[str, str]]:
+        """Yield links to what else is told of one thing: of a job that waits, what keeps it."""
+        names = dict(self._pairs)
+        facts = [str(row[0]) for each in found.answers if each.named for row in each.rows]
+        if self._is_of_one and names.get("kind") == "job" and any(each.startswith("why it waits") for each in facts):
+            yield "What keeps it waiting", self._links.question(question("why"), [("job", names["name"])])
 
     def text(self, **more: Any) -> str:
         """Return its HTML."""

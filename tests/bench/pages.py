@@ -37,6 +37,8 @@ class Clicks(msgspec.Struct):
     taken: dict[str, list[float]]
     """Seconds of each answer, by kind of page or question of the API."""
     failed: list[str]
+    slowest: list[tuple[float, str]]
+    """Seconds and path of each answer."""
     kib: dict[str, list[float]]
     memory_mib: list[int]
     """Resident, every tenth of the time."""
@@ -51,7 +53,7 @@ def click(database: str, engine: Engine, users: int, seconds: float, at_most: fl
         try:
             url = f"http://127.0.0.1:{port}"
             _ready(url)
-            found = Clicks(defaultdict(list), [], defaultdict(list), [])
+            found = Clicks(defaultdict(list), [], [], defaultdict(list), [])
             writer = threading.Thread(target=_store, args=(engine, over))
             people = [
                 threading.Thread(target=_person, args=(url, random.Random(number), over, found))
@@ -90,6 +92,7 @@ def _person(url: str, chance: random.Random, over: threading.Event, found: Click
                 continue
             kind = _kind(path)
             found.taken[kind].append(took)
+            found.slowest.append((took, path))
             found.kib[kind].append(len(answer.content) / 1024)
             links = [unescape(each) for each in _LINK.findall(answer.text) if not each.startswith(("/static", "/api"))]
             page = chance.choice(links) if links and chance.random() < 0.75 else chance.choice(_BEGINNINGS)
@@ -152,5 +155,6 @@ def _table(found: Clicks, at_most: float) -> str:
         )
     late = sum(each > at_most for each in everything)
     lines += ["", f"{late} above {at_most:g} s; {len(found.failed)} failed: {found.failed[:5]}"]
+    lines += [f"{seconds:.1f} s {path}" for seconds, path in sorted(found.slowest, reverse=True)[:12]]
     lines.append(f"resident MiB, every tenth of the time: {', '.join(map(str, found.memory_mib))}")
     return "\n".join(lines)

@@ -45,15 +45,19 @@ def limits(answer: bytes, unknown: list[UnknownValue]) -> tuple[list[Account], l
         raise AnswerUnreadable(f"scontrol show assoc_mgr: it begins with {text[:80]!r}")
     accounts: list[Account] = []
     found: list[Limit] = []
+    users: dict[str, str] = {}
     for line in text.splitlines():
         try:
             if line.startswith("ClusterName="):
                 pairs = _pairs(line)
                 if not pairs["UserName"]:
                     accounts.append(Account(name=pairs["Account"], parent=_UID.sub("", pairs["ParentAccount"]) or None))
+                else:
+                    name, _, uid = pairs["UserName"].rstrip(")").rpartition("(")
+                    users[uid] = name
                 found.extend(_of_association(pairs, unknown))
             elif line.startswith("QOS="):
-                found.extend(_of_qos(line, unknown))
+                found.extend(_of_qos(line, users, unknown))
         except KeyError as error:
             raise AnswerUnreadable(f"scontrol show assoc_mgr: a record without {error}: {line[:80]!r}") from error
     return accounts, found
@@ -73,11 +77,18 @@ def _of_association(pairs: Mapping[str, str], unknown: list[UnknownValue]) -> It
     user = _UID.sub("", pairs["UserName"])
     kind = LimitKind.USER if user else LimitKind.ACCOUNT
     whose = {"kind": kind, "name": pairs["Account"], "owner": user, "queue": pairs.get("Partition", "")}
-    yield from _set(pairs, whose, unknown)
+    for limit in _set(pairs, whose, unknown):
+        # what each user of an account may have stands with each user too; of the account it is only the default
+        if user or limit.native_limit.startswith("Grp"):
+            yield limit
 
 
-def _of_qos(line: str, unknown: list[UnknownValue]) -> Iterator[Limit]:
-    """Yield what a QOS limits: all its jobs together and each job, then each account and each user that has jobs."""
+def _of_qos(line: str, users: Mapping[str, str], unknown: list[UnknownValue]) -> Iterator[Limit]:
+    """Yield what a QOS limits: all its jobs together and each job, then each account and each user that has jobs.
+
+    Args:
+        users: their names by uid: Slurm 22.05 tells the uid alone.
+    """
     own, _, rest = line.partition(" Account Limits=")
     of_accounts, _, of_users = rest.partition(" User Limits=")
     pairs = _pairs(own)
@@ -85,7 +96,8 @@ def _of_qos(line: str, unknown: list[UnknownValue]) -> Iterator[Limit]:
     yield from _set(pairs, whose, unknown)
     for key, text in (("account", of_accounts), ("owner", of_users)):
         for name, inner in _WHOSE.findall(text):
-            yield from _set(_pairs(inner), {**whose, key: _UID.sub("", name)}, unknown)
+            who = users.get(name, _UID.sub("", name)) if key == "owner" else name
+            yield from _set(_pairs(inner), {**whose, key: who}, unknown)
 
 
 def _set(pairs: Mapping[str, str], whose: Mapping[str, str], unknown: list[UnknownValue]) -> Iterator[Limit]:

@@ -32,6 +32,7 @@ ASKED: dict[str, list[list[tuple[str, str]]]] = {
     "waits": [[("by", "owner"), ("since", "30d")]],
     "failures": [[]],
     "efficiency": [[("by", "queue"), ("since", "7d")]],
+    "why": [],
     "limits": [[], [("name", "astro"), ("kind", "account")], [("full", "1")]],
     "shares": [[], [("name", "astro")]],
     "reservations": [[]],

@@ -102,7 +102,8 @@ def kinds(served: Served) -> dict[str, int]:
     return {
         "/": 200, "/?at=3h": 200, "/nix": 404, "/search?owner=nobody": 200, "/top?thing=nix": 400,
         "/usage?interval=day": 200,
-        **{f"/{name}": 200 for name in QUESTIONS if name != "info"},
+        f"/why?job={quote(served.bbq('search', '--limit', '1', '--state', 'pending')[0]['job_id'], safe='')}": 200,
+        **{f"/{name}": 200 for name in QUESTIONS if name not in ("info", "why")},
         **{f"/{kind}/{quote(name, safe='')}": 200 for kind, name in things.items()},
     }  # fmt: skip
 
@@ -154,7 +155,8 @@ def shape(link: str) -> tuple[str, frozenset[tuple[str, str]]]:
 def test_links_are_followed_until_none_is_new(served: Served, opened: Open) -> None:
     """Breadth first on a narrow screen, which shows every page as it is."""
     page = opened(width=WIDTHS[0])
-    waiting_for, known, seen, answers = ["/"], {"/"}, Counter([shape("/")]), 0
+    begin = ["/", served.waiting_job()]  # only jobs that wait lead to why they do
+    waiting_for, known, seen, answers = [*begin], {*begin}, Counter(map(shape, begin)), 0
     visited = Counter[str]()
     while waiting_for:
         path = waiting_for.pop(0)

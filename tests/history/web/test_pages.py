@@ -18,6 +18,7 @@ from history.ingest.store import History
 from history.questions.limits import UNITS
 from history.render.human import human
 from history.web.app import Application
+from history.web.pages import ROWS
 from history.web.server import Server
 from tests.builders import pending
 from tests.served import Served, Table, links, parts_of, well_formed
@@ -55,6 +56,7 @@ def asked_of(served: Served) -> list[tuple[str, list[str], bool]]:
     period = (urlencode(time), [word for name, value in time.items() for word in (f"--{name}", value)])
     first = f"{now - timedelta(hours=max(HOURS_AGO)):%Y-%m-%dT%H:%M:%SZ}"
     job = served.bbq("search", "--limit", "1", "--state", "running", "--at", first)[0]["job_id"]
+    waiting = served.bbq("search", "--limit", "1", "--state", "pending")[0]["job_id"]
     things = [
         ("owner", served.bbq("top", "owners")[0]["owner"]), ("account", served.bbq("top", "accounts")[0]["account"]),
         ("vo", served.bbq("top", "vos", "--cluster", "grid")[0]["vo"]), ("queue", served.bbq("queues")[0]["queue"]),
@@ -73,12 +75,13 @@ def asked_of(served: Served) -> list[tuple[str, list[str], bool]]:
         (f"/usage?by=account&interval=day&{period[0]}", ["usage", "--by", "account", "--interval", "day", *period[1]], False),
         (f"/usage?gpus=1&{period[0]}", ["usage", "--gpus", *period[1]], False),
         (f"/waits?by=owner&{period[0]}", ["waits", "--by", "owner", *period[1]], False),
-        (f"/failures?{period[0]}", ["failures", "--limit", "500", *period[1]], False),
+        (f"/failures?{period[0]}", ["failures", "--limit", str(ROWS), *period[1]], False),
         (f"/efficiency?{period[0]}", ["efficiency", *period[1]], False),
-        ("/limits", ["limits", "--limit", "500"], True), ("/limits?name=astro", ["limits", "astro"], True),
-        ("/shares", ["shares", "--limit", "500"], True), ("/reservations", ["reservations"], True),
+        (f"/why?job={quote(waiting, safe='')}", ["why", waiting], False),
+        ("/limits", ["limits", "--limit", str(ROWS)], True), ("/limits?name=astro", ["limits", "astro"], True),
+        ("/shares", ["shares", "--limit", str(ROWS)], True), ("/reservations", ["reservations"], True),
         ("/licences", ["licences"], True), ("/status", ["status"], False),
-        *((f"/{kind}/{quote(name, safe='')}", ["info", kind, name, "--limit", "500"], True) for kind, name in things),
+        *((f"/{kind}/{quote(name, safe='')}", ["info", kind, name, "--limit", str(ROWS)], True) for kind, name in things),
     ]  # fmt: skip
 
 
@@ -129,8 +132,8 @@ def test_every_page_has_the_numbers_of_bbq_now_and_at_three_moments(served: Serv
 
 
 def test_links_lead_to_pages_that_there_are(served: Served) -> None:
-    """Breadth first from the overview, a few of each kind."""
-    waiting_for, seen, asked = ["/"], {"/"}, dict[str, int]()
+    """Breadth first from the overview, a few of each kind; only jobs that wait lead to why they do."""
+    waiting_for, seen, asked = ["/", served.waiting_job()], {"/"}, dict[str, int]()
     while waiting_for:
         path = waiting_for.pop(0)
         answer = served.get(path)
@@ -180,16 +183,19 @@ def test_a_page_says_how_else_it_can_be_asked(served: Served) -> None:
     text = served.get("/top?thing=owners&at=10min&by=cpus&cluster=local").text
     assert "bbq top owners --at 10min --by cpus --cluster local" in text
     assert "/api/v1/top?thing=owners&amp;at=10min" in text and "format=csv" in text
-    assert "SELECT" in text and "As it was at 10min" in text and ">now</a>" in text
+    assert "SELECT" not in text and "As it was at 10min" in text and ">now</a>" in text
+    (shown,) = [link for link in links(text) if "queries=1" in link]
+    assert "SELECT" in served.get(shown).text and "at=10min" in shown
     # and what it leads to is of the same moment
     assert any("at=10min" in link and link.startswith("/owner/") for link in links(text))
 
 
 def test_a_page_of_many_queries_is_not_full_of_them(served: Served) -> None:
-    text = served.get("/usage?interval=day&since=60d").text
-    count = int(re.search(r"Show the queries \(([0-9]+), ", text)[1])  # type: ignore[index]
+    text = served.get("/usage?interval=day&since=60d&queries=1").text
+    count = int(re.search(r"The queries \(([0-9]+), ", text)[1])  # type: ignore[index]
     assert count > 60 and text.count("<pre>") == 12 and "The first 12; the command shows all with" in text
-    assert served.get("/queues").text.count("<pre>") < 12 and "The first" not in served.get("/queues").text
+    text = served.get("/queues?queries=1").text
+    assert 0 < text.count("<pre>") < 12 and "The first" not in text
 
 
 def test_a_name_is_found(served: Served) -> None:

@@ -1,9 +1,13 @@
 """Shares and limits of an HTCondor pool, from the negotiator's accounting ads."""
 
+import json
 from typing import Any
+
+import pytest
 
 from exporter.sources.htcondor import shares
 from history.policies import Account
+from tests.replay import HTCONDOR, captured
 
 
 def ad(name: str, **more: Any) -> dict[str, Any]:
@@ -52,3 +56,20 @@ def test_submitters_are_told_by_the_owner_of_their_jobs() -> None:
     ann = found["hep", "ann"]
     assert (ann.priority, ann.held, ann.used_seconds, ann.factor) == (700.0, 12.0, 3600.0, None)
     assert found["hep", ""].parent == "<none>" and found["hep", ""].priority == 900.0
+
+
+@pytest.mark.parametrize("version", HTCONDOR)
+def test_a_real_pool(version: str) -> None:
+    """What condor_userprio printed at the same moment: alice and bob hold 2 and more, bob's ceiling is 8."""
+    ads = [
+        {**dict.fromkeys(shares.ACCOUNTING), **json.loads(line)}
+        for line in captured("htcondor", version, "accounting").splitlines()
+    ]
+    found = {(each.account, each.owner): each for each in shares.shares(ads)}
+    effective = {"25.14": (500.43, 526.21), "23.9": (656.65, 548.57)}[version]
+    told = [found["<none>", owner] for owner in ("alice", "bob")]
+    assert tuple(round(each.priority or 0, 2) for each in told) == effective
+    assert [each.held for each in told] == [2, {"25.14": 2, "23.9": 16}[version]]
+    assert ("<none>", "group_hep.alice") in found  # the negotiator knows no such group
+    ceilings = {each.owner: (each.value, each.used) for each in shares.limits(ads) if each.native_limit == "Ceiling"}
+    assert ceilings == {"bob": (8, told[1].held)}

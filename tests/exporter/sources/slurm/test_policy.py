@@ -9,7 +9,7 @@ from exporter.sources import AnswerUnreadable
 from exporter.sources.slurm import fair_shares, limits, reservations
 from history.policies import Account, Licence, Limit
 from history.vocabulary import LimitKind
-from tests.replay import captured
+from tests.replay import SLURM, captured
 
 MIB = 1 << 20
 BEGIN = b"Current Association Manager state\n"
@@ -24,10 +24,11 @@ def of(found: list[Limit], **wanted: str) -> dict[tuple[str, str], tuple[float, 
     }
 
 
-def test_limits_of_a_real_cluster() -> None:
+@pytest.mark.parametrize("version", SLURM)
+def test_limits_of_a_real_cluster(version: str) -> None:
     """As sacctmgr had set them: GrpTRES=cpu=20,mem=40000 of physics; MaxJobs=2, MaxTRESPerJob=cpu=6, … of carol."""
     unknown: list[UnknownValue] = []
-    accounts, found = limits.limits(captured("slurm", "24.11", "assoc_mgr"), unknown)
+    accounts, found = limits.limits(captured("slurm", version, "assoc_mgr"), unknown)
     assert unknown == []
     assert accounts == [
         Account(name="root"), Account(name="bio", parent="root"), Account(name="physics", parent="root")
@@ -65,6 +66,15 @@ def test_what_is_used_stands_with_the_limit() -> None:
     }
 
 
+def test_what_each_user_of_an_account_may_have_is_told_of_the_users() -> None:
+    record = b"ClusterName=c Account=hep UserName=%s ParentAccount= GrpJobs=9(3) MaxJobs=%d(%d) MaxTRESPJ=cpu=6\n"
+    _, found = limits.limits(BEGIN + record % (b"", 2, 3) + record % (b"ann(7)", 2, 1), [])
+    assert of(found, kind=LimitKind.ACCOUNT) == {("GrpJobs", "jobs"): (9, 3)}
+    assert of(found, owner="ann") == {
+        ("GrpJobs", "jobs"): (9, 3), ("MaxJobs", "jobs"): (2, 1), ("MaxTRESPJ", "cpus"): (6, None),
+    }  # fmt: skip
+
+
 def test_limits_of_each_user_and_account_of_a_qos() -> None:
     record = (
         b"QOS=long(3) GrpJobs=N(2) MaxWallPJ=60 Priority=0 Account Limits= hep={MaxJobsPA=4(2) MaxTRESPA=cpu=N(6)} "
@@ -97,11 +107,12 @@ def test_what_is_no_answer_about_limits_is_refused(answer: bytes) -> None:
         limits.limits(answer, [])
 
 
-def test_shares_of_a_real_cluster() -> None:
-    found = {(each.account, each.owner): each for each in fair_shares.shares(captured("slurm", "24.11", "sshare"))}
+@pytest.mark.parametrize("version", SLURM)
+def test_shares_of_a_real_cluster(version: str) -> None:
+    found = {(each.account, each.owner): each for each in fair_shares.shares(captured("slurm", version, "sshare"))}
     assert found["bio", ""].shares == 3 and found["bio", ""].parent == "root" and found["bio", ""].factor is None
     assert found["root", ""].parent is None and found["physics", "alice"].parent is None
-    assert 0 < (found["physics", "alice"].factor or 0) < 1 and found["root", "root"].used_seconds == 0
+    assert 0 < (found["physics", "alice"].factor or 0) <= 1 and found["root", "root"].used_seconds == 0
     # of the children of root, root's own user is one: 1 of 1 + 3 + 1 shares
     assert found["bio", ""].entitled == pytest.approx(0.6) and found["bio", "carol"].entitled == pytest.approx(0.25)
 
@@ -120,13 +131,15 @@ def test_accounts_in_accounts() -> None:
         fair_shares.shares(b"slurm_load_shares error\n")
 
 
-def test_reservations_of_a_real_cluster() -> None:
+@pytest.mark.parametrize("version", SLURM)
+def test_reservations_of_a_real_cluster(version: str) -> None:
     unknown: list[UnknownValue] = []
-    found = {each.name: each for each in reservations.reservations(captured("slurm", "24.11", "reservations"), unknown)}
+    found = {each.name: each for each in reservations.reservations(captured("slurm", version, "reservations"), unknown)}
     assert unknown == [] and set(found) == {"maint", "course", "lic"}
     maint = found["maint"]
     assert (maint.workers, maint.cpus, maint.owners, maint.active) == (("n1", "n2"), 32, ("root",), False)
-    assert maint.flags == ("MAINT", "SPEC_NODES") and maint.begins_at == datetime.fromtimestamp(1795869968, UTC)
+    begins = {"22.05": 1795874468, "24.11": 1795869968, "26.05": 1795874497}[version]
+    assert maint.flags == ("MAINT", "SPEC_NODES") and maint.begins_at == datetime.fromtimestamp(begins, UTC)
     assert maint.ends_at is not None and (maint.ends_at - maint.begins_at).total_seconds() == 3600
     assert (found["course"].accounts, found["course"].queue, found["course"].active) == (("bio",), "batch", True)
     assert (found["lic"].licences, found["lic"].workers, found["lic"].cpus) == ({"matlab": 3}, (), None)
