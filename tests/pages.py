@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.exposition import MetricsPage
 from exporter.latest import Board
-from exporter.readings import Feed, JobsReading, Kind, WorkersReading
+from exporter.readings import POLICY, Feed, JobsReading, Kind, WorkersReading
 from exporter.sources import Source
 from history.records import Job, Worker
 from history.vocabulary import State, Waiting
@@ -49,6 +49,8 @@ def read(board: Board, cluster: str, source: Source) -> None:
             board.publish(cluster, feed, source.read_workers(feed), 0.5)
         elif feed.kind is Kind.SCHEDULER:
             board.publish(cluster, feed, source.read_scheduler(feed), 0.5)
+        elif feed.kind in POLICY:
+            board.publish(cluster, feed, source.read_policy(feed), 0.5)
 
 
 def samples(page: str) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:

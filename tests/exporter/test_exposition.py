@@ -196,6 +196,14 @@ def test_labels_are_those_of_the_contract() -> None:
         **dict.fromkeys(("bbq_worker_gpu_parts", "bbq_worker_gpu_parts_allocated"), ("worker", "part")),
         "bbq_worker_state_since_timestamp_seconds": ("worker",),
         "bbq_worker_reason_info": ("worker", "reason"),
+        **dict.fromkeys(
+            (f"bbq_reservation_{name}" for name in ("cpus", "workers", "active", "begin_timestamp_seconds", "end_timestamp_seconds")),
+            ("reservation",),
+        ),
+        **dict.fromkeys(("bbq_licences", "bbq_licences_used", "bbq_licences_reserved"), ("licence",)),
+        **dict.fromkeys(("bbq_fair_share_ratio", "bbq_share_priority", "bbq_share_used_cpu_seconds"), ("account", "owner")),
+        **dict.fromkeys(("bbq_group_quota_cpus", "bbq_group_quota_cpus_used"), ("group",)),
+        "bbq_limits_full": ("kind",),
         **dict.fromkeys(("bbq_queue_cpus", "bbq_queue_cpus_allocated"), ("queue",)),
         "bbq_queue_cpus_unusable": ("queue", "reason"),
         **dict.fromkeys(

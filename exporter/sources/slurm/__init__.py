@@ -143,7 +143,8 @@ class Source:
 
     def permissions(self) -> str:
         """Say why the user that BBQ runs as may see everything; NotAllowed says what is hidden."""
-        return self._sight.permissions(shares=self._settings.fair_shares)
+        shares = self._settings.fair_shares or bool(self._settings.policy.shares)
+        return self._sight.permissions(shares=shares)
 
     def feeds(self, known: Sequence[str] = ()) -> Sequence[Feed]:
         """Return the feeds that every Slurm cluster has."""
@@ -236,9 +237,13 @@ class Source:
             accounts, limits = slurm_limits.limits(self._show(*slurm_limits.ARGUMENTS), unknown)
             return PolicyReading(taken_at=taken_at, accounts=accounts, limits=limits, unknown=tuple(unknown))
         if feed.kind is Kind.SHARES:
-            return PolicyReading(
-                taken_at=taken_at, shares=slurm_fair_shares.shares(self._run("sshare", *slurm_fair_shares.ALL))
-            )
+            shares = slurm_fair_shares.shares(self._run("sshare", *slurm_fair_shares.ALL))
+            if not shares:  # there is always the root account
+                raise NotAllowed(
+                    "sshare tells of no account: PrivateData of slurm.conf hides them from the user that BBQ runs as; "
+                    "run `sacctmgr modify user NAME set adminlevel=Operator`, or set `policy: {shares: off}`"
+                )
+            return PolicyReading(taken_at=taken_at, shares=shares)
         if feed.kind is Kind.RESERVATIONS:
             found = reservations.reservations(self._show(*reservations.RESERVATIONS), unknown)
             return PolicyReading(taken_at=taken_at, reservations=found, unknown=tuple(unknown))
