@@ -94,7 +94,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     state_since: datetime | None = None
     outcome: Outcome | None = None
     reason: str | None = None
-    """In the scheduler's words: why it waits, is held, or ended as it did."""
+    """In the scheduler's words: why it waits, is held, or ended as it did; of HTCondor's idle jobs, as worked out."""
     waiting: Waiting | None = None
 
     eligible_at: Annotated[datetime | None, REMEMBERED] = None

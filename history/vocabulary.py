@@ -52,11 +52,15 @@ class Waiting(StrEnum):
     WORKER_UNAVAILABLE = "worker_unavailable"
     QUEUE_UNAVAILABLE = "queue_unavailable"
     NOT_MADE_YET = "not_made_yet"
+    NO_MATCH = "no_match"
+    NEXT_CYCLE = "next_cycle"
     UNSTATED = "unstated"
     OTHER = "other"
 
 
-COULD_NOT_START = frozenset({Waiting.DEPENDENCY, Waiting.ARRAY_LIMIT, Waiting.BEGIN_TIME, Waiting.NOT_MADE_YET})
+COULD_NOT_START = frozenset(
+    {Waiting.DEPENDENCY, Waiting.ARRAY_LIMIT, Waiting.BEGIN_TIME, Waiting.NOT_MADE_YET, Waiting.NO_MATCH}
+)
 """Reasons for which a pending job is not a candidate to start, however many workers are free."""
 
 HOLDING = words((State.RUNNING, State.SUSPENDED, State.FINISHING))

@@ -3,10 +3,12 @@ that reads it as the daemon does: source, snapshot, gauges, history, and the que
 """
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 from click.testing import CliRunner
 from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
@@ -18,6 +20,8 @@ from exporter.readings import Feed, Kind
 from exporter.recorder import Recorder
 from exporter.sources import CommandFailed
 from exporter.sources.htcondor import Settings, Source
+from exporter.sources.htcondor.matching.__main__ import judge_all
+from exporter.sources.htcondor.matching.verdicts import Group
 from history.cli import command
 from history.ingest.job_rows import stored_jobs
 from history.ingest.store import History
@@ -88,6 +92,9 @@ class Pool:
         self.epochs: dict[str, list[Ad]] = {name: [] for name in self.schedds}
         self.away: set[str] = set()
         self.without_epochs: set[str] = set()
+        self.groups: dict[str, list[Ad]] = {}
+        self.machines: list[Any] = []
+        """Machines' ads in whole, for what is judged."""
         self.asked: list[dict[str, Any]] = []
 
     def ask(self, questions: list[dict[str, Any]]) -> list[list[bytes]]:
@@ -105,7 +112,12 @@ class Pool:
             return []
         if what in ("history", "epochs"):
             return history_answer((self.history if what == "history" else self.epochs)[str(schedd)], question)
+        if what == "matching":
+            groups = msgspec.convert(question["groups"], list[Group])
+            found = judge_all(groups, list(self.machines), time.monotonic() + 60)
+            return [msgspec.json.encode(each) for each in found]
         ads: Sequence[Ad] = {
+            "groups": self.groups.get(str(schedd), []),
             "jobs": self.queue.get(str(schedd), []),
             "machines": self.slots,
             "accounting": self.accounting,

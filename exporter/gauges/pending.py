@@ -26,13 +26,13 @@ def _oldest(view: ClusterView) -> Iterable[Sample]:
 FAMILIES = (
     Family(
         name="bbq_pending_jobs",
-        help="Pending jobs by why they wait (Slurm Reason, HTCondor LastRejMatchReason), as of the last reading.",
+        help="Pending jobs by why they wait (Slurm Reason, HTCondor -better-analyze), as of the last reading.",
         labels=("queue", "reason"),
         samples=_pending,
     ),
     Family(
         name="bbq_pending_oldest_submit_timestamp_seconds",
-        help="Submission (Slurm: of the last attempt) of the oldest job without dependency, array limit or begin time.",
+        help="Submission (Slurm: of the last attempt) of the oldest job that could start, given room.",
         labels=("queue",),
         samples=_oldest,
     ),

@@ -24,6 +24,9 @@ _SENTENCES = {
     Waiting.WORKER_UNAVAILABLE: "the workers that it needs are down, drained or reserved",
     Waiting.QUEUE_UNAVAILABLE: "its queue is down or not active",
     Waiting.NOT_MADE_YET: "its scheduler has not made it yet: the submission limits how many there are at a time",
+    Waiting.NO_MATCH: "no machine could ever take it as it is",
+    Waiting.NEXT_CYCLE: "machines that it can use have room: its turn comes with a negotiation cycle, by its owner's "
+    "priority and quota",
     Waiting.UNSTATED: "its scheduler has not said why; it may not have looked at it yet",
     Waiting.OTHER: "its scheduler gives a reason of its own",
 }
@@ -71,6 +74,10 @@ def _pending(connection: Connection, scope: Scope, job: Mapping[str, Any]) -> It
         Waiting.LICENCES.value: details.get("licences"),
         Waiting.QUEUE_UNAVAILABLE.value: job["queue"],
     }.get(job["waiting"])
+    if reason and details.get("machines_matching") is not None:
+        # its scheduler's machines have been asked, with all that they and it want: no guess is needed
+        yield f"{sentence}: {reason}"
+        return
     said = ", ".join(str(each) for each in (more, reason) if each and each != "None")
     yield f"{sentence} ({said})" if said else sentence
     yield from sentences(connection, scope, job)

@@ -66,7 +66,7 @@ def whole(folder: Path) -> dict[str, Any]:
             },
             {
                 "name": "grid", "scheduler": "htcondor", **usual, "collectors": ["127.0.0.1:1"], "schedds": ["s"],
-                "token_directory": str(folder), "vo": {"from": "owner", "map": {"alice": "atlas"}},
+                "token_directory": str(folder), "analysis": "5m", "vo": {"from": "owner", "map": {"alice": "atlas"}},
             },
             {
                 "name": "demo", "scheduler": "demo", **usual, "shape": "local", "scale": 0.01, "seed": 2, "moving": True,

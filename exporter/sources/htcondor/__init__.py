@@ -3,9 +3,10 @@
 Calls: one query of the collector for machines and one for schedds a workers poll; for each schedd, one query of
 its queue a jobs poll, and two of its history (jobs, and runs) an accounting poll, a third, little one after these took
 longer than `timeout`: it tells whether the schedd hangs or its history is long; every five minutes, one query of the
-collector each for limits and for shares. Each schedd is asked by itself
-and on its own timer, so that one that is dead or hangs neither delays nor blanks the others. The queue is read
-first and the history second: a job that leaves in between is in both, and never in neither.
+collector each for limits and for shares, and (`analysis`) one of each schedd for its groups of jobs that are alike, and
+one of the collector for its machines in whole (`matching/`). Each schedd is asked by itself and on its own timer, so
+that one that is dead or hangs neither delays nor blanks the others. The queue is read first and the history second: a
+job that leaves in between is in both, and never in neither.
 """
 
 import threading
@@ -26,7 +27,7 @@ from exporter.readings import (
     UnknownValue,
     WorkersReading,
 )
-from exporter.settings import Cluster
+from exporter.settings import Cluster, Every
 from exporter.sources import (
     AnswerUnreadable,
     CommandTimeout,
@@ -38,11 +39,12 @@ from exporter.sources import (
 from exporter.sources.htcondor import ads, daemons, machines, shares
 from exporter.sources.htcondor.asking import AnsweredInPart, Ask, Reader, little
 from exporter.sources.htcondor.history_files import job_identity, jobs_of, records, run_identity
+from exporter.sources.htcondor.matching.idle import IdleJobs, Read
 from exporter.sources.htcondor.owners import Vo
 from exporter.sources.htcondor.past import Past
 from exporter.sources.htcondor.tail import Step, Tail, TailReader
-from exporter.sources.htcondor.values import Ad, ad_of, row_of, version
-from history.records import RETIRED_AFTER, Job, Unmade
+from exporter.sources.htcondor.values import Ad, ad_of, as_code, as_text, row_of, version
+from history.records import RETIRED_AFTER, Unmade
 
 
 class Settings(Cluster, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -53,6 +55,8 @@ class Settings(Cluster, frozen=True, kw_only=True, forbid_unknown_fields=True):
     schedds: str | tuple[str, ...] = "all"
     token_directory: Path | None = None
     vo: Vo = Vo()
+    analysis: Every = Every(300)
+    """How often it is worked out why idle jobs wait."""
 
     def __post_init__(self) -> None:
         named = self.schedds
@@ -87,11 +91,12 @@ class Source:
         self._vos = settings.vo.vos()
         self._ask_lines = ask or Reader(settings, settings.collectors, settings.token_directory).ask
         self._past = Past(self._ask_lines, self._vos)
+        self._idle = IdleJobs(self._ask_lines, settings.analysis) if settings.analysis else None
         self._lock = threading.Lock()
         self._schedds: dict[str, datetime] = {}
         """When the collector last named each."""
         self._asked = False
-        self._memory: dict[str, dict[bytes, tuple[Job | Unmade | None, list[UnknownValue]]]] = {}
+        self._memory: dict[str, dict[bytes, tuple[Read | Unmade | None, list[UnknownValue]]]] = {}
         self._tails: dict[str, tuple[TailReader, TailReader]] = {}
 
     def remarks(self) -> Sequence[str]:
@@ -160,33 +165,35 @@ class Source:
             known = before.get(line)
             now[line] = known if known is not None else self._read_ad(line, feed.queue)
         self._memory[feed.name] = now
-        jobs: list[Job] = []
+        reads: list[Read] = []
         unmade: list[Unmade] = []
         for read, _ in now.values():
-            if isinstance(read, Job):
-                jobs.append(read)
+            if isinstance(read, Read):
+                reads.append(read)
             elif read is not None:
                 unmade.append(read)
         unknown = tuple(value for _, values in now.values() for value in values)
         refuse_rubbish(
             f"queue of {feed.queue}", len(lines), [value for value in unknown if value.field == "htcondor_job"]
         )
+        calls = 2 + (self._idle.explain(feed.queue or "", reads) if self._idle is not None else 0)
         return JobsReading(
             taken_at=taken_at,
-            jobs=jobs,
+            jobs=[read.job for read in reads],
             unmade=tuple(unmade),
             unknown=unknown,
-            calls=2,
+            calls=calls,
         )
 
-    def _read_ad(self, line: bytes, schedd: str | None) -> tuple[Job | Unmade | None, list[UnknownValue]]:
+    def _read_ad(self, line: bytes, schedd: str | None) -> tuple[Read | Unmade | None, list[UnknownValue]]:
         """Read one ad of the queue; one that cannot be understood is left out, and told as an unknown value."""
         unknown: list[UnknownValue] = []
         try:
             ad = ad_of(ads.QUEUE, row_of(line))
             if ad["ProcId"] is None:
                 return ads.unmade(ad, schedd, self._vos), unknown
-            return ads.live(ad, unknown, schedd, self._vos), unknown
+            job = ads.live(ad, unknown, schedd, self._vos)
+            return Read(job, as_code(ad["AutoClusterId"]), as_text(ad["LastRejMatchReason"])), unknown
         except (KeyError, ValueError, TypeError, OverflowError, OSError) as error:
             return None, [UnknownValue("htcondor_job", f"{error!r}: {line[:300]!r}")]
 
@@ -320,6 +327,8 @@ class Source:
                 del self._schedds[name]
                 self._tails.pop(name, None)
                 self._past.forget(name)
+                if self._idle is not None:
+                    self._idle.forget(name)
                 self._memory.pop(Feed(kind=Kind.JOBS, queue=name).name, None)
             return list(self._schedds)
 

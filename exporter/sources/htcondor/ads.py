@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from exporter.readings import UnknownValue
 from exporter.sources.htcondor import endings, owners
+from exporter.sources.htcondor.matching.words import rejection
 from exporter.sources.htcondor.values import (
     LARGEST,
     Ad,
@@ -28,7 +29,7 @@ from exporter.sources.htcondor.values import (
 )
 from exporter.vo import Vos
 from history.records import Job, Run, RunWorker, Unmade
-from history.vocabulary import Outcome, State, Waiting
+from history.vocabulary import Outcome, State
 
 _N = TypeVar("_N", int, float)
 _WHO = (
@@ -62,6 +63,7 @@ QUEUE = (
     *_STATE,
     "TransferringOutput",
     "LastRejMatchReason",
+    "AutoClusterId",
 )
 """What is asked of a job in the queue, and of a late-materializing cluster's own ad."""
 QUEUE_CONSTRAINT = "ProcId =!= undefined || JobMaterializeNextProcId =!= undefined"
@@ -119,7 +121,7 @@ def live(ad: Ad, unknown: list[UnknownValue], schedd: str | None = None, vos: Vo
         else as_text(ad["LastRejMatchReason"])
         if state is State.PENDING
         else None,
-        waiting=_waiting(ad["LastRejMatchReason"]) if state is State.PENDING else None,
+        waiting=rejection(as_text(ad["LastRejMatchReason"])) if state is State.PENDING else None,
         runs=runs,
     )
 
@@ -328,17 +330,3 @@ def unmade(ad: Ad, schedd: str | None, vos: Vos = owners.AS_SAID) -> Unmade | No
         requested_memory_bytes=as_bytes(ad["RequestMemory"]),
         requested_gpus=as_real(ad["RequestGPUs"]),
     )
-
-
-def _waiting(rejected: Any) -> Waiting:
-    """Return the kind of wait behind the negotiator's last word on a job."""
-    said = str(rejected or "").lower()
-    if not said:
-        return Waiting.UNSTATED
-    if "limit" in said or "quota" in said:
-        return Waiting.LIMIT
-    if "priority" in said:
-        return Waiting.PRIORITY
-    if "no match" in said or "preemption_requirements" in said:
-        return Waiting.RESOURCES
-    return Waiting.OTHER

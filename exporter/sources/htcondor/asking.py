@@ -13,7 +13,9 @@ from exporter.settings import Cluster
 from exporter.sources import AnswerUnreadable, CommandFailed, CommandTimeout, NotAllowed
 from exporter.sources.command import run
 
-READER = Path(__file__).with_name("reader.py")
+READER = (Path(__file__).with_name("reader.py"),)
+JUDGE = ("-m", "exporter.sources.htcondor.matching")
+"""What is run to answer: the second asks a collector, too, and then works for some seconds."""
 
 Question = dict[str, Any]
 Ask = Callable[[list[Question]], list[list[bytes]]]
@@ -67,7 +69,7 @@ class Reader:
         name = f"{questions[0]['what']} of {questions[0].get('schedd') or 'pool ' + self._settings.name}"
         try:
             answer = run(
-                [sys.executable, "-P", READER],
+                [sys.executable, "-P", *(JUDGE if questions[0]["what"] == "matching" else READER)],
                 timeout=seconds,
                 environment={key: value for key, value in os.environ.items() if key.startswith("_CONDOR_")},
                 stdin=json.dumps(request).encode(),

@@ -44,7 +44,7 @@ def _fail(message: str, *, refused: bool = False) -> None:
     sys.exit(3)
 
 
-def _collector(h: Any, hosts: list[str], ask: Callable[[Any], Any]) -> Any:
+def collected(h: Any, hosts: list[str], ask: Callable[[Any], Any]) -> Any:
     """Ask the first collector that answers; each by itself, for a list is asked in random order.
 
     Where there are several, each is given a short time at first, and one that knows nothing (just restarted, it has no
@@ -111,7 +111,7 @@ def _locate(h: Any, hosts: tuple[str, ...], name: str) -> Any:
     def ask(collector: Any) -> Any:
         return [ad for ad in collector.locateAll(h.DaemonTypes.Schedd) if ad.get("Name") == name]
 
-    found = _collector(h, list(hosts), ask)
+    found = collected(h, list(hosts), ask)
     if not found:
         _fail(f"schedd {name} is not in the collector: it is stopped, or has not been heard of for long")
     return h.Schedd(found[0])
@@ -131,16 +131,18 @@ def _answer(h: Any, question: dict[str, Any]) -> Iterable[Any]:
     if what in kinds:
         kind = kinds[what]
         names = [name for name in wanted if name not in _WORKED_OUT]
-        pool: list[Any] = list(_collector(h, hosts, lambda collector: list(collector.query(kind, constraint, names))))
+        pool: list[Any] = list(collected(h, hosts, lambda collector: list(collector.query(kind, constraint, names))))
         if pool and len(names) < len(wanted):
             # only the collector that told of the slots is asked: a pool without GPUs answers with nothing, rightly
             with_gpus = f"({constraint}) && {_WITH_GPUS}"
-            _add_models(pool, _collector(h, _answered, lambda collector: list(collector.query(kind, with_gpus))))
+            _add_models(pool, collected(h, _answered, lambda collector: list(collector.query(kind, with_gpus))))
         return pool
     schedd = _locate(h, tuple(hosts), question["schedd"])
     if what == "jobs":
         jobs: Iterable[Any] = schedd.query(constraint, wanted, opts=h.QueryOpt.IncludeClusterAd)
         return jobs
+    if what == "groups":
+        return _groups(schedd.query("true", [], limit=question["match"], opts=h.QueryOpt.AutoCluster))
     if what == "epochs_set":  # raises where the schedd keeps none
         list(schedd.jobEpochHistory("false", ["ClusterId"], 1))
         return []
@@ -156,6 +158,17 @@ def _answer(h: Any, question: dict[str, Any]) -> Iterable[Any]:
         return []
     newest_first: list[Any] = list(ended)
     return newest_first[::-1]
+
+
+_OF_A_QUEUE = ("AutoClusterId", "JobCount", "JobIds", "ServerTime")
+"""What a schedd adds to a group of jobs that are alike: what is left is what they have in common."""
+
+
+def _groups(found: Iterable[Any]) -> Iterator[Any]:
+    """Yield jobs that are the same to every machine, as one ad each, with all that matters of them as a text."""
+    for ad in found:
+        row = {name: ad.pop(name, None) for name in _OF_A_QUEUE}
+        yield {**row, "Whole": str(ad)}
 
 
 _WORKED_OUT = ("GPUModels", "FreeGPUModels")
@@ -284,21 +297,32 @@ def _lines(h: Any, classad: Any, questions: list[dict[str, Any]]) -> Iterator[st
         for ad in _answer(h, question):
             count += 1
             yield json.dumps(_row(ad, question["attributes"], classad.ExprTree, classad.Value), ensure_ascii=True)
-        yield json.dumps({"end": count, "collector": _answered[-1] if _answered else None})
+        yield json.dumps({"end": count, "collector": answered()})
+
+
+def bindings(settings: dict[str, str]) -> tuple[Any, Any]:
+    """Return HTCondor's bindings with these settings, and those of its expressions."""
+    try:
+        import classad2
+        import htcondor2
+    except ImportError as error:
+        _fail(f"the HTCondor bindings are not installed ({error}); pip install htcondor")
+    for key, value in settings.items():
+        htcondor2.param[key] = value
+    return htcondor2, classad2
+
+
+def answered() -> str | None:
+    """Return the collector that answered last, if any has."""
+    return _answered[-1] if _answered else None
 
 
 def main() -> None:
     """Answer the questions on standard input."""
     request = json.load(sys.stdin)
     signal.alarm(int(request["seconds"]) + 5)  # the daemon, which ends this process, may itself have ended
-    try:
-        import classad2
-        import htcondor2
-    except ImportError as error:
-        _fail(f"the HTCondor bindings are not installed ({error}); pip install htcondor")
+    htcondor2, classad2 = bindings(request["settings"])
     resource.setrlimit(resource.RLIMIT_AS, (MAX_BYTES, MAX_BYTES))
-    for key, value in request["settings"].items():
-        htcondor2.param[key] = value
     try:
         for line in _lines(htcondor2, classad2, request["questions"]):
             sys.stdout.write(line + "\n")
