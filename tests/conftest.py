@@ -28,6 +28,7 @@ SUITE = os.environ.get("BBQ_TEST_SUITE", "trixie")
 """The Debian whose Slurm and HTCondor the live tests use."""
 ON_CLUSTERS = (
     "tests/real/test_federation.py",
+    "tests/real/test_idle.py",
     "tests/real/test_live.py",
     "tests/real/test_many.py",
     "tests/real/test_policy.py",

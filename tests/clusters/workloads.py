@@ -350,6 +350,39 @@ def htcondor_unusual(schedd: OwnSchedd) -> str:
     return paused
 
 
+def htcondor_idle(schedd: OwnSchedd) -> dict[str, str]:
+    """Have machines filled and one drained, and submit jobs that wait for every reason; give each one's by a name."""
+    pool = schedd.pool
+    first, second, third = (f'TARGET.Machine == "{name}"' for name in pool.machines)
+    usual = "TARGET.BackfillSlot =!= True"
+    filling = [
+        schedd.submit("bob", {**_sleep(3600), "request_cpus": "12", "requirements": f"{first} && {usual}"}),
+        *(schedd.submit("bob", {**_sleep(3600), "requirements": third}) for _ in range(4)),
+    ]
+    for job in filling:
+        _until_running(pool, schedd.name, job)
+    pool.run("condor_drain", pool.machines[1])
+    waiting: dict[str, dict[str, str]] = {
+        "memory": {"request_memory": "600GB"},
+        "cpus": {"request_cpus": "400"},
+        "disk": {"request_disk": "90TB"},
+        "gpus": {"request_gpus": "9"},
+        "gpu property": {"request_gpus": "1", "require_gpus": "Capability >= 99"},
+        "two requests": {"request_memory": "700GB", "request_cpus": "300"},
+        "clause": {"requirements": "HasFoo == True"},
+        "architecture": {"requirements": 'TARGET.Arch == "ppc64le"'},
+        "system": {"requirements": 'TARGET.OpSys == "WINDOWS"'},
+        "never": {"requirements": "false"},
+        "together": {"request_cpus": "10", "requirements": second},
+        "refused": {"requirements": f"{first} && TARGET.BackfillSlot =?= True"},
+        "drained": {"requirements": second},
+        "full": {"request_cpus": "8", "requirements": f"{first} && {usual}"},
+        "full static": {"requirements": third},
+        "limit": {"requirements": f"{first} && {usual}", "concurrency_limits": "nobody:3000000"},
+    }
+    return {name: schedd.submit("alice", {**_sleep(3600), **each}) for name, each in waiting.items()}
+
+
 def htcondor_clear(pool: HTCondor) -> None:
     """Remove everything, and wait until both queues are empty."""
     for schedd in pool.schedds.values():
