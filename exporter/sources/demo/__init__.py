@@ -24,6 +24,7 @@ from exporter.settings import Cluster, Config
 from exporter.sources import AnswerUnreadable, CommandFailed, policy_feeds
 from exporter.sources.demo import policy, scheduler
 from exporter.sources.demo.plan import GIB, plan
+from exporter.sources.demo.reasons import why
 from exporter.sources.demo.site import BY_USER, NO_INPUT, OUT_OF_RESOURCES, Site, utc
 from exporter.sources.demo.things import Factory, Share, SimJob, SimRun, SimWorker
 from history.records import Gpus, Job, Queue, Run, RunWorker, Unmade, Worker
@@ -151,13 +152,15 @@ class Source:
     def _live(self, job: SimJob, state: State) -> Job:
         grid = self._settings.shape == "grid"
         runs = job.runs if grid else [job.run] if job.run is not None else []
+        said = why(job, plan("grid", self._settings.scale)) if grid and state is State.PENDING else None
         return self._job(
             job,
             attempt=runs[-1].attempt if runs and not grid else None,
             state=state,
             native_state=_NATIVE[grid].get(state, state.value.upper()),
-            reason=_why_held(job, grid) if state is State.HELD else None if grid else _REASON.get(state),
-            waiting=(Waiting.UNSTATED if grid else Waiting.PRIORITY) if state is State.PENDING else None,
+            reason=_why_held(job, grid) if state is State.HELD else said.reason if said else _REASON.get(state),
+            waiting=(said.waiting if said else Waiting.PRIORITY) if state is State.PENDING else None,
+            matching=said.matching if said else None,
             runs=tuple(self._run(job, run) for run in runs),
             requeued=not grid and job.attempt != job.submit,
             lends_cpus=self.lends_cpus and state is State.SUSPENDED,
@@ -271,11 +274,20 @@ class Source:
             runs=(record,),
         )
 
-    def _job(self, job: SimJob, *, attempt: float | None = None, resized: bool = False, **fields: object) -> Job:
+    def _job(
+        self,
+        job: SimJob,
+        *,
+        attempt: float | None = None,
+        resized: bool = False,
+        matching: int | None = None,
+        **fields: object,
+    ) -> Job:
         """Return a job.
 
         Args:
             attempt: Slurm's Submit of the newest attempt, or when the job was resized.
+            matching: how many of HTCondor's machines could hold it.
             resized: whether accounting tells of a later part of a run, whose Submit is when it began.
         """
         owner, account, vo = job.owner
@@ -285,6 +297,7 @@ class Source:
             "universe": 7 if job.steers is not None else None,
             "hold_code": job.held if grid else None,
             "hold_reason": _HOLD_CODES.get(job.held or 0) if grid else None,
+            "machines_matching": matching,
         }
         return Job(
             native_id=job.native_id,

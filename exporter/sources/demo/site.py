@@ -138,6 +138,8 @@ class Site:
         if self.plan.grid:
             self._fillers.extend(self._work.filler(began - 3600) for _ in range(max(4, self.plan.workers // 8)))
             self.jobs.update((job.native_id, job) for job in self._fillers)
+            if not self._calm:  # they stand in the queue, and nowhere else
+                self.jobs.update((job.native_id, job) for job in self._work.never(began - 86400))
         for worker in self.workers:
             if not self._calm and self._random.random() < 0.015 and not worker.black_hole and not worker.closed:
                 self._drain(worker)

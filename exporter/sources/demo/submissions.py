@@ -3,6 +3,7 @@
 import random
 
 from exporter.sources.demo.plan import FILLER, FILLER_MEMORY, GIB, Plan
+from exporter.sources.demo.reasons import ELSEWHERE, REFUSED
 from exporter.sources.demo.things import Factory, SimJob
 
 _NAMES = ("analysis", "simulate", "reco", "train", "merge", "fit", "pilot", "blast", "render", "mcmc")
@@ -35,6 +36,17 @@ class Work:
         if kind < 0.16 and first.queue == "htc":
             return self._het(first), None
         return [first], None
+
+    def never(self, submit: float) -> list[SimJob]:
+        """Return jobs that no worker of the grid will ever take, a few of each kind."""
+        jobs = []
+        for kind, (name, memory) in enumerate((("assemble", 6144 * GIB), (ELSEWHERE, GIB), (REFUSED, GIB))):
+            queue = self._plan.queues[kind % len(self._plan.queues)]
+            first = SimJob(self._id(queue), submit - 3600 * kind, self._plan.owners[-1 - kind], queue, name)
+            first.memory = memory
+            cluster = first.native_id.rpartition(".")[0]
+            jobs += [first, *(first.like(f"{cluster}.{proc}", first.submit) for proc in range(1, 4))]
+        return jobs
 
     def filler(self, submit: float) -> SimJob:
         """Return a job for the backfill slots."""
