@@ -1,4 +1,4 @@
-"""`python -m tests.bench load|ask|boards|ingest|pages|scrape --database URL`: see README.md of this folder."""
+"""`python -m tests.bench load|ask|boards|ingest|matching|pages|scrape --database URL`: see README.md of this folder."""
 
 import argparse
 import sys
@@ -9,6 +9,7 @@ from tests.bench.ask import ask, table
 from tests.bench.boards import boards, boards_table
 from tests.bench.ingest import ingest
 from tests.bench.load import load
+from tests.bench.matching import matching
 from tests.bench.pages import click
 from tests.bench.scrape import scrape
 from tests.bench.year import Year
@@ -17,7 +18,9 @@ from tests.bench.year import Year
 def main() -> None:
     """Run one benchmark and print what it found."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--database", help="an SQLite file or postgresql://…; empty for load, none for scrape")
+    parser.add_argument(
+        "--database", help="an SQLite file or postgresql://…; empty for load, none for matching and scrape"
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     loading = commands.add_parser("load", help="make a year and load it")
     loading.add_argument("--jobs", type=int, default=10_000_000)
@@ -33,7 +36,14 @@ def main() -> None:
     scraping = commands.add_parser("scrape", help="ask a demo of the reference site for its metrics")
     scraping.add_argument("--clients", type=int, default=20)
     scraping.add_argument("--seconds", type=float, default=60)
+    judging = commands.add_parser("matching", help="work out why HTCondor's idle jobs wait")
+    judging.add_argument("--jobs", type=int, default=50_000)
+    judging.add_argument("--groups", type=int, default=300)
+    judging.add_argument("--machines", type=int, default=766)
     asked = parser.parse_args()
+    if asked.command == "matching":
+        print(matching(asked.jobs, asked.groups, asked.machines))
+        return
     if asked.command == "scrape":
         print(scrape(asked.clients, asked.seconds))
         return
