@@ -75,8 +75,9 @@ def _pending(connection: Connection, scope: Scope, job: Mapping[str, Any]) -> It
         Waiting.QUEUE_UNAVAILABLE.value: job["queue"],
     }.get(job["waiting"])
     if reason and details.get("machines_matching") is not None:
-        # its scheduler's machines have been asked, with all that they and it want: no guess is needed
+        # its machines have been asked, with all that they and it want: no guess is needed
         yield f"{sentence}: {reason}"
+        yield from sentences(connection, scope, job)
         return
     said = ", ".join(str(each) for each in (more, reason) if each and each != "None")
     yield f"{sentence} ({said})" if said else sentence

@@ -32,6 +32,7 @@ TARGETS = {
     "htcondor.pool": Target(htcondor.pool, htcondor.read_pool),
     "htcondor.daemons": Target(htcondor.daemon_ads, htcondor.read_daemons),
     "htcondor.strings": Target(texts.ESCAPED, texts.read_escaped),
+    "htcondor.expressions": Target(texts.EXPRESSIONS, texts.read_expression),
     "htcondor.output": Target(htcondor.reader_output, htcondor.read_output),
     "vo": Target(texts.vos, texts.read_vo),
     "bbq.when": Target(texts.WHEN, texts.read_when),

@@ -11,6 +11,7 @@ from sqlalchemy.dialects import postgresql
 from exporter.sources import units
 from exporter.sources.hostlist import hosts, tasks
 from exporter.sources.htcondor import reader
+from exporter.sources.htcondor.matching import clauses
 from exporter.sources.htcondor.values import as_whole_text
 from exporter.sources.slurm import states, tres
 from exporter.vo import Names, Vos
@@ -56,6 +57,26 @@ RESOURCES = of(
 )
 ESCAPED = of('"\\303\\251t\\303\\251"', '"a\\"b\\\\c\\n"', '"\\777\\12"')
 REASONS = of("Resources", "QOSMaxCpuPerUserLimit", "Nodes required for job are DOWN", "JobHeldAdmin")
+
+
+EXPRESSIONS = of(
+    '(TARGET.Arch == "X86_64") && (Memory >= RequestMemory) && (HasFoo =?= true || !(a && b))',
+    'ifThenElse(MemoryUsage isnt undefined, MemoryUsage * 1.5E+00, 100) < 3 ? x : y && "z && \\" (" == {1, 2}[0]',
+    "START && (WithinResourceLimits) && 'odd name' > [ a = 1; b = my.c ].b && eval(Foo) ?: other.x",
+)
+
+
+def read_expression(text: str) -> None:
+    """Clauses that are together no longer than the text, each of one clause; names in lower case; nothing is raised."""
+    found = clauses.split(text)
+    if sum(map(len, found)) > len(text) or any(clauses.split(each) != [each] for each in found):
+        raise Broken(f"clauses that are none: {found}")
+    seen = clauses.names(text)
+    if seen is not None and any(name != name.lower() or not name.isidentifier() for name in seen):
+        raise Broken(f"names that are none: {seen}")
+    if clauses.aim(text, seen or (), seen or ()) != text:
+        raise Broken("what is an expression's own was aimed at the other's")
+    list(clauses.expand(text, lambda name: text))
 
 
 def read_hosts(text: str) -> None:

@@ -55,7 +55,7 @@ def better_analyze(schedd: OwnSchedd, job: str) -> tuple[dict[str, int], dict[st
     """Return what condor_q finds of a job: slots by what they say to it, and how many meet each condition."""
     said = schedd.pool.run("condor_q", "-name", schedd.name, "-better-analyze", f"{job}.0").stdout.decode()
     slots = {
-        what: int(found[1]) if (found := re.search(rf"^ *(\d+) .*{words}", said, re.MULTILINE)) else 0
+        what: int(found[1]) if (found := re.search(rf"^ *(\d+) .*(?:{words})", said, re.MULTILINE)) else 0
         for what, words in {
             "rejected": "rejected by your job's requirements",
             "refusing": "reject your job because of their own requirements",

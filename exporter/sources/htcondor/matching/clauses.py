@@ -10,7 +10,7 @@ _TOKEN = re.compile(
     r"|(?P<name>[A-Za-z_]\w*)"
     r"|(?P<space>\s+)"
     r"|(?P<sign>=\?=|=!=|&&|\|\||.)",
-    re.DOTALL,
+    re.DOTALL | re.ASCII,
 )
 _SCOPES = frozenset({"my", "target", "other", "parent"})
 _WORDS = frozenset({"true", "false", "undefined", "error", "is", "isnt"}) | _SCOPES
@@ -34,18 +34,26 @@ def split(text: str) -> list[str]:
 
 
 def expand(text: str, own: Callable[[str], str | None], depth: int = MAX_DEPTH) -> Iterator[str]:
-    """Yield the clauses of an expression, and in place of an attribute the clauses that it stands for.
+    """Yield the clauses of an expression, and in place of an attribute the clauses that it stands for, once.
 
     Args:
         own: returns the expression behind an attribute's name, in lower case; None where there is none.
     """
+    yield from _expand(text, own, depth, {})
+
+
+def _expand(text: str, own: Callable[[str], str | None], depth: int, done: dict[str, bool]) -> Iterator[str]:
     for clause in split(text):
         name = clause.lower().removeprefix("my.")
-        behind = own(name) if depth and name.isidentifier() else None
+        if done.get(name):
+            continue  # it says the same once more
+        behind = own(name) if depth and name.isidentifier() and name not in done else None
         if behind is None:
             yield clause
         else:
-            yield from expand(behind, own, depth - 1)
+            done[name] = False  # an attribute that stands for itself is an error where it is worked out
+            yield from _expand(behind, own, depth - 1, done)
+            done[name] = True
 
 
 def _bare(text: str) -> str:

@@ -13,7 +13,7 @@ from exporter.sources.htcondor.matching.pool import Ad, Pool, is_number
 from exporter.sources.htcondor.matching.verdicts import Group, TooLarge, Unmet, Verdict
 from exporter.sources.htcondor.matching.words import said
 from tests.htcondor_machines import group, judged, machine, pool, static
-from tests.replay import captured
+from tests.replay import HTCONDOR, captured
 
 MACHINES = [
     machine("full", 16, 0),
@@ -205,7 +205,7 @@ REAL = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("version", ["23.9"])
+@pytest.mark.parametrize("version", HTCONDOR)
 def test_what_real_machines_say_to_real_jobs(version: str) -> None:
     """A machine that is partly taken, one that is drained, one with static slots, all taken; 16 jobs that wait."""
     found = json.loads(captured("htcondor", version, "idle"))
