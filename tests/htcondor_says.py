@@ -21,6 +21,7 @@ from exporter.recorder import Recorder
 from exporter.sources import CommandFailed
 from exporter.sources.htcondor import Settings, Source
 from exporter.sources.htcondor.matching.__main__ import judge_all
+from exporter.sources.htcondor.matching.quotas import quotas
 from exporter.sources.htcondor.matching.verdicts import Group
 from history.cli import command
 from history.ingest.job_rows import stored_jobs
@@ -93,6 +94,7 @@ class Pool:
         self.away: set[str] = set()
         self.without_epochs: set[str] = set()
         self.groups: dict[str, list[Ad]] = {}
+        self.accounting: list[Ad] = []
         self.machines: list[Any] = []
         """Machines' ads in whole, for what is judged."""
         self.asked: list[dict[str, Any]] = []
@@ -115,7 +117,7 @@ class Pool:
         if what == "matching":
             groups = msgspec.convert(question["groups"], list[Group])
             found = judge_all(groups, list(self.machines), time.monotonic() + 60)
-            return [msgspec.json.encode(each) for each in found]
+            return [msgspec.json.encode(each) for each in (quotas(self.accounting), *found)]
         ads: Sequence[Ad] = {
             "groups": self.groups.get(str(schedd), []),
             "jobs": self.queue.get(str(schedd), []),

@@ -17,6 +17,7 @@ import msgspec
 
 from exporter.sources.htcondor.matching.__main__ import judge_all
 from exporter.sources.htcondor.matching.idle import IdleJobs, Read
+from exporter.sources.htcondor.matching.quotas import Quotas
 from exporter.sources.htcondor.matching.verdicts import Group
 from history.records import Job
 from history.vocabulary import State
@@ -58,11 +59,8 @@ def made_up_groups(number: int) -> list[Group]:
     for each in range(number):
         cpus = chance.choice((1, 1, 1, 4, 8, 16, 200))
         memory = chance.choice((2_000, 3_000, 4_000 * cpus, chance.randrange(500, 16_000), 900_000))
-        usage = "RequestDisk = ifThenElse(DiskUsage > 500, DiskUsage, 500); DiskUsage = "
-        more = f'{usage}{chance.randrange(100_000)}; User = "user{each % 18}@pool"; Rank = 0.0'
-        found.append(
-            group(f"g{each}", chance.choice(also), cpus, memory, more.replace("RequestDisk", "RequestScratch", 1))
-        )
+        more = f'DiskUsage = {chance.randrange(100_000)}; User = "user{each % 18}@pool"; Rank = 0.0'
+        found.append(group(f"g{each}", chance.choice(also), cpus, memory, more))
     return found
 
 
@@ -103,7 +101,8 @@ def _telling(jobs: int, groups: int) -> tuple[float, float]:
         if questions[0]["what"] == "groups":
             return [[msgspec.json.encode([number, 1, each.ad]) for number, each in enumerate(made)]]
         verdict = {"machines": 766, "matching": 700, "suiting": 700}
-        return [[msgspec.json.encode({**verdict, "key": each["key"]}) for each in questions[0]["groups"]]]
+        verdicts = [msgspec.json.encode({**verdict, "key": each["key"]}) for each in questions[0]["groups"]]
+        return [[msgspec.json.encode(Quotas()), *verdicts]]
 
     idle = IdleJobs(ask, 300)
     now = datetime.now(UTC)

@@ -95,6 +95,17 @@ class HTCondor:
         )
         return answer.stdout.decode().split(".")[0].strip()
 
+    def configure(self, text: str) -> None:
+        """Have all daemons read more configuration; none takes it away again."""
+        more = self.chroot.path / "etc/condor/config.d/20-more.conf"
+        if text:
+            more.write_text(text)
+        else:
+            more.unlink(missing_ok=True)
+        # the master's ad comes last
+        if not wait_for(lambda: self.run("condor_reconfig", "-all", check=False).returncode == 0, 60, 0.5):
+            raise RuntimeError(f"HTCondor of {self.suite} does not read its configuration anew")
+
     def schedd_pid(self, schedd: str) -> int:
         """Return the process of schedd A or B."""
         local = b"scheddb" if schedd == "B" else None

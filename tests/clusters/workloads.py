@@ -350,14 +350,23 @@ def htcondor_unusual(schedd: OwnSchedd) -> str:
     return paused
 
 
+IDLE_CONFIG = """\
+STARTD3.START = TARGET.Owner =!= "carol"
+GROUP_NAMES = group_none
+GROUP_QUOTA_group_none = 0
+GROUP_ACCEPT_SURPLUS = False
+"""
+"""What a pool is to have where jobs are to wait for every reason."""
+
+
 def htcondor_idle(schedd: OwnSchedd) -> dict[str, str]:
     """Have machines filled and one drained, and submit jobs that wait for every reason; give each one's by a name."""
     pool = schedd.pool
     first, second, third = (f'TARGET.Machine == "{name}"' for name in pool.machines)
     usual = "TARGET.BackfillSlot =!= True"
     filling = [
-        schedd.submit("bob", {**_sleep(3600), "request_cpus": "12", "requirements": f"{first} && {usual}"}),
-        *(schedd.submit("bob", {**_sleep(3600), "requirements": third}) for _ in range(4)),
+        schedd.submit("weird-user.x", {**_sleep(3600), "request_cpus": "12", "requirements": f"{first} && {usual}"}),
+        *(schedd.submit("weird-user.x", {**_sleep(3600), "requirements": third}) for _ in range(4)),
     ]
     for job in filling:
         _until_running(pool, schedd.name, job)
@@ -380,7 +389,11 @@ def htcondor_idle(schedd: OwnSchedd) -> dict[str, str]:
         "full static": {"requirements": third},
         "limit": {"requirements": f"{first} && {usual}", "concurrency_limits": "nobody:3000000"},
     }
-    return {name: schedd.submit("alice", {**_sleep(3600), **each}) for name, each in waiting.items()}
+    found = {name: schedd.submit("alice", {**_sleep(3600), **each}) for name, each in waiting.items()}
+    found["owner"] = schedd.submit("carol", {**_sleep(3600), "requirements": third})
+    quota = {"requirements": f"{first} && {usual}", "accounting_group": "group_none", "accounting_group_user": "carol"}
+    found["quota"] = schedd.submit("carol", {**_sleep(3600), **quota})
+    return found
 
 
 def htcondor_clear(pool: HTCondor) -> None:

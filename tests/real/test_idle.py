@@ -34,6 +34,8 @@ REASONS = {
     "drained": (Waiting.WORKER_UNAVAILABLE, "1 machine that could hold it takes nobody: "),
     "full": (Waiting.RESOURCES, "1 machine matches: it has no room now"),
     "full static": (Waiting.RESOURCES, "1 machine matches: it has no room now"),
+    "owner": (Waiting.NO_MATCH, '1 machine that could hold it refuses it: it does not meet (TARGET.Owner isnt "carol")'),
+    "quota": (Waiting.LIMIT, "quota"),
     "limit": (Waiting.LIMIT, "limit"),
 }  # fmt: skip
 
@@ -43,12 +45,14 @@ def idling(pool: HTCondor | None) -> Iterator[tuple[OwnSchedd, dict[str, str]]]:
     """Return a schedd with jobs that wait, by the reason why; its machines are as they were afterwards."""
     assert pool is not None
     schedd = OwnSchedd(pool, "idle")
+    pool.configure(workloads.IDLE_CONFIG)
     schedd.start()
     try:
         yield schedd, workloads.htcondor_idle(schedd)
     finally:
         pool.run("condor_drain", "-cancel", pool.machines[1], check=False)
         schedd.remove()
+        pool.configure("")
 
 
 def better_analyze(schedd: OwnSchedd, job: str) -> tuple[dict[str, int], dict[str, int], str]:

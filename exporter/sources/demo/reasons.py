@@ -41,7 +41,7 @@ def _why(plan: Plan, cpus: int, memory: int, owner: Owner, name: str) -> Why:
         return Why(Waiting.NO_MATCH, f"memory {asked:,} GiB: the largest machine has {largest} GiB", 0)
     kind = zlib.crc32(f"{owner} {cpus}".encode()) % 12
     if kind == 0:
-        return Why(Waiting.LIMIT, f"submitter limit exceeded; {number} machines match", matching)
+        return Why(Waiting.LIMIT, f"group quota of {owner[1]} is used up; {number} machines match", matching)
     if kind == 1:
         return Why(Waiting.NEXT_CYCLE, f"{number} machines match, and some have room", matching)
     return Why(Waiting.RESOURCES, f"{number} machines match: none has room now", matching)

@@ -1,6 +1,6 @@
 """The process that judges: reads groups of idle jobs on standard input, asks a collector for its machines, and answers.
 
-The answer is as the reader's: a line of JSON for each group, and how many they are.
+The answer is as the reader's: a line of JSON with what is left of quotas, one for each group, and how many they are.
 """
 
 import json
@@ -17,6 +17,7 @@ from exporter.sources.htcondor.matching import limits
 from exporter.sources.htcondor.matching.clauses import names
 from exporter.sources.htcondor.matching.judge import Judge
 from exporter.sources.htcondor.matching.pool import Pool
+from exporter.sources.htcondor.matching.quotas import ACCOUNTING, Quotas, quotas
 from exporter.sources.htcondor.matching.verdicts import Group, Verdict
 
 MAX_BYTES = 3 << 30
@@ -63,10 +64,21 @@ def main() -> None:
     ads = reader.collected(
         htcondor, question.collectors, lambda collector: list(collector.query(htcondor.AdTypes.Startd, MACHINES))
     )
+    left = _quotas(htcondor)
     verdicts = judge_all(question.groups, list(ads), deadline)
-    for verdict in verdicts:
-        sys.stdout.buffer.write(msgspec.json.encode(verdict) + b"\n")
-    sys.stdout.buffer.write(json.dumps({"end": len(verdicts), "collector": reader.answered()}).encode() + b"\n")
+    for each in (left, *verdicts):
+        sys.stdout.buffer.write(msgspec.json.encode(each) + b"\n")
+    sys.stdout.buffer.write(json.dumps({"end": 1 + len(verdicts), "collector": reader.answered()}).encode() + b"\n")
+
+
+def _quotas(htcondor: Any) -> Quotas:
+    """Return what is left of quotas, as the collector that told of the machines knows it; nothing where it does not."""
+    host = reader.answered()
+    try:
+        collector = htcondor.Collector(host) if host else htcondor.Collector()
+        return quotas(collector.query(htcondor.AdTypes.Accounting, "true", list(ACCOUNTING)))
+    except Exception:
+        return Quotas()
 
 
 if __name__ == "__main__":

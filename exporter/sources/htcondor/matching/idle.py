@@ -13,11 +13,12 @@ from msgspec.structs import replace
 
 from exporter.sources import SourceError
 from exporter.sources.htcondor.asking import Ask
+from exporter.sources.htcondor.matching.quotas import Quotas
 from exporter.sources.htcondor.matching.verdicts import Group, Verdict
-from exporter.sources.htcondor.matching.words import Said, said, unmatched
+from exporter.sources.htcondor.matching.words import Said, rejection, said, unmatched
 from exporter.sources.htcondor.values import row_of
 from history.records import Job
-from history.vocabulary import State
+from history.vocabulary import State, Waiting
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +84,7 @@ class IdleJobs:
         self._judging = threading.Lock()
         self._schedds: dict[str, _Schedd] = {}
         self._found: dict[str, _Found] = {}
+        self._quotas = Quotas()
         self._round = 0
         self._judged_at: float | None = None
 
@@ -178,7 +180,8 @@ class IdleJobs:
         self._round += 1
         oldest = now - FORGOTTEN_AFTER * self._interval
         found = {key: each for key, each in self._found.items() if each.at >= oldest}
-        for line in lines:
+        self._quotas = msgspec.json.decode(lines[0], type=Quotas) if lines else Quotas()
+        for line in lines[1:]:
             verdict = msgspec.json.decode(line, type=Verdict)
             found[verdict.key] = _Found(verdict, now, self._round)
         self._found = found  # which others read meanwhile
@@ -202,17 +205,20 @@ class IdleJobs:
             if whose not in told:
                 group = known.groups.get(read.group)
                 last = rejected.get(whose)
-                told[whose] = self._said(known, group, whose[1], whose[2], last[1] if last else None)
+                told[whose] = self._said(known, group, read.job, last[1] if last else None)
             _set(read, told[whose])
         # groups that are gone are forgotten with their last verdict
         known.told = {key: each for key, each in known.told.items() if key[0] in self._found}
 
-    def _said(self, known: _Schedd, group: Group | None, owner: str, account: str, rejected: str | None) -> Said:
+    def _said(self, known: _Schedd, group: Group | None, job: Job, rejected: str | None) -> Said:
         """Return what jobs are told: another thing than before only when it was found twice in a row."""
         found = self._found.get(group.key) if group is not None else None
         if found is None or group is None:
             return said(None, rejected)
-        key = group.key, owner, account
+        if rejection(rejected) not in (Waiting.LIMIT, Waiting.PRIORITY):
+            # of a group that may have no more, the negotiator does not even look at the jobs
+            rejected = self._quotas.limiting(job.owner, job.account or "", job.requested_cpus or 1.0) or rejected
+        key = group.key, job.owner, job.account or ""
         told = known.told.get(key)
         if told is None:
             told = known.told[key] = _Told(said(found.verdict, rejected), found.round)

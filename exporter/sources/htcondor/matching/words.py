@@ -12,6 +12,8 @@ from history.vocabulary import Waiting
 MAX_SAID = 3
 """Requests and clauses that are named."""
 MAX_CLAUSE = 200
+FEW = 10
+"""Machines that take nobody are told of where for so many that match there is one: some always drain."""
 _UNITS = {"memory": 20, "disk": 10}
 """Powers of two of the resources whose amounts are no plain numbers."""
 
@@ -23,7 +25,8 @@ class Said(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     matching: int | None = None
     """Machines that match, as far as that has been looked at."""
-    closed: int = 0
+    others: int = 0
+    """The other number of machines that is told."""
 
 
 def said(verdict: Verdict | None, rejected: str | None, before: Said | None = None) -> Said:
@@ -40,7 +43,7 @@ def said(verdict: Verdict | None, rejected: str | None, before: Said | None = No
     if not verdict.machines:
         return Said(waiting=Waiting.WORKER_UNAVAILABLE, reason="there are no machines in the pool", matching=0)
     if not verdict.matching:
-        return _no_match(verdict)
+        return _no_match(verdict, before)
     return _match(verdict, rejected, before)
 
 
@@ -65,28 +68,32 @@ def rejection(said: str | None) -> Waiting:
     words = (said or "").lower()
     if not words:
         return Waiting.UNSTATED
+    if "priority" in words or "submitter limit exceeded" in words:  # which is its share of one cycle
+        return Waiting.PRIORITY
     if "limit" in words or "quota" in words:
         return Waiting.LIMIT
-    if "priority" in words:
-        return Waiting.PRIORITY
     if "no match" in words or "preemption_requirements" in words:
         return Waiting.RESOURCES
     return Waiting.OTHER
 
 
-def _no_match(verdict: Verdict) -> Said:
+def _no_match(verdict: Verdict, before: Said | None) -> Said:
+    others = near(verdict.suiting or verdict.but, before.others if before is not None else None)
+    waiting = Waiting.NO_MATCH
     if not verdict.suiting:
-        return Said(waiting=Waiting.NO_MATCH, reason="; ".join(_why_none_suits(verdict)), matching=0)
-    if verdict.closed == verdict.suiting:
-        which = _number(verdict.closed, "machine that could hold it takes", "machines that could hold it take")
+        reason = "; ".join(_why_none_suits(verdict, others))
+    elif verdict.closed == verdict.suiting:
+        waiting = Waiting.WORKER_UNAVAILABLE
+        which = _number(others, "machine that could hold it takes", "machines that could hold it take")
         reason = f"{which} nobody: drained, offline, or START is false"
-        return Said(waiting=Waiting.WORKER_UNAVAILABLE, reason=reason, matching=0, closed=verdict.closed)
-    why = f": it does not meet ({_cut(verdict.refused_by)}) there" if verdict.refused_by else ""
-    which = _number(verdict.suiting, "machine that could hold it refuses it", "machines that could hold it refuse it")
-    return Said(waiting=Waiting.NO_MATCH, reason=f"{which}{why}", matching=0)
+    else:
+        reason = _number(others, "machine that could hold it refuses it", "machines that could hold it refuse it")
+        if verdict.refused_by:
+            reason += f": it does not meet ({_cut(verdict.refused_by)}) there"
+    return Said(waiting=waiting, reason=reason, matching=0, others=others)
 
 
-def _why_none_suits(verdict: Verdict) -> Iterator[str]:
+def _why_none_suits(verdict: Verdict, but: int) -> Iterator[str]:
     found = [*map(_too_large, verdict.too_large), *map(_unmet, verdict.unmet)]
     if found:
         yield from found[:MAX_SAID]
@@ -97,15 +104,16 @@ def _why_none_suits(verdict: Verdict) -> Iterator[str]:
     else:
         what = verdict.but_one.removeprefix("request_")
         name = f"({_cut(what)})" if what == verdict.but_one else f"as much {_NAMES.get(what, what)} as it asks for"
-        yield f"no machine meets all that it asks for: {_number(verdict.but, 'has', 'have')} all but {name}"
+        yield f"no machine meets all that it asks for: {_number(but, 'has', 'have')} all but {name}"
 
 
 def _match(verdict: Verdict, rejected: str | None, before: Said | None) -> Said:
     matching = near(verdict.matching, before.matching if before is not None else None)
-    closed = near(verdict.closed, before.closed if before is not None else None)
+    closed = verdict.closed if FEW * verdict.closed >= matching else 0
+    closed = near(closed, before.others if before is not None else None)
     kind = rejection(rejected)
     more = f"; {_number(closed, 'more takes', 'more take')} nobody" if closed else ""
-    if kind in (Waiting.LIMIT, Waiting.PRIORITY):
+    if kind is Waiting.LIMIT or (kind is Waiting.PRIORITY and verdict.free):
         reason = f"{rejected}; {_number(matching, 'machine matches', 'machines match')}"
     elif verdict.free:
         kind = Waiting.NEXT_CYCLE
@@ -113,7 +121,7 @@ def _match(verdict: Verdict, rejected: str | None, before: Said | None) -> Said:
     else:
         kind = Waiting.RESOURCES
         reason = f"{_number(matching, 'machine matches: it has no', 'machines match: none has')} room now"
-    return Said(waiting=kind, reason=reason + more, matching=matching, closed=closed)
+    return Said(waiting=kind, reason=reason + more, matching=matching, others=closed)
 
 
 def near(number: int, before: int | None) -> int:

@@ -8,6 +8,7 @@ import pytest
 
 from exporter.sources import CommandFailed
 from exporter.sources.htcondor.matching.idle import FORGOTTEN_AFTER, IdleJobs, Read
+from exporter.sources.htcondor.matching.quotas import Quotas
 from exporter.sources.htcondor.matching.verdicts import Verdict
 from history.records import Job
 from history.vocabulary import State, Waiting
@@ -26,6 +27,7 @@ class Pool:
     def __init__(self) -> None:
         self.groups: dict[int, str] = {1: "[ a = 1 ]", 2: "[ a = 2 ]"}
         self.verdicts: dict[str, Verdict] = {}
+        self.quotas = Quotas()
         self.away = False
         self.asked: list[str] = []
         self.now = 1000.0
@@ -43,7 +45,7 @@ class Pool:
             msgspec.structs.replace(self.verdicts.get(group["ad"], usual), key=group["key"])
             for group in question["groups"]
         ]
-        return [[msgspec.json.encode(verdict) for verdict in verdicts]]
+        return [[msgspec.json.encode(each) for each in (self.quotas, *verdicts)]]
 
     def poll(self, *reads: Read, seconds: float = 60, schedd: str = "s") -> list[tuple[Waiting | None, str | None]]:
         self.now += seconds
@@ -128,6 +130,20 @@ def test_the_negotiators_word_on_the_oldest_job_counts_for_all_of_an_owner(pool:
     )  # fmt: skip
     limited = (Waiting.LIMIT, "concurrency limit db reached; 2 machines match")
     assert told == [limited, limited, limited, FULL]
+
+
+def test_a_quota_that_is_used_up_keeps_waiting_what_has_machines(pool: Pool) -> None:
+    pool.quotas = Quotas(groups={"group_a": 0.5}, submitters={"bob": 0.0})
+    pool.verdicts["[ a = 2 ]"] = NONE
+    mine, none = read(1), read(2, 2)
+    for each in (mine, none):
+        each.job = msgspec.structs.replace(each.job, account="group_a")
+    assert pool.poll(mine, none, read(3, owner="bob"), read(4)) == [
+        (Waiting.LIMIT, "group quota of group_a is used up; 2 machines match"),
+        (Waiting.NO_MATCH, "no machine meets all that it asks for"),
+        (Waiting.LIMIT, "limit of submitter bob (its ceiling) is reached; 2 machines match"),
+        FULL,
+    ]
 
 
 def test_without_a_verdict_the_negotiators_word_counts_for_the_group(pool: Pool) -> None:

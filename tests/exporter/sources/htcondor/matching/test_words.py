@@ -61,10 +61,11 @@ MATCH = replace(POOL, suiting=700, matching=664)
             Waiting.WORKER_UNAVAILABLE,
             "1 machine that could hold it takes nobody: drained, offline, or START is false",
         ),
+        (replace(MATCH, closed=4), Waiting.RESOURCES, "about 660 machines match: none has room now"),
         (
-            replace(MATCH, closed=4),
+            replace(MATCH, matching=12, closed=4),
             Waiting.RESOURCES,
-            "about 660 machines match: none has room now; 4 more take nobody",
+            "about 12 machines match: none has room now; 4 more take nobody",
         ),
         (replace(MATCH, matching=1), Waiting.RESOURCES, "1 machine matches: it has no room now"),
         (replace(MATCH, free=3), Waiting.NEXT_CYCLE, "about 660 machines match, and some have room"),
@@ -80,7 +81,9 @@ def test_the_negotiators_word_counts_where_machines_match() -> None:
     assert (limited.waiting, limited.reason) == (
         Waiting.LIMIT, "concurrency limit db reached; about 660 machines match",
     )  # fmt: skip
-    assert said(MATCH, "insufficient priority").waiting is Waiting.PRIORITY
+    for word in ("insufficient priority", "submitter limit exceeded"):
+        assert said(replace(MATCH, free=3), word).waiting is Waiting.PRIORITY
+        assert said(MATCH, word).waiting is Waiting.RESOURCES
     assert said(replace(POOL, but_one="x", but=1), "submitter limit exceeded").waiting is Waiting.NO_MATCH
 
 
@@ -98,6 +101,9 @@ def test_numbers_that_are_near_stay() -> None:
         assert said(replace(MATCH, matching=matching), None, before) == before
     for matching in (500, 800):
         assert said(replace(MATCH, matching=matching), None, before) != before
+    refused = replace(POOL, suiting=200, refused_by="x")
+    assert said(replace(refused, suiting=190), None, said(refused, None)) == said(refused, None)
+    assert said(replace(refused, suiting=90), None, said(refused, None)) != said(refused, None)
     assert [near(number, None) for number in (7, 99, 100, 664, 12_345)] == [7, 99, 100, 660, 12_000]
     assert (near(0, 30), near(30, 0), near(5, 4)) == (0, 30, 5)
 
