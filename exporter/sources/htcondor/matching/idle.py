@@ -16,7 +16,6 @@ from exporter.sources.htcondor.asking import Ask
 from exporter.sources.htcondor.matching.quotas import Quotas
 from exporter.sources.htcondor.matching.verdicts import Group, Verdict
 from exporter.sources.htcondor.matching.words import Said, rejection, said, unmatched
-from exporter.sources.htcondor.values import row_of
 from history.records import Job
 from history.vocabulary import State, Waiting
 
@@ -134,9 +133,12 @@ class IdleJobs:
             return 2
         known.groups, known.samples = {}, samples
         for line in lines:
-            number, _, text = row_of(line)
-            if number in sizes and isinstance(text, str):
-                key = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:24]
+            try:
+                number, _, text = msgspec.json.decode(line, type=tuple[int, Any, str])
+            except (ValueError, msgspec.MsgspecError):
+                continue  # its jobs are told what the negotiator says
+            if number in sizes:
+                key = hashlib.sha256(text.encode()).hexdigest()[:24]
                 known.groups[number] = Group(key=key, ad=text, owner=owners.get(number, ""))
         return 2
 
@@ -158,7 +160,7 @@ class IdleJobs:
             self._take(groups, now)
         finally:
             self._judging.release()
-        return 1
+        return 2
 
     def _largest(self, schedds: Iterable[_Schedd]) -> list[Group]:
         """Return the groups of most jobs, each once."""
@@ -177,12 +179,17 @@ class IdleJobs:
         except SourceError as error:
             log.warning("why idle jobs wait cannot be worked out", extra={"error": str(error)})
             return
+        try:
+            quotas = msgspec.json.decode(lines[0], type=Quotas)
+            verdicts = [msgspec.json.decode(line, type=Verdict) for line in lines[1:]]
+        except (IndexError, ValueError, msgspec.MsgspecError) as error:
+            log.warning("why idle jobs wait was not understood", extra={"error": repr(error)})
+            return
         self._round += 1
+        self._quotas = quotas
         oldest = now - FORGOTTEN_AFTER * self._interval
         found = {key: each for key, each in self._found.items() if each.at >= oldest}
-        self._quotas = msgspec.json.decode(lines[0], type=Quotas) if lines else Quotas()
-        for line in lines[1:]:
-            verdict = msgspec.json.decode(line, type=Verdict)
+        for verdict in verdicts:
             found[verdict.key] = _Found(verdict, now, self._round)
         self._found = found  # which others read meanwhile
 
@@ -213,7 +220,7 @@ class IdleJobs:
     def _said(self, known: _Schedd, group: Group | None, job: Job, rejected: str | None) -> Said:
         """Return what jobs are told: another thing than before only when it was found twice in a row."""
         found = self._found.get(group.key) if group is not None else None
-        if found is None or group is None:
+        if found is None or group is None or self._clock() - found.at > FORGOTTEN_AFTER * self._interval:
             return said(None, rejected)
         if rejection(rejected) not in (Waiting.LIMIT, Waiting.PRIORITY):
             # of a group that may have no more, the negotiator does not even look at the jobs
@@ -238,7 +245,8 @@ def _set(read: Read, say: Said) -> None:
     """Write to a job what it is told, where that is another thing than before."""
     if read.said is not say and read.said != say:
         read.said = say
-        read.job = replace(read.job, reason=say.reason or None, waiting=say.waiting, details=_details(read, say))
+        reason = say.reason or read.rejected
+        read.job = replace(read.job, reason=reason, waiting=say.waiting, details=_details(read, say))
 
 
 def _order(native_id: str) -> list[int]:

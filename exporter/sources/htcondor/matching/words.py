@@ -19,7 +19,7 @@ _UNITS = {"memory": 20, "disk": 10}
 
 
 class Said(msgspec.Struct, frozen=True, kw_only=True):
-    """Why jobs wait: the kind of wait, in words, and the numbers in these words."""
+    """Why jobs wait: the kind of wait, in words (none: each has its own), and the numbers in these words."""
 
     waiting: Waiting
     reason: str
@@ -38,7 +38,7 @@ def said(verdict: Verdict | None, rejected: str | None, before: Said | None = No
     """
     if verdict is None or not verdict.judged:
         if rejected or verdict is None:
-            return Said(waiting=rejection(rejected), reason=rejected or "")
+            return Said(waiting=rejection(rejected), reason="")
         return Said(waiting=Waiting.OTHER, reason="what it asks of machines cannot be worked out within limits")
     if not verdict.machines:
         return Said(waiting=Waiting.WORKER_UNAVAILABLE, reason="there are no machines in the pool", matching=0)

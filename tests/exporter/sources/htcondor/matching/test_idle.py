@@ -149,7 +149,19 @@ def test_a_quota_that_is_used_up_keeps_waiting_what_has_machines(pool: Pool) -> 
 def test_without_a_verdict_the_negotiators_word_counts_for_the_group(pool: Pool) -> None:
     pool.away = True
     told = pool.poll(read(1), read(2, rejected="no match found"), read(3, 2))
-    assert told == [(Waiting.RESOURCES, "no match found")] * 2 + [(Waiting.UNSTATED, None)]
+    assert told == [(Waiting.RESOURCES, None), (Waiting.RESOURCES, "no match found"), (Waiting.UNSTATED, None)]
+
+
+def test_an_answer_that_is_none_changes_nothing(pool: Pool) -> None:
+    job = read(1)
+    pool.poll(job)
+    asked = pool.idle._ask
+    for answer in ([], [b"[}"], [msgspec.json.encode(Quotas()), b"null"]):
+        pool.idle._ask = lambda questions, said=answer: (
+            [said] if questions[0]["what"] == "matching" else asked(questions)
+        )
+        assert pool.poll(job, seconds=300) == [FULL]
+    assert pool.poll(job, seconds=300) == [(Waiting.UNSTATED, None)]  # nobody knows any more
 
 
 def test_what_could_not_be_found_again_is_forgotten(pool: Pool) -> None:

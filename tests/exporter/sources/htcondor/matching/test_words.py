@@ -89,7 +89,7 @@ def test_the_negotiators_word_counts_where_machines_match() -> None:
 
 def test_what_is_not_known() -> None:
     assert said(None, None) == Said(waiting=Waiting.UNSTATED, reason="")
-    assert said(None, "no match found") == Said(waiting=Waiting.RESOURCES, reason="no match found")
+    assert said(None, "no match found") == Said(waiting=Waiting.RESOURCES, reason="")
     unjudged = Verdict(key="k", judged=False)
     assert said(unjudged, None).waiting is Waiting.OTHER
     assert said(unjudged, "no match found").waiting is Waiting.RESOURCES
