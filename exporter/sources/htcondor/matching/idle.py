@@ -28,6 +28,8 @@ MANY, SOONER = 100, 5
 after this part of the interval."""
 FORGOTTEN_AFTER = 3
 """Intervals for which a verdict holds that was not found again."""
+FIRST_SECONDS = 30.0
+"""How long a schedd that is read for the first time waits for its turn to have its groups judged."""
 _GROUPS = ("AutoClusterId", "JobCount", "Whole")
 
 
@@ -153,7 +155,9 @@ class IdleJobs:
             new = {number: group for number, group in mine.groups.items() if group.key not in self._found}
             if MANY * sum(mine.jobs.get(number, 0) for number in new) > idle:
                 groups = self._largest([_Schedd(groups=new, jobs=mine.jobs)])
-        if not groups or not self._judging.acquire(blocking=False):
+        # when BBQ starts, all schedds are read at the same time: none is to show its jobs without a reason
+        patience = FIRST_SECONDS if mine.tried_at is None else 0.0
+        if not groups or not self._judging.acquire(timeout=patience):
             return 0
         mine.tried_at = now
         try:
