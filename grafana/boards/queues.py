@@ -50,7 +50,7 @@ def board() -> Json:
         ],
         [
             (MOMENT, 9, ((_queues(), 24),)),
-            ("Over time", 8, ((_jobs(), 12), (_why(), 12))),
+            ("Over time", 9, ((_jobs(), 12), (_why(), 12))),
             ("Over time", 9, ((_cpus(), 12), (_owners(), 12))),
             ("Over time", 8, ((_waits(), 12), (_flow(), 12))),
             (_PAST, 2, ((of_history(), 24),)),

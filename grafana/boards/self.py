@@ -24,7 +24,7 @@ def board() -> Json:
             ("Sources", 12, ((_sources(), 24),)),
             ("Sources", 9, ((_durations(), 12), (_calls(), 6), (_errors(), 6))),
             ("History", 4, ((_up(), 4), (_missing(), 4), (_lost(), 4), (_verified(), 4), (_spooled(), 3), (_not_understood(), 5))),
-            ("History", 9, ((_lag(), 12), (_rows(), 12))),
+            ("History", 11, ((_lag(), 12), (_rows(), 12))),
             ("Schedulers", 8, ((_cycles(), 12), (_busy(), 12))),
             ("Schedulers", 8, ((_queues(), 12), (_backfilled(), 12))),
             ("Schedulers", 8, ((_rpcs(), 12), (_callers(), 12))),

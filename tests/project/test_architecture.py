@@ -47,7 +47,7 @@ def using(package: str) -> set[str]:
 
 FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("words and plain data", (
-        "history", "history.vocabulary", "history.fields", "history.wording", "history.records", "history.batch", "history.answer", "history.render.*", "history.timespec",
+        "history", "history.vocabulary", "history.fields", "history.wording", "history.records", "history.policies", "history.batch", "history.answer", "history.render.*", "history.timespec",
         "history.output", "history.rollups", "history.rollups.definitions", "history.rollups.from_jobs", "exporter", "exporter.settings",
         "history.strict_yaml", "history.settings", "history.configuration", "history.threads", "history.logs", "exporter.lookups", "exporter.vo",
     )),

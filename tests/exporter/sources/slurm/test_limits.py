@@ -1,13 +1,11 @@
-"""Limits, shares, reservations and licences as Slurm tells them: captured of a real cluster, and what may go wrong."""
-
-from datetime import UTC, datetime
+"""Limits as Slurm tells them: captured of a real cluster, and what may go wrong."""
 
 import pytest
 
 from exporter.readings import UnknownValue
 from exporter.sources import AnswerUnreadable
-from exporter.sources.slurm import fair_shares, limits, reservations
-from history.policies import Account, Licence, Limit
+from exporter.sources.slurm import limits
+from history.policies import Account, Limit
 from history.vocabulary import LimitKind
 from tests.replay import SLURM, captured
 
@@ -105,62 +103,3 @@ def test_a_limit_that_cannot_be_read_costs_itself() -> None:
 def test_what_is_no_answer_about_limits_is_refused(answer: bytes) -> None:
     with pytest.raises(AnswerUnreadable, match="assoc_mgr"):
         limits.limits(answer, [])
-
-
-@pytest.mark.parametrize("version", SLURM)
-def test_shares_of_a_real_cluster(version: str) -> None:
-    found = {(each.account, each.owner): each for each in fair_shares.shares(captured("slurm", version, "sshare"))}
-    assert found["bio", ""].shares == 3 and found["bio", ""].parent == "root" and found["bio", ""].factor is None
-    assert found["root", ""].parent is None and found["physics", "alice"].parent is None
-    assert 0 < (found["physics", "alice"].factor or 0) <= 1 and found["root", "root"].used_seconds == 0
-    # of the children of root, root's own user is one: 1 of 1 + 3 + 1 shares
-    assert found["bio", ""].entitled == pytest.approx(0.6) and found["bio", "carol"].entitled == pytest.approx(0.25)
-
-
-def test_accounts_in_accounts() -> None:
-    lines = [
-        "root|||0.0|10|1.0|", " a||2|0.5|10|1.0|0.4", "  a1||parent|0.5|10|1.0|", "   a1|ann|1|1.0|10|1.0|0.25",
-        "  a2||1|0.5|0|0.0|inf", " b||1|0.5|0|0.0|0.9",
-    ]  # fmt: skip
-    found = fair_shares.shares("\n".join(lines).encode())
-    assert [(each.account, each.owner, each.parent, each.shares, each.factor) for each in found] == [
-        ("root", "", None, None, None), ("a", "", "root", 2, 0.4), ("a1", "", "a", None, None),
-        ("a1", "ann", None, 1, 0.25), ("a2", "", "a", 1, None), ("b", "", "root", 1, 0.9),
-    ]  # fmt: skip
-    with pytest.raises(AnswerUnreadable, match="sshare"):
-        fair_shares.shares(b"slurm_load_shares error\n")
-
-
-@pytest.mark.parametrize("version", SLURM)
-def test_reservations_of_a_real_cluster(version: str) -> None:
-    unknown: list[UnknownValue] = []
-    found = {each.name: each for each in reservations.reservations(captured("slurm", version, "reservations"), unknown)}
-    assert unknown == [] and set(found) == {"maint", "course", "lic"}
-    maint = found["maint"]
-    assert (maint.workers, maint.cpus, maint.owners, maint.active) == (("n1", "n2"), 32, ("root",), False)
-    begins = {"22.05": 1795874468, "24.11": 1795869968, "26.05": 1795874497}[version]
-    assert maint.flags == ("MAINT", "SPEC_NODES") and maint.begins_at == datetime.fromtimestamp(begins, UTC)
-    assert maint.ends_at is not None and (maint.ends_at - maint.begins_at).total_seconds() == 3600
-    assert (found["course"].accounts, found["course"].queue, found["course"].active) == (("bio",), "batch", True)
-    assert (found["lic"].licences, found["lic"].workers, found["lic"].cpus) == ({"matlab": 3}, (), None)
-
-
-def test_no_reservation_and_one_that_cannot_be_read() -> None:
-    assert reservations.reservations(b"No reservations in the system\n", []) == []
-    unknown: list[UnknownValue] = []
-    answer = b"ReservationName=a StartTime=soon EndTime=1\nReservationName=b StartTime=1795869968 Nodes=n[1-]\n"
-    (found,) = reservations.reservations(answer, unknown)
-    assert (found.name, found.workers, found.ends_at) == ("b", (), None)
-    assert [each.field for each in unknown] == ["slurm_reservation"] * 3
-    with pytest.raises(AnswerUnreadable):
-        reservations.reservations(b"Unable to contact slurm controller\n", [])
-
-
-def test_licences_of_a_real_cluster() -> None:
-    assert reservations.licences(captured("slurm", "24.11", "licenses"), []) == [
-        Licence(name="ansys", total=4, used=1, reserved=0), Licence(name="matlab", total=10, used=0, reserved=3)
-    ]  # fmt: skip
-    assert reservations.licences(b"No licenses configured in Slurm.\n", []) == []
-    unknown: list[UnknownValue] = []
-    answer = b"LicenseName=far@db Total=many Used=1\nLicenseName=x@db Total=4 Used=1 Free=3 Reserved=0 Remote=yes\n"
-    assert [each.name for each in reservations.licences(answer, unknown)] == ["x@db"] and len(unknown) == 2
