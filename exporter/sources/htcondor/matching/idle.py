@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from exporter.sources import SourceError
 from exporter.sources.htcondor.asking import Ask
 from exporter.sources.htcondor.matching.quotas import Quotas
-from exporter.sources.htcondor.matching.verdicts import Group, Verdict
+from exporter.sources.htcondor.matching.verdicts import MAX_TEXT, Group, Verdict
 from exporter.sources.htcondor.matching.words import Said, rejection, said, unmatched
 from history.records import Job
 from history.vocabulary import State, Waiting
@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 MAX_GROUPS = 2_000
 """Groups that are judged at a time, those of most jobs first."""
+MAX_LETTERS = 32 << 20
+"""What is kept of all groups of a schedd: a user may make as many as there are jobs."""
 MANY, SOONER = 100, 5
 """One idle job in so many may be of a group that is not known; with more, what is new is asked for sooner than others:
 after this part of the interval."""
@@ -134,6 +136,7 @@ class IdleJobs:
             log.warning("what idle jobs ask for cannot be read", extra={"source": schedd, "error": str(error)})
             return 2
         known.groups, known.samples = {}, samples
+        room = MAX_LETTERS
         for line in lines:
             try:
                 number, _, text = msgspec.json.decode(line, type=tuple[int, Any, str])
@@ -141,7 +144,9 @@ class IdleJobs:
                 continue  # its jobs are told what the negotiator says
             if number in sizes:
                 key = hashlib.sha256(text.encode()).hexdigest()[:24]
-                known.groups[number] = Group(key=key, ad=text, owner=owners.get(number, ""))
+                kept = text if len(text) <= min(MAX_TEXT, room) else ""
+                room -= len(kept)
+                known.groups[number] = Group(key=key, ad=kept, owner=owners.get(number, ""))
         return 2
 
     def _judge(self, mine: _Schedd, idle: int) -> int:

@@ -8,9 +8,8 @@ from msgspec.structs import replace
 
 from exporter.sources.htcondor.matching.clauses import aim, expand, names
 from exporter.sources.htcondor.matching.pool import OVERLAID, Ad, Pool, is_number
-from exporter.sources.htcondor.matching.verdicts import Group, TooLarge, Unmet, Verdict
+from exporter.sources.htcondor.matching.verdicts import MAX_TEXT, Group, TooLarge, Unmet, Verdict
 
-MAX_TEXT = 20_000
 MAX_CLAUSES = 100
 SHOWN = 3
 """Values that machines have of an attribute, as they are told of a clause that none meets."""
@@ -24,7 +23,7 @@ class Jobs:
     """A group's ad, ready to be judged."""
 
     def __init__(self, group: Group, pool: Pool) -> None:
-        if len(group.ad) > MAX_TEXT:
+        if not 0 < len(group.ad) <= MAX_TEXT:
             raise Unjudgeable
         ad = classad2.ClassAd(group.ad)
         read = Ad(ad)

@@ -2,13 +2,16 @@
 
 import msgspec
 
+MAX_TEXT = 20_000
+"""Letters of a group's ad; what is longer nobody writes in earnest."""
+
 
 class Group(msgspec.Struct, frozen=True, kw_only=True):
     """Idle jobs that are the same to every machine."""
 
     key: str
     ad: str
-    """All that matters to machines, as an ad."""
+    """All that matters to machines, as an ad; empty where it is too long to be judged."""
     owner: str = ""
     """Whose expressions these are; who writes some that cannot be judged spoils no other's."""
 

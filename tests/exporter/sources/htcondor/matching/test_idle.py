@@ -7,9 +7,10 @@ import msgspec
 import pytest
 
 from exporter.sources import CommandFailed
+from exporter.sources.htcondor.matching import idle
 from exporter.sources.htcondor.matching.idle import FORGOTTEN_AFTER, IdleJobs, Read
 from exporter.sources.htcondor.matching.quotas import Quotas
-from exporter.sources.htcondor.matching.verdicts import Verdict
+from exporter.sources.htcondor.matching.verdicts import MAX_TEXT, Verdict
 from history.records import Job
 from history.vocabulary import State, Waiting
 
@@ -196,6 +197,15 @@ def test_the_same_jobs_of_several_schedds_are_judged_once(pool: Pool) -> None:
         "matching",
         "groups",
     ]
+
+
+def test_ads_that_are_too_long_are_not_judged(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(idle, "MAX_LETTERS", 30)
+    pool.groups = {1: "[ a = 1 ]", 2: f'[ a = "{"x" * MAX_TEXT}" ]', 3: f'[ a = "{"y" * 20}" ]', 4: "[ a = 4 ]"}
+    pool.poll(*(read(number, number) for number in range(1, 5)))
+    groups = pool.idle._schedds["s"].groups
+    assert {number: bool(group.ad) for number, group in groups.items()} == {1: True, 2: False, 3: False, 4: True}
+    assert len({group.key for group in groups.values()}) == 4
 
 
 def test_an_ad_that_is_none_is_left_out(pool: Pool) -> None:

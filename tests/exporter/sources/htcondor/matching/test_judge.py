@@ -8,9 +8,9 @@ import classad2
 import pytest
 
 from exporter.sources.htcondor.matching.clauses import aim
-from exporter.sources.htcondor.matching.judge import MAX_TEXT, Judge, Unjudgeable
+from exporter.sources.htcondor.matching.judge import Judge, Unjudgeable
 from exporter.sources.htcondor.matching.pool import Ad, Pool, is_number
-from exporter.sources.htcondor.matching.verdicts import Group, TooLarge, Unmet, Verdict
+from exporter.sources.htcondor.matching.verdicts import MAX_TEXT, Group, TooLarge, Unmet, Verdict
 from exporter.sources.htcondor.matching.words import said
 from tests.htcondor_machines import group, judged, machine, pool, static
 from tests.replay import HTCONDOR, captured

@@ -1,6 +1,20 @@
 """Why idle jobs wait, from a pool's ads to what `bbq info job` and the metrics say."""
 
+import io
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+
+from exporter.config import parse
 from exporter.readings import Feed, Kind
+from exporter.sources.htcondor import Settings, reader
+from exporter.sources.htcondor.asking import split
+from exporter.sources.htcondor.matching import __main__ as judging
+from exporter.sources.htcondor.matching.quotas import Quotas
+from exporter.sources.htcondor.matching.verdicts import Verdict
+from history.settings import ConfigError
 from tests.htcondor_machines import group, machine
 from tests.htcondor_says import SCHEDD, Pool, Site, job, source
 
@@ -44,3 +58,47 @@ def test_where_it_is_off_the_negotiators_word_is_all(pool: Pool, t: int) -> None
         ("unstated", None), ("resources", "no match found"),
     ]  # fmt: skip
     assert {question["what"] for question in pool.asked} & {"groups", "matching"} == set()
+
+
+def test_it_is_off_with_one_word() -> None:
+    written = "clusters: [{name: grid, scheduler: htcondor, analysis: %s}]"
+    said = {word: parse(written % word).clusters[0] for word in ("off", "90s", "10m")}
+    assert {word: each.analysis for word, each in said.items() if isinstance(each, Settings)} == {
+        "off": 0, "90s": 90, "10m": 600,
+    }  # fmt: skip
+    with pytest.raises(ConfigError, match=r"analysis: expected a duration such as 60s.*, read 'never'; or off"):
+        parse(written % "never")
+
+
+@pytest.mark.parametrize("with_quotas", [True, False])
+def test_the_process_that_judges(
+    monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes], *, with_quotas: bool
+) -> None:
+    """It asks a collector for machines and for quotas, which an older one may not have, and answers as the reader does."""
+    used_up = {"Name": "group_a", "IsAccountingGroup": True, "EffectiveQuota": 2.0, "WeightedResourcesUsed": 2.0}
+
+    class Collector:
+        def __init__(self, host: str) -> None:
+            assert host == "cm"
+
+        def query(self, kind: str, constraint: str, projection: list[str] | None = None) -> list[Any]:
+            if kind == "machines":
+                assert projection is None and constraint == "DynamicSlot =!= true"
+                return [machine("wn1"), machine("wn2", 8, 0)]
+            if not with_quotas:
+                raise RuntimeError("no such ads")
+            return [used_up]
+
+    kinds = SimpleNamespace(Startd="machines", Accounting="accounting")
+    bindings = SimpleNamespace(Collector=Collector, AdTypes=kinds, param={"QUERY_TIMEOUT": "20"})
+    monkeypatch.setattr(reader, "bindings", lambda settings: (bindings, None))
+    monkeypatch.setattr(judging.resource, "setrlimit", lambda *_: None)
+    monkeypatch.setattr(judging.signal, "alarm", lambda _: None)
+    question = {"collectors": ["cm"], "groups": [msgspec.to_builtins(group("mine", cpus=16))], "what": "matching"}
+    request = {"settings": {}, "seconds": 30, "questions": [question]}
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(msgspec.json.encode(request))))
+    judging.main()
+    ((first, second),), good = split("matching", capsysbinary.readouterr().out, 1)
+    assert msgspec.json.decode(first, type=Quotas).groups == ({"group_a": 0.0} if with_quotas else {})
+    verdict = msgspec.json.decode(second, type=Verdict)
+    assert (verdict.key, verdict.machines, verdict.matching, verdict.free, good) == ("mine", 2, 1, 1, "cm")
