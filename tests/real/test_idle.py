@@ -128,3 +128,10 @@ def test_every_reason_is_found_and_agrees_with_better_analyze(
             if conditions.get(unmet.clause, 0):
                 wrong.append(f"{name}: {unmet.clause} is met by {conditions[unmet.clause]} slots, by condor_q")
     assert wrong == []
+    assert [job.native_id for job in jobs.values() if job.waiting is Waiting.UNSTATED] == []
+    # what is new is told of as far as it is known, and changes nothing for the others
+    late = schedd.submit("alice", {"executable": "/bin/true", "request_memory": "601GB", "request_disk": "1000"})
+    again = found_of(source, schedd)[0]
+    assert again[late].waiting in (Waiting.NEXT_CYCLE, Waiting.UNSTATED, Waiting.RESOURCES, Waiting.NO_MATCH)
+    same = {name: again[cluster].reason for name, cluster in waiting.items()}
+    assert same == {name: jobs[cluster].reason for name, cluster in waiting.items()}
