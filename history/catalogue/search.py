@@ -69,6 +69,7 @@ QUESTION = Question(
         Parameter("running_between", Kind.BETWEEN, "It was running at some time between two moments."),
         Parameter("submitted_between", Kind.BETWEEN, "It was submitted at the first or later, before the second."),
         Parameter("ended_between", Kind.BETWEEN, "It ended at the first or later, before the second."),
+        Parameter("ends_before", Kind.MOMENT, "It runs, and its time limit ends before that moment."),
         Parameter(
             "counted",
             Kind.FLAG,

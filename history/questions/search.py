@@ -1,7 +1,7 @@
 """Which jobs: every filter combines with every other, the newest first."""
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -12,6 +12,7 @@ from history.db import bulk
 from history.db.intervals import open_at, open_between
 from history.db.schema import jobs, late_submissions, queues, run_workers, runs
 from history.questions import Scope, TookTooLong, WrongQuestion, run, run_stream
+from history.questions.ending import ends_before, expected_ends
 from history.questions.moment import in_queue
 from history.questions.names import known
 from history.questions.resources import Resource
@@ -23,7 +24,7 @@ from history.wording import did_you_mean
 COLUMNS = (
     "cluster", "job_id", "owner", "account", "vo", "queue", "state", "outcome", "submitted_at", "started_at",
     "ended_at", "cpus", "gpus", "memory_bytes", "used_memory_bytes", "used_cpu_seconds", "exit_code", "exit_signal",
-    "workers", "name", "reason",
+    "workers", "name", "reason", "qos", "requested_wall_seconds", "expected_end_at", "left_seconds",
 )  # fmt: skip
 SHORT = (
     "cluster",
@@ -47,9 +48,9 @@ _NEEDED = [
     for name in (
         "cluster", "native_id", "submitted_at", "owner", "account", "vo", "queue", "outcome", "first_started_at",
         "ended_at", "requested_cpus", "requested_gpus", "requested_memory_bytes", "used_memory_bytes",
-        "used_cpu_seconds", "exit_code", "exit_signal", "name", "reason",
+        "used_cpu_seconds", "exit_code", "exit_signal", "name", "reason", "requested_wall_seconds",
     )
-]  # fmt: skip
+] + [jobs.c.details["qos"].as_string().label("qos")]  # fmt: skip
 
 SECONDS = 10.0
 """How long a search looks for its first job."""
@@ -75,6 +76,8 @@ class Filters(msgspec.Struct, kw_only=True):
     running_between: tuple[datetime, datetime] | None = None
     submitted_between: tuple[datetime, datetime] | None = None
     ended_between: tuple[datetime, datetime] | None = None
+    ends_before: datetime | None = None
+    """It runs, and its time limit ends before this moment."""
     routed_from: str | None = None
     """A job that it was routed from; `any`: whichever."""
     counted: bool = False
@@ -152,7 +155,10 @@ def _query(connection: Connection, scope: Scope, filters: Filters, since: dateti
 def _rows(connection: Connection, found: Sequence[Any], at: datetime | None) -> Iterator[Sequence[Any]]:
     """Yield what is shown of the jobs found; of a moment, without what nobody could know then."""
     where = _workers(connection, [(row.native_id, row.submitted_at, row.cluster) for row in found], at)
+    ends = expected_ends(connection, found, at)
+    moment = at or datetime.now(UTC)
     for row in found:
+        key = row.native_id, row.submitted_at, row.cluster
         later = at is not None and (row.ended_at is None or row.ended_at > at)
         start = row.first_started_at
         end = (row.used_memory_bytes, row.used_cpu_seconds, row.exit_code, row.exit_signal)
@@ -162,7 +168,8 @@ def _rows(connection: Connection, found: Sequence[Any], at: datetime | None) -> 
             None if at is not None and start is not None and start > at else start,
             None if later else row.ended_at, row.requested_cpus, row.requested_gpus, row.requested_memory_bytes,
             *((None,) * 4 if later else end),
-            where.get((row.native_id, row.submitted_at, row.cluster)), row.name, None if later else row.reason,
+            where.get(key), row.name, None if later else row.reason, row.qos, row.requested_wall_seconds,
+            ends.get(key), round((ends[key] - moment).total_seconds()) if key in ends else None,
         )  # fmt: skip
 
 
@@ -220,6 +227,8 @@ def _conditions(
     if filters.ended_between is not None:
         yield jobs.c.ended_at >= filters.ended_between[0]
         yield jobs.c.ended_at < filters.ended_between[1]
+    if filters.ends_before is not None:
+        yield ends_before(connection, filters.ends_before)
     if filters.worker:
         there: list[ColumnElement[bool]] = [
             run_workers.c.worker.in_(filters.worker),
