@@ -43,6 +43,10 @@ def _many(count: int, form: str, values: str) -> Series:
 CASES: dict[str, Case] = {
     "BBQDown": Case({'up{job="bbq",instance="i"}': "0x30"}, 10, ({"instance": "i", "job": "bbq"},), {'up{job="bbq",instance="i"}': "1x30"}, blind=False),
     "BBQSourceDown": Case({f"bbq_source_up{{{_S}}}": "0x30"}, 10, _S_LABELS, {f"bbq_source_up{{{_S}}}": "1x30"}),
+    "BBQPolicySourceDown": Case(
+        {'bbq_source_up{cluster="c",source="shares"}': "0x30"}, 20, ({"cluster": "c", "source": "shares"},),
+        {'bbq_source_up{cluster="c",source="shares"}': "1x30"},
+    ),
     "BBQSourceStale": Case(
         {f"bbq_source_up{{{_S}}}": "1x30", f"bbq_source_interval_seconds{{{_S}}}": "60x30", f"bbq_source_last_success_timestamp_seconds{{{_S}}}": "0x30"},
         10, _S_LABELS,
@@ -159,6 +163,22 @@ CASES: dict[str, Case] = {
         40, _C_LABELS,
         {'bbq_worker_gpus{cluster="c",worker="w",model="a100"}': "4x60", 'bbq_worker_gpus_allocated{cluster="c",worker="w",model="a100"}': "2x60", 'bbq_jobs_gpus{cluster="c",owner="a",state="pending"}': "8x60",
          'bbq_worker_flag{cluster="c",worker="w",flag="reserved"}': "1x60"},
+    ),
+    "LicencesUsedUp": Case(
+        {'bbq_licences{cluster="c",licence="x"}': "4x90", 'bbq_licences_used{cluster="c",licence="x"}': "4x90"}, 70, ({"cluster": "c", "licence": "x"},),
+        # one is free, and of another there are none at all
+        {'bbq_licences{cluster="c",licence="x"}': "4x90", 'bbq_licences_used{cluster="c",licence="x"}': "3x90",
+         'bbq_licences{cluster="c",licence="y"}': "0x90", 'bbq_licences_used{cluster="c",licence="y"}': "0x90"},
+    ),
+    "QuotaUsedUpWhileIdle": Case(
+        {'bbq_group_quota_cpus{cluster="c",group="g"}': "40x90", 'bbq_group_quota_cpus_used{cluster="c",group="g"}': "40x90",
+         'bbq_pending_jobs{cluster="c",queue="q",reason="limit"}': "5x90",
+         f"bbq_worker_cpus{{{_W}}}": "100x90", f"bbq_worker_cpus_allocated{{{_W}}}": "50x90"},
+        70, ({"cluster": "c", "group": "g"},),
+        # the pool is full
+        {'bbq_group_quota_cpus{cluster="c",group="g"}': "40x90", 'bbq_group_quota_cpus_used{cluster="c",group="g"}': "40x90",
+         'bbq_pending_jobs{cluster="c",queue="q",reason="limit"}': "5x90",
+         f"bbq_worker_cpus{{{_W}}}": "100x90", f"bbq_worker_cpus_allocated{{{_W}}}": "90x90"},
     ),
     "SlurmdbdQueueGrowing": Case(
         {f'bbq_scheduler_queue_length{{{_C},queue="dbd_agent"}}': "100+50x40"}, 30, ({"cluster": "c", "queue": "dbd_agent"},),
