@@ -73,7 +73,7 @@ def commands(folder: Path, plan: Plan) -> Path:
     """Make a folder with the site's commands."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "plan.json").write_text(json.dumps(plan))
-    for name in ("squeue", "sacct", "scontrol"):
+    for name in ("squeue", "sacct", "scontrol", "sshare"):
         script = folder / name
         script.write_text(
             f'#!/bin/sh\nexec {sys.executable} -S -E {Path(__file__).resolve()} {folder}/plan.json {name} "$@"\n'
@@ -153,12 +153,20 @@ def _control(arguments: list[str]) -> str:
         return "\n".join(_NODE.format(f"n{number:02}") for number in range(20)) + "\n"
     if arguments[-1] == "partition":
         return "PartitionName=batch State=UP TotalCPUs=1280 TotalNodes=20 MaxTime=1-00:00:00 Nodes=n[00-19]\n"
+    if "assoc_mgr" in arguments:
+        return "Current Association Manager state\nAssociation Records\nQOS Records\n"
+    if arguments[-1] in ("reservation", "licenses"):
+        return (
+            f"No {arguments[-1].removesuffix('s')}s {'in the system' if 'reserv' in arguments[-1] else 'configured'}\n"
+        )
     return "SLURM_VERSION           = 24.11.5\nPrivateData             = none\n"
 
 
 def _answer(plan: Plan, command: str, arguments: list[str], now: int) -> str:
     if command == "scontrol":
         return _control(arguments)
+    if command == "sshare":
+        return "root|||0.0|0|1.0|\n"
     if command == "squeue":
         asked = [field.split(":", 1) for field in arguments[-1].split(",")]
         fields, mark = [field for field, _ in asked], asked[0][1]
