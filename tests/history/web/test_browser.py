@@ -101,7 +101,7 @@ def kinds(served: Served) -> dict[str, int]:
     }  # fmt: skip
     return {
         "/": 200, "/?at=3h": 200, "/nix": 404, "/search?owner=nobody": 200, "/top?thing=nix": 400,
-        "/usage?interval=day": 200,
+        "/usage?interval=day": 200, "/top?thing=owners&queries=1": 200,
         f"/why?job={quote(served.bbq('search', '--limit', '1', '--state', 'pending')[0]['job_id'], safe='')}": 200,
         **{f"/{name}": 200 for name in QUESTIONS if name not in ("info", "why")},
         **{f"/{kind}/{quote(name, safe='')}": 200 for kind, name in things.items()},
@@ -147,7 +147,8 @@ def shape(link: str) -> tuple[str, frozenset[tuple[str, str]]]:
     asked = parse_qsl(where.query, keep_blank_values=True)
     if kind == "api":
         return where.path, frozenset(each for each in asked if each[0] == "format")
-    said = frozenset((name, value if name in WORDS else "") for name, value in asked)
+    # the texts of its queries make no other page of one: some of them are looked at with the kinds
+    said = frozenset((name, value if name in WORDS else "") for name, value in asked if name != "queries")
     return (kind if kind in KINDS else where.path), said
 
 
