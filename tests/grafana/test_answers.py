@@ -228,7 +228,7 @@ def _now(still: Running) -> None:
     startable = text(
         "SELECT cluster, queue, min(coalesce(attempt_at, submitted_at)) FROM jobs"
         " WHERE ended_at IS NULL AND state = 'pending' AND routed_to IS NULL"
-        " AND coalesce(waiting, '') NOT IN ('dependency', 'array_limit', 'begin_time') GROUP BY 1, 2"
+        " AND coalesce(waiting, '') NOT IN ('dependency', 'array_limit', 'begin_time', 'no_match') GROUP BY 1, 2"
     )
     with still.history.connect() as connection:
         assert oldest == {(row[0], row[1]): 1000 * row[2].timestamp() for row in connection.execute(startable)}
