@@ -60,6 +60,16 @@ def decoded(said: bytes) -> str:
     return said.decode("utf-8", "backslashreplace").replace("\0", "\\x00")
 
 
+def pairs_of(line: str) -> dict[str, str]:
+    """Return the keys and values of `key=value` words; of several with one key the first: free texts come last."""
+    pairs: dict[str, str] = {}
+    for word in line.split(" "):
+        key, equals, value = word.partition("=")
+        if equals:
+            pairs.setdefault(key, value)
+    return pairs
+
+
 def whole(text: str, below: int = LARGEST) -> int | None:
     """Return a number that is written in digits only; None for anything else, and where it is too large."""
     number = int(text) if _WHOLE.match(text) is not None else below

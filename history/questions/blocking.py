@@ -68,12 +68,15 @@ def blocking(connection: Connection, scope: Scope, job: Mapping[str, Any]) -> li
     parents = above(connection, scope)
     accounts = chain(parents, job["cluster"], job["account"])
     qos = (job["details"] or {}).get("qos")
+    mine = (
+        limits.c.cluster == job["cluster"],
+        limits.c.kind.in_(named.kinds),
+        limits.c.native_limit == named.native_limit,
+    )
     found = [
         row
-        for row in in_force(connection, scope, limits, limits.c.cluster == job["cluster"])
-        if row.kind in named.kinds
-        and row.native_limit == named.native_limit
-        and (row.resource == named.resource or row.resource.startswith(f"{named.resource}:"))
+        for row in in_force(connection, scope, limits, *mine)
+        if (row.resource == named.resource or row.resource.startswith(f"{named.resource}:"))
         and row.owner in ("", job["owner"])
         and row.account in ("", job["account"])
         and row.queue in ("", job["queue"])

@@ -7,10 +7,11 @@ are told without use. Memory is in MiB and times in minutes.
 
 import re
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from exporter.readings import UnknownValue
 from exporter.sources import AnswerUnreadable
-from exporter.sources.units import decoded
+from exporter.sources.units import decoded, pairs_of
 from history.policies import Account, Limit
 from history.vocabulary import LimitKind
 
@@ -49,7 +50,7 @@ def limits(answer: bytes, unknown: list[UnknownValue]) -> tuple[list[Account], l
     for line in text.splitlines():
         try:
             if line.startswith("ClusterName="):
-                pairs = _pairs(line)
+                pairs = pairs_of(line)
                 if not pairs["UserName"]:
                     accounts.append(Account(name=pairs["Account"], parent=_UID.sub("", pairs["ParentAccount"]) or None))
                 else:
@@ -63,20 +64,20 @@ def limits(answer: bytes, unknown: list[UnknownValue]) -> tuple[list[Account], l
     return accounts, found
 
 
-def _pairs(line: str) -> dict[str, str]:
-    """Return a record's keys and values; of several with one key the first, for a comment, the last, may have any."""
-    pairs: dict[str, str] = {}
-    for word in line.split(" "):
-        key, equals, value = word.partition("=")
-        if equals:
-            pairs.setdefault(key, value)
-    return pairs
+class _Whose(NamedTuple):
+    """Whose a limit is, as `Limit` says it."""
+
+    kind: LimitKind
+    name: str
+    owner: str = ""
+    account: str = ""
+    queue: str = ""
 
 
 def _of_association(pairs: Mapping[str, str], unknown: list[UnknownValue]) -> Iterator[Limit]:
     user = _UID.sub("", pairs["UserName"])
     kind = LimitKind.USER if user else LimitKind.ACCOUNT
-    whose = {"kind": kind, "name": pairs["Account"], "owner": user, "queue": pairs.get("Partition", "")}
+    whose = _Whose(kind, pairs["Account"], owner=user, queue=pairs.get("Partition", ""))
     for limit in _set(pairs, whose, unknown):
         # what each user of an account may have stands with each user too; of the account it is only the default
         if user or limit.native_limit.startswith("Grp"):
@@ -91,16 +92,16 @@ def _of_qos(line: str, users: Mapping[str, str], unknown: list[UnknownValue]) ->
     """
     own, _, rest = line.partition(" Account Limits=")
     of_accounts, _, of_users = rest.partition(" User Limits=")
-    pairs = _pairs(own)
-    whose = {"kind": LimitKind.QOS, "name": _UID.sub("", pairs["QOS"])}
+    pairs = pairs_of(own)
+    whose = _Whose(LimitKind.QOS, _UID.sub("", pairs["QOS"]))
     yield from _set(pairs, whose, unknown)
-    for key, text in (("account", of_accounts), ("owner", of_users)):
-        for name, inner in _WHOSE.findall(text):
-            who = users.get(name, _UID.sub("", name)) if key == "owner" else name
-            yield from _set(_pairs(inner), {**whose, key: who}, unknown)
+    for name, inner in _WHOSE.findall(of_accounts):
+        yield from _set(pairs_of(inner), whose._replace(account=name), unknown)
+    for name, inner in _WHOSE.findall(of_users):
+        yield from _set(pairs_of(inner), whose._replace(owner=users.get(name, _UID.sub("", name))), unknown)
 
 
-def _set(pairs: Mapping[str, str], whose: Mapping[str, str], unknown: list[UnknownValue]) -> Iterator[Limit]:
+def _set(pairs: Mapping[str, str], whose: _Whose, unknown: list[UnknownValue]) -> Iterator[Limit]:
     """Yield the limits of a record that are set."""
     for key, value in pairs.items():
         name = _NAME.match(key)
@@ -111,15 +112,19 @@ def _set(pairs: Mapping[str, str], whose: Mapping[str, str], unknown: list[Unkno
                 continue
             number = _ONE.match(said)
             if number is None:
-                unknown.append(UnknownValue("slurm_limit", f"{whose['name']}: {key}={said[:60]}"))
+                unknown.append(UnknownValue("slurm_limit", f"{whose.name}: {key}={said[:60]}"))
                 continue
             used = None if number[2] is None else float(number[2]) * factor
             yield Limit(
+                kind=whose.kind,
+                name=whose.name,
+                owner=whose.owner,
+                account=whose.account,
+                queue=whose.queue,
                 native_limit=key,
                 resource=resource,
                 value=float(number[1]) * factor,
                 used=used,
-                **whose,  # type: ignore[arg-type]
             )
 
 

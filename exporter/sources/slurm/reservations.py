@@ -6,7 +6,7 @@ from exporter.readings import UnknownValue
 from exporter.sources import AnswerUnreadable
 from exporter.sources.hostlist import hosts
 from exporter.sources.slurm.tres import tres
-from exporter.sources.units import NOTHING, Values, decoded, moment, real
+from exporter.sources.units import NOTHING, Values, decoded, moment, pairs_of, real
 from history.policies import Licence, Reservation
 
 RESERVATIONS = ("--oneliner", "show", "reservation")
@@ -89,12 +89,7 @@ def _records(answer: bytes, first: str, nothing: str) -> Iterator[dict[str, str]
             continue
         if not line.startswith(f"{first}="):
             raise AnswerUnreadable(f"scontrol: a line that does not begin with {first}: {line[:80]!r}")
-        pairs: dict[str, str] = {}
-        for word in line.split(" "):
-            key, equals, value = word.partition("=")
-            if equals:
-                pairs.setdefault(key, value)
-        yield pairs
+        yield pairs_of(line)
 
 
 def _text(pairs: Mapping[str, str], name: str) -> str | None:
