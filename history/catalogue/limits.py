@@ -23,9 +23,14 @@ def _ask(connection: "Connection", scope: "Scope", name: str | None, kind: tuple
       bbq limits --full
       bbq limits physics --at yesterday
     """
-    from history.questions.limits import SHORT, limits
+    from history.questions.limits import SHORT, limits, unknown_name
 
-    return Told([limits(connection, scope, name, kind, full)], empty="no limit is set, as far as is known", short=SHORT)
+    return Told(
+        [limits(connection, scope, name, kind, full)],
+        empty="no limit is set, as far as is known",
+        short=SHORT,
+        nothing_found=lambda: unknown_name(connection, name),
+    )
 
 
 QUESTION = Question(

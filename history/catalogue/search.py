@@ -69,7 +69,11 @@ QUESTION = Question(
         Parameter("running_between", Kind.BETWEEN, "It was running at some time between two moments."),
         Parameter("submitted_between", Kind.BETWEEN, "It was submitted at the first or later, before the second."),
         Parameter("ended_between", Kind.BETWEEN, "It ended at the first or later, before the second."),
-        Parameter("ends_before", Kind.MOMENT, "It runs, and its time limit ends before that moment."),
+        Parameter(
+            "ends_before",
+            Kind.MOMENT,
+            "It runs, and its time limit ends before that moment, written out: 2h is two hours ago.",
+        ),
         Parameter(
             "counted",
             Kind.FLAG,

@@ -9,6 +9,7 @@ from history.answer import Answer
 from history.db.schema import limits as table
 from history.db.schema import shares
 from history.questions import Scope
+from history.questions.names import known
 from history.questions.policy import above, chain, in_force, measured, measured_at, read_at
 from history.vocabulary import LimitKind
 
@@ -74,3 +75,10 @@ def _of(connection: Connection, scope: Scope, rows: Sequence[Row[Any]], name: st
         return row.name == name or (key in used if row.kind == LimitKind.QOS else key in accounts)
 
     return [row for row in rows if counts(row)]
+
+
+def unknown_name(connection: Connection, name: str | None) -> list[str]:
+    """Tell that a name is no owner's and no account's, as far as jobs have told."""
+    if name is None or any(name in known(connection, kind) for kind in ("owner", "account")):
+        return []
+    return [f"no owner or account called {name!r} is in the history"]
